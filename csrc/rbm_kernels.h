@@ -1,0 +1,161 @@
+/* The kernels: pure functions over pointers and sizes, one table of them per instruction set.
+ *
+ * Conventions, for every kernel below:
+ *  - Matrices are row-major float32 with a leading dimension `ld` that is a multiple of
+ *    RBM_PAD floats, so that a row is whole vectors on every target. The columns beyond the
+ *    matrix's own width are zero, and every kernel keeps them so.
+ *  - Binary states are bit rows: unit u of a row is bit u % 64 of word u / 64 of that row's
+ *    `words` 64-bit words. Bits beyond the last unit are zero.
+ *  - On-lists: the units that are on in row r are index[start[r] .. start[r + 1]), ascending.
+ *  - A result never depends on `threads`: work is shared out by output element, and each
+ *    element is computed in one fixed order.
+ */
+#ifndef RBM_KERNELS_H
+#define RBM_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RBM_PAD 16 /* floats in the widest vector: one 64-byte cache line */
+
+/* Names one family of Philox 4x32-10 draws. The random word of unit u in row r is word u % 4 of
+ * the block with counter (u / 4, row0 + r, substep, step) under this key. */
+typedef struct {
+    uint32_t key[2];
+    uint32_t step;
+    uint32_t substep;
+    uint32_t row0;
+} rbm_draw;
+
+/* How an image in [0, 1] becomes visible states. */
+enum rbm_binarize { RBM_SAMPLE = 0, RBM_THRESHOLD = 1 };
+
+/* The step of the update rule, for one weight matrix or bias:
+ *   velocity = momentum * velocity + rate * (gradient - decay * weight);  weight += velocity */
+typedef struct {
+    float rate;
+    float momentum;
+    float decay;
+} rbm_rule;
+
+/* Weights of a dense link with what an update touches. `transposed` always mirrors `weights`. */
+typedef struct {
+    float *weights;    /* visible x ld_hidden */
+    float *velocity;   /* visible x ld_hidden */
+    float *transposed; /* hidden x ld_visible */
+    size_t visible, hidden, ld_visible, ld_hidden;
+} rbm_dense;
+
+/* One side of the gradient: states of the visible layer as bits, of the hidden one as means. */
+typedef struct {
+    const uint64_t *visible; /* rows x words */
+    const float *hidden;     /* rows x ld_hidden */
+    size_t rows, words;
+} rbm_phase;
+
+typedef struct {
+    const char *name;
+    int lanes; /* floats in one vector */
+
+    /* out (rows x units, unpadded) = the random words that `draw` names. */
+    void (*random_words)(const rbm_draw *draw, size_t rows, size_t units, uint32_t *out);
+
+    /* bits (rows x words) = images[index[r]] / scale as binary states: on where a uniform draw in
+     * [0, 1) lies below the value (sample), or where the value exceeds `threshold`. */
+    void (*binarize_u8)(const uint8_t *images, size_t units, const int64_t *index, size_t rows,
+                        float scale, enum rbm_binarize how, float threshold, const rbm_draw *draw,
+                        uint64_t *bits, size_t words, int threads);
+    void (*binarize_f32)(const float *images, size_t units, const int64_t *index, size_t rows,
+                         float scale, enum rbm_binarize how, float threshold, const rbm_draw *draw,
+                         uint64_t *bits, size_t words, int threads);
+
+    /* out[r] = bias + the sum, in list order, of the matrix rows that row r lists.
+     * matrix: matrix_rows x ld, of which `width` columns count; bias: ld; out: rows x ld. */
+    void (*sum_listed)(const float *matrix, size_t matrix_rows, size_t ld, size_t width,
+                       const uint32_t *start, const uint32_t *index, size_t rows,
+                       const float *bias, float *out, int threads);
+
+    /* out (rows x ld) = bias + a b. a[r, k] = a[r * a_row + k * a_inner], b: inner x ld.
+     * Where bias is null, the product is added to out times `scale`: out += scale a b. */
+    void (*multiply)(const float *a, size_t a_row, size_t a_inner, size_t inner, const float *b,
+                     size_t ld, size_t width, const float *bias, float scale, float *out,
+                     size_t rows, int threads);
+
+    /* Bernoulli units: mean = sigmoid(total), bits = on where a uniform draw lies below the mean.
+     * Either output may be null; mean may be total itself. */
+    void (*bernoulli)(const float *total, size_t rows, size_t units, size_t ld, float *mean,
+                      uint64_t *bits, size_t words, const rbm_draw *draw, int threads);
+
+    /* out[r] += sum over units of log(1 + exp(total[r, u])), in float64: Bernoulli cumulants. */
+    void (*bernoulli_cumulant)(const float *total, size_t rows, size_t units, size_t ld,
+                               double *out, int threads);
+
+    /* out[c] = the sum of column c over the rows. */
+    void (*column_sums)(const float *matrix, size_t rows, size_t ld, size_t width, float *out,
+                        int threads);
+
+    /* gradient (visible x ld) += scale * visible' hidden over the rows of one phase, the means
+     * being rows x ld of which `width` columns count. Workspace: start, visible + 1; index, one
+     * for each on-bit; scaled, rows x ld. */
+    void (*accumulate)(const rbm_phase *phase, float scale, size_t visible, size_t width,
+                       size_t ld, float *gradient, uint32_t *start, uint32_t *index,
+                       float *scaled, int threads);
+
+    /* One step of the rule on the weights, given the gradient. Returns 0 if a weight is no longer
+     * finite, else 1. */
+    int (*apply)(const rbm_dense *link, const float *gradient, const rbm_rule *rule, int threads);
+
+    /* accumulate(positive, 1 / rows), accumulate(negative, -1 / rows) and apply in one pass over
+     * the weights, without storing the gradient.
+     * Workspace: start, visible + 1; index, one for each on-bit of the two states; scaled, (positive rows + negative rows + the smaller of them) x ld_hidden. */
+    int (*update)(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative,
+                  const rbm_rule *rule, uint32_t *start, uint32_t *index, float *scaled,
+                  int threads);
+
+    /* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
+    void (*transpose)(const float *matrix, size_t rows, size_t columns, size_t ld_columns,
+                      float *transposed, size_t ld_rows, int threads);
+} rbm_kernels;
+
+/* Null on machines of another architecture. */
+extern const rbm_kernels *const rbm_baseline, *const rbm_avx2, *const rbm_avx512;
+
+/* The table for this CPU, or the one called `name` (null or empty: the best). Null if there is no
+ * such table or the CPU lacks the instructions. */
+const rbm_kernels *rbm_select(const char *name);
+
+/* The date of the OpenMP specification compiled in, such as 201511; 0 without OpenMP. */
+int rbm_openmp(void);
+
+/* Integer kernels that no vector unit makes faster (states.c). ---------------------------------- */
+
+/* Number of on-bits in rows x words. */
+size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words);
+
+/* Write the on-lists of bit rows: start (rows + 1), index (as many as rbm_count_on says). */
+void rbm_list_on(const uint64_t *bits, size_t rows, size_t words, uint32_t *start,
+                 uint32_t *index, int threads);
+
+/* floats (rows x ld) = the bits as 0 and 1, zero beyond `units`. */
+void rbm_bits_to_floats(const uint64_t *bits, size_t rows, size_t words, size_t units,
+                        float *floats, size_t ld, int threads);
+
+/* bits = where the floats (rows x ld) are above one half. */
+void rbm_floats_to_bits(const float *floats, size_t rows, size_t units, size_t ld, uint64_t *bits,
+                        size_t words, int threads);
+
+/* count[u] = rows in which unit u is on. */
+void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t units,
+                       uint32_t *count, int threads);
+
+/* For every unit, list the rows of the stacked matrix [first; second; difference] whose sum is
+ * the unit's gradient: row r of `difference` where the unit is on in row r of both states, else
+ * the row of the one state that has it on. Row r of first is row r of the stack, of second
+ * first_rows + r, of difference first_rows + second_rows + r. With second_rows = 0 these are the
+ * plain lists of the rows in which a unit is on.
+ * start: units + 1; index: one for each on-bit of the two states at most. */
+void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *second,
+                      size_t second_rows, size_t words, size_t units, uint32_t *start,
+                      uint32_t *index, int threads);
+
+#endif

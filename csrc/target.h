@@ -1,0 +1,27 @@
+/* The kernel bodies for one instruction set. A target file sets LANES, TARGET_NAME and TABLE, turns
+ * the instructions on, and includes this. */
+#include "parallel.h"
+#include "vec.h"
+#include "random.h"
+#include "units.h"
+#include "link.h"
+#include "update.h"
+
+static const rbm_kernels table = {
+    .name = TARGET_NAME,
+    .lanes = LANES,
+    .random_words = random_words,
+    .binarize_u8 = binarize_u8,
+    .binarize_f32 = binarize_f32,
+    .sum_listed = sum_listed,
+    .multiply = multiply,
+    .bernoulli = bernoulli,
+    .bernoulli_cumulant = bernoulli_cumulant,
+    .column_sums = column_sums,
+    .accumulate = accumulate,
+    .apply = apply,
+    .update = update,
+    .transpose = transpose,
+};
+
+const rbm_kernels *const TABLE = &table;

@@ -1,0 +1,151 @@
+/* Gradients and the update rule of the dense link. */
+
+/* One step of the rule on a vector of weights. `check` gathers 0 for finite weights, else NaN. */
+INLINE void step_vector(float *weights, float *velocity, vfloat gradient, const rbm_rule *rule,
+                        vfloat *check) {
+    vfloat w = load(weights);
+    vfloat v = splat(rule->momentum) * load(velocity) +
+               splat(rule->rate) * (gradient - splat(rule->decay) * w);
+    w += v;
+    store(velocity, v);
+    store(weights, w);
+    *check += w - w;
+}
+
+INLINE int all_zero(vfloat check) {
+    return lane_bits(check == (vfloat){0}) == (UINT64_C(1) << LANES) - 1;
+}
+
+/* Copy weight rows i .. i + LANES - 1, columns c .. c + LANES - 1, into the transposed matrix. */
+INLINE void mirror_block(const rbm_dense *link, size_t i, size_t c) {
+    vfloat block[LANES];
+    for (size_t r = 0; r < LANES; r++)
+        block[r] = i + r < link->visible ? load(link->weights + (i + r) * link->ld_hidden + c)
+                                         : (vfloat){0};
+    transpose_block(block);
+    for (size_t r = 0; r < LANES && c + r < link->hidden; r++)
+        store(link->transposed + (c + r) * link->ld_visible + i, block[r]);
+}
+
+/* The rule on one visible unit's weights over N vectors of columns; the gradient is the sum of
+ * the listed rows of `stack`. */
+#define UPDATE_ROW(N)                                                                              \
+    static void update_row_##N(float *weights, float *velocity, const float *stack, size_t ld,     \
+                               const uint32_t *index, size_t count, const rbm_rule *rule,          \
+                               vfloat *check) {                                                    \
+        vfloat sum[N];                                                                             \
+        for (int v = 0; v < N; v++)                                                                \
+            sum[v] = (vfloat){0};                                                                  \
+        for (size_t e = 0; e < count; e++) {                                                       \
+            const float *row = stack + index[e] * ld;                                              \
+            for (int v = 0; v < N; v++)                                                            \
+                sum[v] += load(row + v * LANES);                                                   \
+        }                                                                                          \
+        for (int v = 0; v < N; v++)                                                                \
+            step_vector(weights + v * LANES, velocity + v * LANES, sum[v], rule, check);           \
+    }
+UPDATE_ROW(1)
+UPDATE_ROW(2)
+UPDATE_ROW(3)
+UPDATE_ROW(4)
+UPDATE_ROW(5)
+UPDATE_ROW(6)
+UPDATE_ROW(7)
+UPDATE_ROW(8)
+
+typedef void update_row_function(float *, float *, const float *, size_t, const uint32_t *, size_t,
+                                 const rbm_rule *, vfloat *);
+static update_row_function *const update_row[MAX_TILE + 1] = {
+    0,            update_row_1, update_row_2, update_row_3, update_row_4,
+    update_row_5, update_row_6, update_row_7, update_row_8,
+};
+
+/* to = scale * from, over rows x ld. */
+static void scale_rows(const float *from, size_t rows, size_t ld, float scale, float *to,
+                       int threads) {
+    PARALLEL_FOR(threads, 8)
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < ld; c += LANES)
+            store(to + r * ld + c, splat(scale) * load(from + r * ld + c));
+}
+
+static void column_sums(const float *matrix, size_t rows, size_t ld, size_t width, float *out,
+                        int threads) {
+    size_t vectors = (width + LANES - 1) / LANES;
+    PARALLEL_FOR(threads, 4)
+    for (size_t v = 0; v < vectors; v++) {
+        vfloat sum = {0};
+        for (size_t r = 0; r < rows; r++)
+            sum += load(matrix + r * ld + v * LANES);
+        store(out + v * LANES, sum);
+    }
+}
+
+static void accumulate(const rbm_phase *phase, float scale, size_t visible, size_t width, size_t ld,
+                       float *gradient, uint32_t *start, uint32_t *index, float *scaled,
+                       int threads) {
+    rbm_list_by_unit(phase->visible, phase->rows, NULL, 0, phase->words, visible, start, index,
+                     threads);
+    scale_rows(phase->hidden, phase->rows, ld, scale, scaled, threads);
+    size_t vectors = (width + LANES - 1) / LANES, tile = tile_vectors(phase->rows, vectors);
+    size_t tiles = (vectors + tile - 1) / tile, blocks = (visible + ROW_BLOCK - 1) / ROW_BLOCK;
+    PARALLEL_FOR(threads, 1)
+    for (size_t item = 0; item < tiles * blocks; item++) {
+        size_t first = item / blocks * tile, i = item % blocks * ROW_BLOCK;
+        size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
+        for (size_t end = i + ROW_BLOCK < visible ? i + ROW_BLOCK : visible; i < end; i++) {
+            float *to = gradient + i * ld + column;
+            sum_rows[count](scaled + column, ld, index + start[i], start[i + 1] - start[i], to, to);
+        }
+    }
+}
+
+static int apply(const rbm_dense *link, const float *gradient, const rbm_rule *rule, int threads) {
+    size_t ld = link->ld_hidden, width = (link->hidden + LANES - 1) / LANES * LANES;
+    int finite = 1;
+    PARALLEL_FOR_AND(threads, finite)
+    for (size_t i = 0; i < link->visible; i += LANES) {
+        vfloat check = {0};
+        for (size_t r = i; r < i + LANES && r < link->visible; r++)
+            for (size_t c = 0; c < width; c += LANES)
+                step_vector(link->weights + r * ld + c, link->velocity + r * ld + c,
+                            load(gradient + r * ld + c), rule, &check);
+        for (size_t c = 0; c < width; c += LANES)
+            mirror_block(link, i, c);
+        finite &= all_zero(check);
+    }
+    return finite;
+}
+
+static int update(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative,
+                  const rbm_rule *rule, uint32_t *start, uint32_t *index, float *scaled,
+                  int threads) {
+    size_t ld = link->ld_hidden, rows0 = positive->rows, rows1 = negative->rows;
+    rbm_list_by_unit(positive->visible, rows0, negative->visible, rows1, positive->words,
+                     link->visible, start, index, threads);
+    float *second = scaled + rows0 * ld, *difference = second + rows1 * ld;
+    scale_rows(positive->hidden, rows0, ld, 1.0f / (float)rows0, scaled, threads);
+    scale_rows(negative->hidden, rows1, ld, -1.0f / (float)rows1, second, threads);
+    size_t paired = rows0 < rows1 ? rows0 : rows1;
+    for (size_t c = 0; c < paired * ld; c += LANES)
+        store(difference + c, load(scaled + c) + load(second + c));
+
+    size_t vectors = (link->hidden + LANES - 1) / LANES;
+    size_t tile = tile_vectors(rows0 + rows1 + paired, vectors);
+    size_t tiles = (vectors + tile - 1) / tile, blocks = (link->visible + LANES - 1) / LANES;
+    int finite = 1;
+    PARALLEL_FOR_AND(threads, finite)
+    for (size_t item = 0; item < tiles * blocks; item++) {
+        size_t first = item / blocks * tile, i = item % blocks * LANES;
+        size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
+        vfloat check = {0};
+        for (size_t r = i; r < i + LANES && r < link->visible; r++)
+            update_row[count](link->weights + r * ld + column, link->velocity + r * ld + column,
+                              scaled + column, ld, index + start[r], start[r + 1] - start[r], rule,
+                              &check);
+        for (size_t v = 0; v < count; v++)
+            mirror_block(link, i, column + v * LANES);
+        finite &= all_zero(check);
+    }
+    return finite;
+}

@@ -1,0 +1,150 @@
+/* Vectors of LANES floats, in GCC's and clang's vector extensions: the kernel bodies are written
+ * once in these and compiled for each target. What the extensions cannot say stands at the end,
+ * once per instruction set. */
+#ifndef RBM_VEC_H
+#define RBM_VEC_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vfloat __attribute__((vector_size(4 * LANES)));
+typedef int32_t vint __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vword __attribute__((vector_size(4 * LANES)));
+typedef uint64_t vpair __attribute__((vector_size(4 * LANES))); /* LANES / 2 64-bit lanes */
+
+INLINE vfloat load(const float *p) {
+    vfloat v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+INLINE void store(float *p, vfloat v) {
+    memcpy(p, &v, sizeof v);
+}
+
+INLINE vfloat splat(float x) {
+    return x - (vfloat){0};
+}
+
+/* Lane-wise mask ? a : b. */
+INLINE vfloat choose(vint mask, vfloat a, vfloat b) {
+    return (vfloat)((mask & (vint)a) | (~mask & (vint)b));
+}
+
+/* Written so that a NaN in x comes through. */
+INLINE vfloat at_least(vfloat x, float bound) {
+    vfloat b = splat(bound);
+    return choose(x < b, b, x);
+}
+
+INLINE vfloat at_most(vfloat x, float bound) {
+    vfloat b = splat(bound);
+    return choose(x > b, b, x);
+}
+
+/* Lanes of a, then of b, as the list says. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#endif
+#endif
+#ifndef SHUFFLE
+#error "the compiler lacks __builtin_shufflevector: use GCC 12 or later, or clang"
+#endif
+
+#if LANES == 16
+#define INTERLEAVE_LOW_PAIRS(a, b) SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define INTERLEAVE_HIGH_PAIRS(a, b) SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#elif LANES == 8
+#define INTERLEAVE_LOW_PAIRS(a, b) SHUFFLE(a, b, 0, 4, 1, 5)
+#define INTERLEAVE_HIGH_PAIRS(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
+#else
+#define INTERLEAVE_LOW_PAIRS(a, b) SHUFFLE(a, b, 0, 2)
+#define INTERLEAVE_HIGH_PAIRS(a, b) SHUFFLE(a, b, 1, 3)
+#endif
+
+/* Transpose a LANES x LANES block held in registers: each step swaps off-diagonal blocks of half
+ * the size. */
+#define SWAP_STEP(m, distance, LOW, HIGH)                                                          \
+    for (int i = 0; i < LANES; i++)                                                                \
+        if (!(i & (distance))) {                                                                   \
+            vfloat low = SHUFFLE(m[i], m[i + (distance)], LOW);                                    \
+            vfloat high = SHUFFLE(m[i], m[i + (distance)], HIGH);                                  \
+            m[i] = low;                                                                            \
+            m[i + (distance)] = high;                                                              \
+        }
+
+INLINE void transpose_block(vfloat m[LANES]) {
+#if LANES == 16
+#define LOW8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define HIGH8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#define LOW4 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define HIGH4 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#define LOW2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGH2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LOW1 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
+#define HIGH1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
+    SWAP_STEP(m, 8, LOW8, HIGH8)
+    SWAP_STEP(m, 4, LOW4, HIGH4)
+#elif LANES == 8
+#define LOW4 0, 1, 2, 3, 8, 9, 10, 11
+#define HIGH4 4, 5, 6, 7, 12, 13, 14, 15
+#define LOW2 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH2 2, 3, 10, 11, 6, 7, 14, 15
+#define LOW1 0, 8, 2, 10, 4, 12, 6, 14
+#define HIGH1 1, 9, 3, 11, 5, 13, 7, 15
+    SWAP_STEP(m, 4, LOW4, HIGH4)
+#else
+#define LOW2 0, 1, 4, 5
+#define HIGH2 2, 3, 6, 7
+#define LOW1 0, 4, 2, 6
+#define HIGH1 1, 5, 3, 7
+#endif
+    SWAP_STEP(m, 2, LOW2, HIGH2)
+    SWAP_STEP(m, 1, LOW1, HIGH1)
+}
+
+/* Per instruction set:
+ *   multiply_low(a, b): per 64-bit lane, the full product of the low 32-bit halves;
+ *   lane_bits(mask): one bit per lane of a comparison's result. */
+#if LANES == 16
+INLINE vpair multiply_low(vpair a, vpair b) {
+    return (vpair)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+}
+INLINE uint32_t lane_bits(vint mask) {
+    return _mm512_movepi32_mask((__m512i)mask);
+}
+#elif LANES == 8
+INLINE vpair multiply_low(vpair a, vpair b) {
+    return (vpair)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+}
+INLINE uint32_t lane_bits(vint mask) {
+    return (uint32_t)_mm256_movemask_ps((__m256)mask);
+}
+#elif defined(__SSE2__)
+INLINE vpair multiply_low(vpair a, vpair b) {
+    return (vpair)_mm_mul_epu32((__m128i)a, (__m128i)b);
+}
+INLINE uint32_t lane_bits(vint mask) {
+    return (uint32_t)_mm_movemask_ps((__m128)mask);
+}
+#elif defined(__aarch64__)
+INLINE vpair multiply_low(vpair a, vpair b) {
+    return (vpair)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
+}
+INLINE uint32_t lane_bits(vint mask) {
+    const vword weight = {1, 2, 4, 8};
+    return vaddvq_u32((uint32x4_t)((vword)mask & weight));
+}
+#else
+INLINE vpair multiply_low(vpair a, vpair b) {
+    return (a & 0xffffffffu) * (b & 0xffffffffu);
+}
+INLINE uint32_t lane_bits(vint mask) {
+    return (uint32_t)((mask[0] & 1) | (mask[1] & 2) | (mask[2] & 4) | (mask[3] & 8));
+}
+#endif
+
+#endif

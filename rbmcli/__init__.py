@@ -1,0 +1,3 @@
+"""rbmcli: Restricted Boltzmann Machines from the shell."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,6 @@
+"""`python -m rbmcli` is `rbm`."""
+
+from rbmcli.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.draws import Draw
+
+_Floats = NDArray[np.float32]
+_Words = NDArray[np.uint64]
+_Indices = NDArray[np.uint32]
+
+PAD: int
+
+def use_isa(name: str = "") -> None: ...
+def isa() -> str: ...
+def openmp_version() -> int: ...
+def set_threads(count: int) -> None: ...
+def threads() -> int: ...
+def random_words(draw: Draw, out: _Indices) -> None: ...
+def binarize(
+    images: NDArray[Any],
+    index: NDArray[np.int64],
+    scale: float,
+    threshold: float | None,
+    draw: Draw,
+    bits: _Words,
+) -> None: ...
+def count_on(bits: _Words) -> int: ...
+def list_on(bits: _Words, start: _Indices, index: _Indices) -> None: ...
+def bits_to_floats(bits: _Words, units: int, floats: _Floats) -> None: ...
+def floats_to_bits(floats: _Floats, units: int, bits: _Words) -> None: ...
+def count_by_unit(bits: _Words, count: _Indices) -> None: ...
+def sum_listed(
+    matrix: _Floats, width: int, start: _Indices, index: _Indices, bias: _Floats, out: _Floats
+) -> None: ...
+def multiply(a: _Floats, b: _Floats, width: int, bias: _Floats, out: _Floats) -> None: ...
+def accumulate_dense(
+    visible: _Floats, hidden: _Floats, width: int, scale: float, gradient: _Floats
+) -> None: ...
+def accumulate(
+    visible: _Words,
+    hidden: _Floats,
+    width: int,
+    scale: float,
+    gradient: _Floats,
+    start: _Indices,
+    index: _Indices,
+    scaled: _Floats,
+) -> None: ...
+def apply(
+    weights: _Floats,
+    velocity: _Floats,
+    transposed: _Floats,
+    hidden: int,
+    gradient: _Floats,
+    rate: float,
+    momentum: float,
+    decay: float,
+) -> bool: ...
+def update(
+    weights: _Floats,
+    velocity: _Floats,
+    transposed: _Floats,
+    hidden: int,
+    visible0: _Words,
+    hidden0: _Floats,
+    visible1: _Words,
+    hidden1: _Floats,
+    rate: float,
+    momentum: float,
+    decay: float,
+    start: _Indices,
+    index: _Indices,
+    scaled: _Floats,
+) -> bool: ...
+def bernoulli(
+    total: _Floats, units: int, mean: _Floats | None, bits: _Words | None, draw: Draw | None
+) -> None: ...
+def bernoulli_cumulant(total: _Floats, units: int, out: NDArray[np.float64]) -> None: ...
+def column_sums(matrix: _Floats, width: int, out: _Floats) -> None: ...
+def transpose(matrix: _Floats, columns: int, transposed: _Floats) -> None: ...

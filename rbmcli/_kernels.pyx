@@ -1,0 +1,392 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: embedsignature=True, freethreading_compatible=True
+"""The C kernels: checks shapes and types, releases the GIL, calls C. No loops.
+
+Matrices are C-contiguous float32 of shape (rows, ld) with ld a multiple of PAD; the columns beyond
+the `units` or `width` that count are zero. Binary states are uint64 of shape (rows, words). Wrong
+shapes raise ValueError. csrc/rbm_kernels.h says what each kernel computes.
+"""
+
+import os
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+
+cdef extern from "rbm_kernels.h" nogil:
+    enum: RBM_PAD
+    enum rbm_binarize:
+        RBM_SAMPLE
+        RBM_THRESHOLD
+
+    ctypedef struct rbm_draw:
+        uint32_t key[2]
+        uint32_t step
+        uint32_t substep
+        uint32_t row0
+
+    ctypedef struct rbm_rule:
+        float rate
+        float momentum
+        float decay
+
+    ctypedef struct rbm_dense:
+        float *weights
+        float *velocity
+        float *transposed
+        size_t visible, hidden, ld_visible, ld_hidden
+
+    ctypedef struct rbm_phase:
+        const uint64_t *visible
+        const float *hidden
+        size_t rows, words
+
+    ctypedef struct rbm_kernels:
+        const char *name
+        int lanes
+        void (*random_words)(const rbm_draw *, size_t, size_t, uint32_t *) noexcept nogil
+        void (*binarize_u8)(const uint8_t *, size_t, const int64_t *, size_t, float, rbm_binarize,
+                            float, const rbm_draw *, uint64_t *, size_t, int) noexcept nogil
+        void (*binarize_f32)(const float *, size_t, const int64_t *, size_t, float, rbm_binarize,
+                             float, const rbm_draw *, uint64_t *, size_t, int) noexcept nogil
+        void (*sum_listed)(const float *, size_t, size_t, size_t, const uint32_t *,
+                           const uint32_t *, size_t, const float *, float *, int) noexcept nogil
+        void (*multiply)(const float *, size_t, size_t, size_t, const float *, size_t, size_t,
+                         const float *, float, float *, size_t, int) noexcept nogil
+        void (*bernoulli)(const float *, size_t, size_t, size_t, float *, uint64_t *, size_t,
+                          const rbm_draw *, int) noexcept nogil
+        void (*bernoulli_cumulant)(const float *, size_t, size_t, size_t, double *, int) noexcept nogil
+        void (*column_sums)(const float *, size_t, size_t, size_t, float *, int) noexcept nogil
+        void (*accumulate)(const rbm_phase *, float, size_t, size_t, size_t, float *, uint32_t *,
+                           uint32_t *, float *, int) noexcept nogil
+        int (*apply)(const rbm_dense *, const float *, const rbm_rule *, int) noexcept nogil
+        int (*update)(const rbm_dense *, const rbm_phase *, const rbm_phase *, const rbm_rule *,
+                      uint32_t *, uint32_t *, float *, int) noexcept nogil
+        void (*transpose)(const float *, size_t, size_t, size_t, float *, size_t, int) noexcept nogil
+
+    const rbm_kernels *rbm_select(const char *)
+    int rbm_openmp()
+    size_t rbm_count_on(const uint64_t *, size_t, size_t)
+    void rbm_list_on(const uint64_t *, size_t, size_t, uint32_t *, uint32_t *, int)
+    void rbm_bits_to_floats(const uint64_t *, size_t, size_t, size_t, float *, size_t, int)
+    void rbm_floats_to_bits(const float *, size_t, size_t, size_t, uint64_t *, size_t, int)
+    void rbm_count_by_unit(const uint64_t *, size_t, size_t, size_t, uint32_t *, int)
+
+
+PAD = RBM_PAD
+
+cdef const rbm_kernels *_table = NULL
+cdef int _threads = 1
+
+
+def use_isa(str name=""):
+    """Run the kernels of one instruction set ("baseline", "avx2", "avx512"), or the CPU's best.
+
+    Raises ValueError where the CPU or this build lacks it.
+    """
+    global _table
+    encoded = name.encode()
+    cdef const rbm_kernels *table = rbm_select(encoded)
+    if table == NULL:
+        raise ValueError(f"instruction set {name!r} is not available on this machine")
+    _table = table
+
+
+def isa():
+    """Name of the instruction set in use."""
+    return _table.name.decode()
+
+
+def openmp_version():
+    """Date of the OpenMP specification compiled in, such as 201511; 0 without OpenMP."""
+    return rbm_openmp()
+
+
+def set_threads(int count):
+    """Use `count` threads from now on; no result depends on it."""
+    global _threads
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, not {count}")
+    _threads = count
+
+
+def threads():
+    """Threads in use."""
+    return _threads
+
+
+cdef _require(bint condition, str what):
+    if not condition:
+        raise ValueError(what)
+
+
+cdef rbm_draw _draw(tuple draw):
+    cdef rbm_draw d
+    cdef uint64_t key
+    key, d.step, d.substep, d.row0 = draw
+    d.key[0] = <uint32_t>(key & 0xFFFFFFFF)
+    d.key[1] = <uint32_t>(key >> 32)
+    return d
+
+
+def random_words(tuple draw, uint32_t[:, ::1] out):
+    """Fill `out` (rows, units) with the random words of draw = (key, step, substep, first row)."""
+    cdef rbm_draw d = _draw(draw)
+    if out.shape[0] and out.shape[1]:
+        with nogil:
+            _table.random_words(&d, out.shape[0], out.shape[1], &out[0, 0])
+
+
+def binarize(images, const int64_t[::1] index, float scale, threshold, tuple draw,
+             uint64_t[:, ::1] bits):
+    """Bits (rows, words) = images[index] / scale, drawn, or cut at `threshold` if not None.
+
+    images: (n, units) uint8 or float32. index must lie in 0..n-1: unchecked.
+    """
+    cdef rbm_draw d = _draw(draw)
+    cdef rbm_binarize how = RBM_SAMPLE if threshold is None else RBM_THRESHOLD
+    cdef float cut = 0.0 if threshold is None else threshold
+    cdef const uint8_t[:, ::1] small
+    cdef const float[:, ::1] real
+    cdef size_t units = images.shape[1], rows = index.shape[0], words = bits.shape[1]
+    _require(bits.shape[0] == index.shape[0] and words * 64 >= units, "bits do not fit the images")
+    if rows == 0:
+        return
+    if images.dtype == "uint8":
+        small = images
+        with nogil:
+            _table.binarize_u8(&small[0, 0], units, &index[0], rows, scale, how, cut, &d,
+                               &bits[0, 0], words, _threads)
+    else:
+        real = images
+        with nogil:
+            _table.binarize_f32(&real[0, 0], units, &index[0], rows, scale, how, cut, &d,
+                                &bits[0, 0], words, _threads)
+
+
+def count_on(const uint64_t[:, ::1] bits):
+    """Number of bits that are on."""
+    return rbm_count_on(&bits[0, 0], bits.shape[0], bits.shape[1]) if bits.shape[0] else 0
+
+
+def list_on(const uint64_t[:, ::1] bits, uint32_t[::1] start, uint32_t[::1] index):
+    """Write the on-lists; start: (rows + 1,), index: at least count_on(bits)."""
+    _require(start.shape[0] >= bits.shape[0] + 1, "start is too short")
+    with nogil:
+        rbm_list_on(&bits[0, 0], bits.shape[0], bits.shape[1], &start[0], &index[0], _threads)
+
+
+def bits_to_floats(const uint64_t[:, ::1] bits, size_t units, float[:, ::1] floats):
+    """floats (rows, ld) = bits as 0 and 1."""
+    _require(floats.shape[0] == bits.shape[0] and floats.shape[1] >= <Py_ssize_t>units
+             and bits.shape[1] * 64 >= <Py_ssize_t>units, "floats do not fit the bits")
+    with nogil:
+        rbm_bits_to_floats(&bits[0, 0], bits.shape[0], bits.shape[1], units, &floats[0, 0],
+                           floats.shape[1], _threads)
+
+
+def floats_to_bits(const float[:, ::1] floats, size_t units, uint64_t[:, ::1] bits):
+    """bits (rows, words) = floats above one half."""
+    _require(floats.shape[0] == bits.shape[0] and floats.shape[1] >= <Py_ssize_t>units
+             and bits.shape[1] * 64 >= <Py_ssize_t>units, "bits do not fit the floats")
+    with nogil:
+        rbm_floats_to_bits(&floats[0, 0], floats.shape[0], units, floats.shape[1], &bits[0, 0],
+                           bits.shape[1], _threads)
+
+
+def count_by_unit(const uint64_t[:, ::1] bits, uint32_t[::1] count):
+    """count (units,) = rows in which each unit is on."""
+    _require(bits.shape[1] * 64 >= count.shape[0], "more counts than units")
+    with nogil:
+        rbm_count_by_unit(&bits[0, 0], bits.shape[0], bits.shape[1], count.shape[0], &count[0],
+                          _threads)
+
+
+def sum_listed(const float[:, ::1] matrix, size_t width, const uint32_t[::1] start,
+               const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
+    """out[r] = bias + the sum of the matrix rows that row r lists; out: (rows, ld)."""
+    cdef size_t ld = matrix.shape[1]
+    _require(ld % RBM_PAD == 0 and width <= ld and out.shape[1] == <Py_ssize_t>ld
+             and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
+    _require(start.shape[0] >= out.shape[0] + 1, "start is too short")
+    with nogil:
+        _table.sum_listed(&matrix[0, 0], matrix.shape[0], ld, width, &start[0], &index[0],
+                          out.shape[0], &bias[0], &out[0, 0], _threads)
+
+
+def multiply(const float[:, ::1] a, const float[:, ::1] b, size_t width, const float[::1] bias,
+             float[:, ::1] out):
+    """out (rows, ld) = bias + a[:, :inner] b, with b (inner, ld)."""
+    cdef size_t ld = b.shape[1]
+    _require(ld % RBM_PAD == 0 and width <= ld and out.shape[1] == <Py_ssize_t>ld
+             and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
+    _require(a.shape[0] == out.shape[0] and a.shape[1] >= b.shape[0], "rows do not fit")
+    with nogil:
+        _table.multiply(&a[0, 0], a.shape[1], 1, b.shape[0], &b[0, 0], ld, width, &bias[0], 1.0,
+                        &out[0, 0], a.shape[0], _threads)
+
+
+def accumulate_dense(const float[:, ::1] visible, const float[:, ::1] hidden, size_t width,
+                     float scale, float[:, ::1] gradient):
+    """gradient (visible units, ld) += scale visible' hidden, for real-valued visible states."""
+    cdef size_t ld = hidden.shape[1]
+    _require(visible.shape[0] == hidden.shape[0] and visible.shape[1] >= gradient.shape[0]
+             and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and width <= ld,
+             "states do not fit the gradient")
+    with nogil:
+        _table.multiply(&visible[0, 0], 1, visible.shape[1], visible.shape[0], &hidden[0, 0], ld,
+                        width, NULL, scale, &gradient[0, 0], gradient.shape[0], _threads)
+
+
+def accumulate(const uint64_t[:, ::1] visible, const float[:, ::1] hidden, size_t width,
+               float scale, float[:, ::1] gradient, uint32_t[::1] start, uint32_t[::1] index,
+               float[:, ::1] scaled):
+    """gradient (visible units, ld) += scale visible' hidden, for visible states as bits.
+
+    Workspace: start (visible units + 1,), index (at least the on-bits), scaled (rows, ld).
+    """
+    cdef size_t ld = hidden.shape[1], units = gradient.shape[0]
+    cdef rbm_phase phase
+    _require(visible.shape[0] == hidden.shape[0] and visible.shape[1] * 64 >= gradient.shape[0]
+             and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and width <= ld,
+             "states do not fit the gradient")
+    _require(start.shape[0] >= gradient.shape[0] + 1 and scaled.shape[1] == <Py_ssize_t>ld
+             and scaled.shape[0] >= hidden.shape[0], "workspace is too small")
+    phase.visible = &visible[0, 0]
+    phase.hidden = &hidden[0, 0]
+    phase.rows = visible.shape[0]
+    phase.words = visible.shape[1]
+    with nogil:
+        _table.accumulate(&phase, scale, units, width, ld, &gradient[0, 0], &start[0], &index[0],
+                          &scaled[0, 0], _threads)
+
+
+cdef rbm_dense _dense(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed,
+                      size_t hidden):
+    cdef rbm_dense link
+    _require(velocity.shape[0] == weights.shape[0] and velocity.shape[1] == weights.shape[1],
+             "velocity and weights differ in shape")
+    _require(transposed.shape[0] == <Py_ssize_t>hidden
+             and transposed.shape[1] >= weights.shape[0]
+             and weights.shape[1] >= <Py_ssize_t>hidden
+             and weights.shape[1] % RBM_PAD == 0 and transposed.shape[1] % RBM_PAD == 0,
+             "weights and their transpose do not fit")
+    link.weights = &weights[0, 0]
+    link.velocity = &velocity[0, 0]
+    link.transposed = &transposed[0, 0]
+    link.visible = weights.shape[0]
+    link.hidden = hidden
+    link.ld_visible = transposed.shape[1]
+    link.ld_hidden = weights.shape[1]
+    return link
+
+
+def apply(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
+          const float[:, ::1] gradient, float rate, float momentum, float decay):
+    """One step of the update rule, in place; True if all weights are finite."""
+    cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
+    cdef rbm_rule rule = rbm_rule(rate, momentum, decay)
+    cdef int finite
+    _require(gradient.shape[0] == weights.shape[0] and gradient.shape[1] == weights.shape[1],
+             "gradient and weights differ in shape")
+    with nogil:
+        finite = _table.apply(&link, &gradient[0, 0], &rule, _threads)
+    return finite != 0
+
+
+def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
+           const uint64_t[:, ::1] visible0, const float[:, ::1] hidden0,
+           const uint64_t[:, ::1] visible1, const float[:, ::1] hidden1,
+           float rate, float momentum, float decay,
+           uint32_t[::1] start, uint32_t[::1] index, float[:, ::1] scaled):
+    """accumulate both phases (means over their rows) and apply, fused; True if all is finite.
+
+    Workspace: start (visible + 1,), index (at least the on-bits of both phases),
+    scaled (rows0 + rows1 + min(rows0, rows1), ld).
+    """
+    cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
+    cdef rbm_rule rule = rbm_rule(rate, momentum, decay)
+    cdef rbm_phase positive, negative
+    cdef int finite
+    _require(visible0.shape[0] == hidden0.shape[0] and visible1.shape[0] == hidden1.shape[0]
+             and visible0.shape[1] == visible1.shape[1]
+             and visible0.shape[1] * 64 >= weights.shape[0]
+             and hidden0.shape[1] == weights.shape[1] and hidden1.shape[1] == weights.shape[1],
+             "states do not fit the weights")
+    _require(start.shape[0] >= weights.shape[0] + 1 and scaled.shape[1] == weights.shape[1]
+             and scaled.shape[0] >= hidden0.shape[0] + hidden1.shape[0]
+             + min(hidden0.shape[0], hidden1.shape[0]), "workspace is too small")
+    positive.visible = &visible0[0, 0]
+    positive.hidden = &hidden0[0, 0]
+    positive.rows = visible0.shape[0]
+    positive.words = visible0.shape[1]
+    negative.visible = &visible1[0, 0]
+    negative.hidden = &hidden1[0, 0]
+    negative.rows = visible1.shape[0]
+    negative.words = visible1.shape[1]
+    with nogil:
+        finite = _table.update(&link, &positive, &negative, &rule, &start[0], &index[0],
+                               &scaled[0, 0], _threads)
+    return finite != 0
+
+
+def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
+    """Bernoulli means, float32 (rows, ld) or None, and draws, uint64 (rows, words) or None.
+
+    `mean` may be `total` itself. draw = (key, step, substep, first row), or None without bits.
+    """
+    cdef float[:, ::1] mean_view
+    cdef uint64_t[:, ::1] bits_view
+    cdef float *mean_at = NULL
+    cdef uint64_t *bits_at = NULL
+    cdef size_t words = 0
+    cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
+    _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0,
+             "total inputs do not fit the units")
+    if total.shape[0] == 0:
+        return
+    if mean is not None:
+        mean_view = mean
+        _require(mean_view.shape[0] == total.shape[0] and mean_view.shape[1] == total.shape[1],
+                 "means and total inputs differ in shape")
+        mean_at = &mean_view[0, 0]
+    if bits is not None:
+        bits_view = bits
+        words = bits_view.shape[1]
+        _require(bits_view.shape[0] == total.shape[0] and words * 64 >= units,
+                 "bits do not fit the units")
+        bits_at = &bits_view[0, 0]
+    with nogil:
+        _table.bernoulli(&total[0, 0], total.shape[0], units, total.shape[1], mean_at, bits_at,
+                         words, &d, _threads)
+
+
+def bernoulli_cumulant(const float[:, ::1] total, size_t units, double[::1] out):
+    """out[r] += the sum over units of log(1 + exp(total))."""
+    _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0
+             and out.shape[0] == total.shape[0], "total inputs do not fit the units")
+    if total.shape[0]:
+        with nogil:
+            _table.bernoulli_cumulant(&total[0, 0], total.shape[0], units, total.shape[1],
+                                      &out[0], _threads)
+
+
+def column_sums(const float[:, ::1] matrix, size_t width, float[::1] out):
+    """out (ld,) = the sums of the columns."""
+    _require(out.shape[0] == matrix.shape[1] and <Py_ssize_t>width <= matrix.shape[1]
+             and matrix.shape[1] % RBM_PAD == 0, "columns do not fit")
+    with nogil:
+        _table.column_sums(&matrix[0, 0], matrix.shape[0], matrix.shape[1], width, &out[0],
+                           _threads)
+
+
+def transpose(const float[:, ::1] matrix, size_t columns, float[:, ::1] transposed):
+    """transposed (columns, ld of rows) = the transpose of matrix (rows, ld of columns)."""
+    _require(<Py_ssize_t>columns <= matrix.shape[1] and transposed.shape[0] == <Py_ssize_t>columns
+             and transposed.shape[1] >= matrix.shape[0] and matrix.shape[1] % RBM_PAD == 0
+             and transposed.shape[1] % RBM_PAD == 0, "the transpose does not fit")
+    with nogil:
+        _table.transpose(&matrix[0, 0], matrix.shape[0], columns, matrix.shape[1],
+                         &transposed[0, 0], transposed.shape[1], _threads)
+
+
+use_isa(os.environ.get("RBM_ISA", ""))

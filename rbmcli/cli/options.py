@@ -1,0 +1,58 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every command takes: the seed, the threads asked for (None: all there are), silence."""
+
+    seed: int
+    threads: int | None
+    quiet: bool
+
+
+def common_options(function: F) -> F:
+    """Add --seed, --threads and --quiet; the command receives them as `settings`."""
+
+    @click.option(
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        default=0,
+        show_default=True,
+        help="Seed of every random draw.",
+    )
+    @click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads to use.  [default: the CPUs this process may use]",
+    )
+    @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, seed: int, threads: int | None, quiet: bool, **kwargs: Any) -> Any:
+        return function(*args, settings=Settings(seed, threads, quiet), **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def force_option(function: F) -> F:
+    """Add --force, which allows an existing output file to be replaced."""
+    return click.option("--force", is_flag=True, help="Replace the output file if it exists.")(
+        function
+    )
+
+
+def json_option(function: F) -> F:
+    """Add --json, for commands that print a table."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the table as JSON, for other programs."
+    )(function)

@@ -1,0 +1,1 @@
+"""Data in and out: sources, batches, the run file. Arrays and names, no model class."""

@@ -1,0 +1,49 @@
+"""Mini-batches as row numbers, a function of the seed and the step alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.draws import Draws, Purpose
+
+Rows = NDArray[np.int64]
+
+
+class Batches:
+    """Shuffled mini-batches over some rows of a data set; every epoch visits each row once.
+
+    The last batch of an epoch is short where the batch size does not divide the rows.
+    """
+
+    def __init__(self, rows: Rows, batch_size: int, draws: Draws) -> None:
+        self._rows = rows
+        self._batch_size = min(batch_size, len(rows))
+        self._draws = draws
+        self._shuffled: tuple[int, Rows] | None = None
+
+    @property
+    def images(self) -> int:
+        """Images in an epoch."""
+        return len(self._rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self._rows) // self._batch_size)
+
+    def at(self, step: int) -> Rows:
+        """The row numbers of batch `step`, counted from the beginning of the run."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            order = self._draws.generator(Purpose.SHUFFLE, epoch).permutation(self._rows)
+            self._shuffled = (epoch, order)
+        start = position * self._batch_size
+        return self._shuffled[1][start : start + self._batch_size]
+
+
+def split(count: int, fraction: float, draws: Draws) -> tuple[Rows, Rows]:
+    """(training, validation) row numbers of `count` images, `fraction` of them held out."""
+    order = draws.generator(Purpose.VALIDATION).permutation(count)
+    held_out = round(count * fraction)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])

@@ -1,0 +1,1 @@
+"""Training: the loop, how negative states are made, the update rule, schedules."""

@@ -1,0 +1,184 @@
+"""The training loop: takes steps and emits events; what is done with them is its caller's affair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.draws import Draws, Purpose
+from rbmcli.errors import RbmError
+from rbmcli.io.batches import Batches
+from rbmcli.learning.batch import Images
+from rbmcli.learning.cd import ContrastiveDivergence
+from rbmcli.learning.monitor import Monitor
+from rbmcli.learning.schedules import Schedule
+from rbmcli.learning.update import Update
+from rbmcli.model.link import Rule
+from rbmcli.model.rbm import Rbm
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What decides the course of training, besides the data, the machine and the seed."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: Schedule
+    momentum: Schedule
+    weight_decay: float
+    gibbs_steps: Schedule
+    mean_field: bool = False
+    normalize_hidden: bool = False
+    patience: int | None = None
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step was taken; `step` counts from 1 over the whole run."""
+
+    step: int
+    images: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over (or, with epoch 0, training begins) and has been measured."""
+
+    epoch: int
+    step: int
+    metrics: dict[str, float]
+
+
+Event = StepDone | EpochDone
+
+
+class Diverged(RbmError):
+    """A parameter is no longer a finite number."""
+
+
+class Trainer:
+    """Trains a machine. `run` may be left after any event and taken up again by a new trainer that
+    was given the `state` (and the parameters and velocities) of this one.
+    """
+
+    def __init__(
+        self,
+        model: Rbm,
+        training: Images,
+        validation: Images | None,
+        hyperparameters: Hyperparameters,
+        seed: int,
+    ) -> None:
+        self.model = model
+        self.step = 0
+        self.metrics: list[dict[str, float]] = []
+        self._hyper = hyperparameters
+        self._images = training
+        self._draws = Draws(seed)
+        self._batches = Batches(training.rows, hyperparameters.batch_size, self._draws)
+        self._monitor = Monitor(model, training, validation, seed)
+        self._update = Update(model)
+        self._algorithm = ContrastiveDivergence(
+            model,
+            self._draws,
+            mean_field=hyperparameters.mean_field,
+            normalize_hidden=hyperparameters.normalize_hidden,
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return self._batches.steps_per_epoch
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with the fraction of the current one."""
+        return self.step / self.steps_per_epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.step >= self._hyper.epochs * self.steps_per_epoch or self._out_of_patience()
+
+    def run(self) -> Iterator[Event]:
+        """Train to the end, emitting an event after every step and every epoch.
+
+        Diverged where a parameter is no longer finite.
+        """
+        while True:
+            if self.step % self.steps_per_epoch == 0 and not self._measured():
+                yield self._measure()
+            if self.finished:
+                return
+            yield self._take_step()
+
+    def state(self) -> dict[str, NDArray[Any] | int]:
+        """What `restore` needs besides parameters, velocities and metrics."""
+        return {"step": self.step, **self._algorithm.state()}
+
+    def restore(self, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
+        """Go on from the state and metrics of an earlier trainer."""
+        self.step = int(state["step"])
+        self.metrics = metrics
+
+    def _rule(self) -> tuple[Rule, int]:
+        hyper, epoch = self._hyper, self.step // self.steps_per_epoch
+        rule = Rule(
+            hyper.learning_rate.at(epoch, hyper.epochs),
+            hyper.momentum.at(epoch, hyper.epochs),
+            hyper.weight_decay,
+        )
+        return rule, round(hyper.gibbs_steps.at(epoch, hyper.epochs))
+
+    def _take_step(self) -> StepDone:
+        rule, gibbs_steps = self._rule()
+        rows = self._batches.at(self.step)
+        visible = self._images.states(rows, self._draws.at(Purpose.BINARIZE, self.step))
+        positive = self._algorithm.positive(visible, self.step)
+        negative = self._algorithm.negative(positive, self.step, gibbs_steps)
+        finite = self._update.step(positive.phase, negative, rule)
+        self.step += 1
+        if not finite:
+            raise Diverged(
+                f"training diverged at step {self.step} (epoch {self.epoch:.2f}): a parameter is"
+                " no longer a finite number; use a smaller --learning-rate"
+            )
+        return StepDone(self.step, len(rows))
+
+    def _measured(self) -> bool:
+        return bool(self.metrics) and self.metrics[-1]["step"] == self.step
+
+    def _measure(self) -> EpochDone:
+        epoch = self.step // self.steps_per_epoch
+        rule, gibbs_steps = self._rule()
+        measured = self._monitor.measure()
+        if not math.isfinite(measured["free_energy_train"]):
+            raise Diverged(
+                f"training diverged in epoch {epoch}: the free energy is no longer a finite"
+                " number; use a smaller --learning-rate"
+            )
+        metrics = {
+            "epoch": float(epoch),
+            "step": float(self.step),
+            **measured,
+            "weight_rms": float(np.sqrt(np.square(self.model.link.weights).mean(dtype=np.float64))),
+            "learning_rate": rule.rate,
+            "momentum": rule.momentum,
+            "gibbs_steps": float(gibbs_steps),
+        }
+        self.metrics.append(metrics)
+        return EpochDone(epoch, self.step, metrics)
+
+    def _out_of_patience(self) -> bool:
+        """Whether the free-energy gap has not reached a new low for `patience` epochs."""
+        if self._hyper.patience is None:
+            return False
+        gaps = [row["free_energy_gap"] for row in self.metrics[1:]]
+        return len(gaps) > self._hyper.patience and (
+            min(gaps[: -self._hyper.patience]) <= min(gaps[-self._hyper.patience :])
+        )

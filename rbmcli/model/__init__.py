@@ -1,0 +1,1 @@
+"""Units, layers, links and the machine made of them. No files, no clock, no printing."""

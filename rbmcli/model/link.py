@@ -1,0 +1,146 @@
+"""Links between a visible and a hidden layer: total inputs up and down, and learning.
+
+Nothing outside this file knows how visible and hidden units are connected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli import _kernels
+from rbmcli.arrays import Floats, Scratch, padded, zeros
+from rbmcli.model.states import BitStates, States
+
+#: Bits denser than this are multiplied as floats; sparser ones are summed from their on-lists. A
+#: listed unit costs about 1.3 times a float one (benchmarks/kernels.py).
+DENSE_ABOVE = 0.75
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One side of the gradient: visible states, and the hidden means they are paired with.
+
+    `hidden` is float32 (rows, ld), zero beyond the hidden units.
+    """
+
+    visible: States
+    hidden: Floats
+
+
+@dataclass(frozen=True)
+class Rule:
+    """velocity = momentum velocity + rate (gradient - decay weight); weight += velocity."""
+
+    rate: float
+    momentum: float
+    decay: float
+
+
+class DenseLink:
+    """Every visible unit connected to every hidden unit.
+
+    `padded_weights` and `velocity` are float32 (visible, ld of hidden); `weights` is the part that
+    counts. A transposed copy serves the way down: either way then adds up contiguous rows.
+    """
+
+    def __init__(self, visible: int, hidden: int) -> None:
+        self.visible = visible
+        self.hidden = hidden
+        self.padded_weights: Floats = zeros((visible, padded(hidden)))
+        self.velocity: Floats = zeros((visible, padded(hidden)))
+        self._transposed: Floats = zeros((hidden, padded(visible)))
+
+    @property
+    def weights(self) -> Floats:
+        """The weights, float32 (visible, hidden); assign through `set_weights`."""
+        return self.padded_weights[:, : self.hidden]
+
+    def set_weights(self, weights: NDArray[Any]) -> None:
+        """Take over weights (visible, hidden)."""
+        self.padded_weights[:, : self.hidden] = weights
+        _kernels.transpose(self.padded_weights, self.hidden, self._transposed)
+
+    def filters(self, visible_shape: tuple[int, ...]) -> Floats:
+        """Weights as pictures: each hidden unit's, float32 (hidden, *visible_shape)."""
+        return self._transposed[:, : self.visible].reshape(self.hidden, *visible_shape)
+
+    def up(self, visible: States, bias: Floats, out: Floats) -> Floats:
+        """Total inputs of the hidden units, into `out` (rows, ld)."""
+        return _total(visible, self.padded_weights, self.hidden, bias, out)
+
+    def down(self, hidden: States, bias: Floats, out: Floats) -> Floats:
+        """Total inputs of the visible units, into `out` (rows, ld)."""
+        return _total(hidden, self._transposed, self.visible, bias, out)
+
+    def accumulate(self, phase: Phase, scale: float, gradient: Floats, scratch: Scratch) -> None:
+        """Gradient (visible, ld) += scale times visible' hidden, summed over the phase's rows."""
+        rows, ld = phase.hidden.shape
+        if isinstance(phase.visible, BitStates):
+            _kernels.accumulate(
+                phase.visible.bits,
+                phase.hidden,
+                self.hidden,
+                scale,
+                gradient,
+                scratch.flat("list start", self.visible + 1, np.uint32),
+                scratch.flat("list index", phase.visible.count + 1, np.uint32),
+                scratch.rows("scaled", rows, ld),
+            )
+        else:
+            values = phase.visible.floats()
+            _kernels.accumulate_dense(values, phase.hidden, self.hidden, scale, gradient)
+
+    def apply(self, gradient: Floats, rule: Rule) -> bool:
+        """One step of the rule; True if the weights are finite."""
+        return _kernels.apply(
+            self.padded_weights,
+            self.velocity,
+            self._transposed,
+            self.hidden,
+            gradient,
+            rule.rate,
+            rule.momentum,
+            rule.decay,
+        )
+
+    def update(self, positive: Phase, negative: Phase, rule: Rule, scratch: Scratch) -> bool:
+        """One step up the gradient, the mean of positive minus the mean of negative statistics.
+
+        True if the weights are finite. Two bit states take the fused kernel.
+        """
+        first, second = positive.visible, negative.visible
+        rows0, rows1, ld = first.rows, second.rows, self.padded_weights.shape[1]
+        if isinstance(first, BitStates) and isinstance(second, BitStates):
+            return _kernels.update(
+                self.padded_weights,
+                self.velocity,
+                self._transposed,
+                self.hidden,
+                first.bits,
+                positive.hidden,
+                second.bits,
+                negative.hidden,
+                rule.rate,
+                rule.momentum,
+                rule.decay,
+                scratch.flat("list start", self.visible + 1, np.uint32),
+                scratch.flat("list index", first.count + second.count + 1, np.uint32),
+                scratch.rows("scaled", rows0 + rows1 + min(rows0, rows1), ld),
+            )
+        gradient = scratch.rows("gradient", self.visible, ld)
+        gradient[:] = 0
+        self.accumulate(positive, 1 / rows0, gradient, scratch)
+        self.accumulate(negative, -1 / rows1, gradient, scratch)
+        return self.apply(gradient, rule)
+
+
+def _total(states: States, matrix: Floats, width: int, bias: Floats, out: Floats) -> Floats:
+    if isinstance(states, BitStates) and states.density <= DENSE_ABOVE:
+        _kernels.sum_listed(matrix, width, *states.lists, bias, out)
+    else:
+        _kernels.multiply(states.floats(), matrix, width, bias, out)
+    return out

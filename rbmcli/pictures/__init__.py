@@ -1,0 +1,1 @@
+"""Arrays to tiles, tiles to picture files. Knows no model class."""

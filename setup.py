@@ -1,0 +1,71 @@
+"""Builds the C extension. Everything else about the package stands in pyproject.toml."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+PROGRAM = """
+#include <omp.h>
+int main(void) {
+    int threads = 0;
+    #pragma omp parallel reduction(+ : threads)
+    threads += 1;
+    return threads < 1;
+}
+"""
+
+
+def openmp_works(compiler: list[str], flags: list[str]) -> bool:
+    """Whether a small OpenMP program compiles and links with these flags."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "openmp.c")
+        source.write_text(PROGRAM)
+        command = [*compiler, *flags, str(source), "-o", str(Path(folder, "openmp"))]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+class BuildExtension(build_ext):
+    """Adds OpenMP where the compiler has it; without it the kernels run on one thread."""
+
+    def build_extensions(self) -> None:
+        flags = ["-fopenmp"]
+        if not openmp_works(list(self.compiler.compiler_so[:1]), flags):
+            flags = []
+            print("warning: no OpenMP with this compiler: rbm will use one thread", file=sys.stderr)
+        for extension in self.extensions:
+            extension.extra_compile_args += flags
+            extension.extra_link_args += flags
+        super().build_extensions()
+
+
+# For `make sanitize` and the like; setuptools applies CFLAGS and LDFLAGS as well.
+strict = ["-Werror"] if os.environ.get("RBM_STRICT") else []
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "rbmcli._kernels",
+                sources=[
+                    "rbmcli/_kernels.pyx",
+                    "csrc/dispatch.c",
+                    "csrc/states.c",
+                    "csrc/target_baseline.c",
+                    "csrc/target_avx2.c",
+                    "csrc/target_avx512.c",
+                ],
+                depends=[str(path) for path in Path("csrc").glob("*.h")],
+                include_dirs=["csrc"],
+                # -Wno-psabi: vectors wider than the baseline's are never passed between files.
+                extra_compile_args=["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-psabi", *strict],
+            )
+        ],
+    ),
+    cmdclass={"build_ext": BuildExtension},
+)
