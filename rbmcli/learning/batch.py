@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.draws import Draw
+from rbmcli.errors import RbmError
 from rbmcli.model.states import BitStates, FloatStates, as_floats, binarized
+from rbmcli.model.units import UnitKind
 
 #: --binarize: by draw, at one half, or not at all.
 BINARIZE = ("sample", "threshold", "none")
@@ -29,6 +31,16 @@ class Images:
     scale: float
     rows: NDArray[np.int64]
     binarize: str = "sample"
+
+    def check_range(self, kind: UnitKind, where: str) -> None:
+        """RbmError if a value lies outside what units of this kind may have."""
+        low, high = kind.valid_range
+        least, most = (float(x) / self.scale for x in (self.pixels.min(), self.pixels.max()))
+        if least < low or most > high:
+            raise RbmError(
+                f"{where}: values from {least:g} to {most:g}, but {kind.name} units take"
+                f" {low:g} to {high:g}; scale the data"
+            )
 
     def states(self, rows: NDArray[np.int64], draw: Draw) -> BitStates | FloatStates:
         """Visible states of some rows."""

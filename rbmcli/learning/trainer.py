@@ -1,4 +1,4 @@
-"""The training loop: takes steps and emits events; what is done with them is its caller's affair."""
+"""The training loop: it takes steps and emits events, and leaves what is done to its caller."""
 
 from __future__ import annotations
 

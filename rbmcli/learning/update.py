@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from rbmcli import _kernels
 from rbmcli.arrays import Floats, Scratch, zeros
 from rbmcli.model.link import Phase, Rule
@@ -34,4 +36,4 @@ class Update:
     def _hidden_mean(self, means: Floats) -> Floats:
         sums = zeros((means.shape[1],))
         _kernels.column_sums(means, self._model.hidden.units, sums)
-        return sums[: self._model.hidden.units] / len(means)
+        return np.divide(sums[: self._model.hidden.units], len(means), dtype=np.float32)

@@ -45,7 +45,7 @@ class Rbm:
         return Rbm(below, above, DenseLink(below.units, above.units))
 
     def initialize(self, data_mean: NDArray[Any], draws: Draws) -> None:
-        """Small random weights; visible biases at which units have the means of the data (units,)."""
+        """Small random weights, and visible biases at which the units have the data's means."""
         normal = draws.generator(Purpose.WEIGHTS).standard_normal(
             (self.visible.units, self.hidden.units), np.float32
         )

@@ -39,7 +39,7 @@ class FloatStates:
         """Mean over the rows, float32 (units,)."""
         sums = zeros((self.values.shape[1],))
         _kernels.column_sums(self.values, self.units, sums)
-        return sums[: self.units] / np.float32(self.rows)
+        return np.divide(sums[: self.units], self.rows, dtype=np.float32)
 
     def dot(self, bias: Floats) -> NDArray[np.float64]:
         """Per row the sum of values times `bias` (units,), in float64."""
@@ -104,7 +104,7 @@ class BitStates:
         """Mean over the rows, float32 (units,)."""
         count = np.empty(self.units, np.uint32)
         _kernels.count_by_unit(self.bits, count)
-        return count.astype(np.float32) / np.float32(self.rows)
+        return np.divide(count, self.rows, dtype=np.float32)
 
     def dot(self, bias: Floats) -> NDArray[np.float64]:
         """Per row the sum of `bias` (units,) over the units that are on, in float64."""

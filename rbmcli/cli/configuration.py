@@ -1,0 +1,79 @@
+"""Options from files: --config FILE.toml and the recipes that come with the package.
+
+Both hold option names and values, as `rbm info --config` prints them. What the command line says
+goes before the file, the file before the recipe, the recipe before the defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+
+#: Options that make no sense in a file.
+_COMMAND_LINE_ONLY = {"output", "config", "recipe", "resume", "force", "help", "quiet", "threads"}
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("rbmcli.recipes")
+    return sorted(
+        item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
+    )
+
+
+def read_recipe(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    """Callback of --recipe."""
+    if name is None:
+        return None
+    if name not in recipe_names():
+        raise click.BadParameter(
+            f"there is no recipe '{name}'; there are {', '.join(recipe_names())}", ctx, param
+        )
+    text = resources.files("rbmcli.recipes").joinpath(f"{name}.toml").read_text("utf-8")
+    options = _parameters(text, f"recipe {name}", ctx, param)
+    ctx.default_map = {**options, **(ctx.default_map or {})}
+    return name
+
+
+def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """Callback of --config."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise click.BadParameter(f"{path} is not a text file", ctx, param) from None
+    ctx.default_map = {**(ctx.default_map or {}), **_parameters(text, str(path), ctx, param)}
+    return path
+
+
+def _parameters(
+    text: str, where: str, ctx: click.Context, param: click.Parameter
+) -> Mapping[str, Any]:
+    """The options in a TOML text by parameter name; BadParameter for what is no option."""
+    try:
+        options = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise click.BadParameter(f"{where}: {error}", ctx, param) from None
+    known = {
+        name.lstrip("-"): parameter.name
+        for parameter in ctx.command.params
+        for name in (parameter.opts if isinstance(parameter, click.Option) else [])
+        if name.startswith("--") and parameter.name not in _COMMAND_LINE_ONLY
+    }
+    result: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise click.BadParameter(f"{where}: '{name}' is not an option{hint}", ctx, param)
+        if isinstance(value, dict):
+            raise click.BadParameter(f"{where}: '{name}' is a table, not a value", ctx, param)
+        result[str(known[name])] = value
+    return result

@@ -1,0 +1,101 @@
+"""What a training run leaves behind: its events handed to the run file and the metrics log."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Self
+
+from rbmcli.io.runwriter import RunWriter
+from rbmcli.learning.schedules import Interval
+from rbmcli.learning.trainer import EpochDone, Event, Trainer
+
+
+class Journal:
+    """Takes snapshots, checkpoints and metrics as they fall due."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        writer: RunWriter,
+        snapshot_every: Interval,
+        checkpoint_every: Interval,
+        seconds_before: float = 0.0,
+    ) -> None:
+        self._trainer = trainer
+        self._writer = writer
+        self._snapshot_every = snapshot_every
+        self._checkpoint_every = checkpoint_every
+        self._started = time.monotonic() - seconds_before
+        self._checkpointed: int | None = None
+
+    def note(self, event: Event) -> None:
+        """Write what is due after an event."""
+        per_epoch = self._trainer.steps_per_epoch
+        if isinstance(event, EpochDone):
+            self._writer.record(event.metrics, {"seconds": time.monotonic() - self._started})
+        elif event.step % per_epoch == 0:
+            return  # the epoch's own event follows, with its measurements
+        if self._snapshot_every.due(event.step, per_epoch):
+            self._writer.snapshot(self._trainer.epoch, self._trainer.model.filters())
+        if self._checkpoint_every.due(event.step, per_epoch):
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint, unless that of this very step is there."""
+        trainer = self._trainer
+        if self._checkpointed == trainer.step:
+            return
+        state: dict[str, Any] = {f"trainer/{name}": x for name, x in trainer.state().items()}
+        state |= {f"model/{name}": x for name, x in trainer.model.parameters().items()}
+        velocities = trainer.model.velocities()
+        state |= {f"trainer/velocity/{name}": x for name, x in velocities.items()}
+        self._writer.checkpoint(state)
+        self._checkpointed = trainer.step
+
+    def close(self, *, finished: bool) -> None:
+        """Write the last checkpoint and gather the run in its one file."""
+        self.checkpoint()
+        if finished:
+            self._writer.finish()
+        else:
+            self._writer.stop()
+
+
+def restore(trainer: Trainer, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
+    """Put a trainer and its model where a checkpoint left them."""
+
+    def group(prefix: str) -> dict[str, Any]:
+        return {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}
+
+    trainer.model.load(group("model/"), group("trainer/velocity/"))
+    trainer.restore(group("trainer/"), metrics)
+
+
+class MetricsLog:
+    """Metrics as JSON lines, appended to a file or written to stdout ("-")."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._file: IO[str] | None = None
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._path == "-":
+            self._file = sys.stdout
+        elif self._path is not None:
+            self._file = self._closing.enter_context(Path(self._path).open("a", encoding="utf-8"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.close()
+
+    def write(self, metrics: Mapping[str, float]) -> None:
+        """One line; what was not measured is null."""
+        if self._file is not None:
+            line = {name: value if value == value else None for name, value in metrics.items()}
+            print(json.dumps(line), file=self._file, flush=True)

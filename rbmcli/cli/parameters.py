@@ -1,0 +1,80 @@
+"""Types of option values beyond click's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rbmcli.errors import RbmError
+from rbmcli.learning.schedules import Interval, Schedule
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class ScheduleType(click.ParamType[Schedule]):
+    """A schedule whose values all lie within bounds."""
+
+    name = "schedule"
+
+    def __init__(self, low: float, high: float = float("inf"), *, whole: bool = False) -> None:
+        self.low = low
+        self.high = high
+        self.whole = whole
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Schedule:
+        """Parse what was written; a schedule passes through."""
+        if isinstance(value, Schedule):
+            return value
+        try:
+            schedule = Schedule.parse(str(value))
+        except RbmError as error:
+            self.fail(str(error), param, ctx)
+        for number in schedule.values:
+            if not self.low <= number <= self.high:
+                bounds = f"at least {self.low:g}"
+                if self.high < float("inf"):
+                    bounds = f"from {self.low:g} to {self.high:g}"
+                self.fail(f"{number:g} is out of range: it must be {bounds}", param, ctx)
+            if self.whole and number != round(number):
+                self.fail(f"{number:g} is not a whole number", param, ctx)
+        return schedule
+
+
+class IntervalType(click.ParamType[Interval]):
+    """Every so many epochs or steps."""
+
+    name = "interval"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Interval:
+        """Parse what was written; an interval passes through."""
+        if isinstance(value, Interval):
+            return value
+        try:
+            return Interval.parse(str(value))
+        except RbmError as error:
+            self.fail(str(error), param, ctx)
+
+
+class DurationType(click.ParamType[float]):
+    """Seconds, written 90, 90s, 30m, 8h or 1d."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse what was written into seconds."""
+        text = str(value)
+        factor = _SECONDS.get(text[-1:])
+        try:
+            seconds = float(text if factor is None else text[:-1]) * (factor or 1)
+        except ValueError:
+            seconds = -1.0
+        if not 0 < seconds < float("inf"):
+            self.fail(f"'{text}' is not a duration: write 90s, 30m, 8h or 1d", param, ctx)
+        return seconds
