@@ -47,8 +47,8 @@ static sum_rows_function *const sum_rows[MAX_TILE + 1] = {
 #define ROW_BLOCK 32 /* rows a thread takes at a time within a tile */
 
 static void sum_listed(const float *matrix, size_t matrix_rows, size_t ld, size_t width,
-                       const uint32_t *start, const uint32_t *index, size_t rows,
-                       const float *bias, float *out, int threads) {
+                       const uint32_t *start, const uint32_t *index, size_t rows, const float *bias,
+                       float *out, int threads) {
     size_t vectors = (width + LANES - 1) / LANES, tile = tile_vectors(matrix_rows, vectors);
     size_t tiles = (vectors + tile - 1) / tile, blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
     PARALLEL_FOR(threads, 1)
@@ -93,8 +93,8 @@ INLINE void multiply_block(const float *a, size_t a_row, size_t a_inner, size_t 
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) {
             float *to = out + (size_t)r * ld + v * LANES;
-            store(to, bias ? load(bias + v * LANES) + sum[r][v]
-                           : load(to) + splat(scale) * sum[r][v]);
+            store(to,
+                  bias ? load(bias + v * LANES) + sum[r][v] : load(to) + splat(scale) * sum[r][v]);
         }
 }
 
@@ -117,9 +117,9 @@ static void multiply(const float *a, size_t a_row, size_t a_inner, size_t inner,
         else
             for (size_t i = 0; i < BLOCK_ROWS && r + i < rows; i++)
                 for (size_t v = 0; v < BLOCK_VECTORS && first + v < vectors; v++)
-                    multiply_block(from + i * a_row, a_row, a_inner, inner,
-                                   b + column + v * LANES, ld, offset ? offset + v * LANES : NULL,
-                                   scale, to + i * ld + v * LANES, 1, 1);
+                    multiply_block(from + i * a_row, a_row, a_inner, inner, b + column + v * LANES,
+                                   ld, offset ? offset + v * LANES : NULL, scale,
+                                   to + i * ld + v * LANES, 1, 1);
     }
 }
 

@@ -3,23 +3,34 @@
 
 #define DRAWN (2 * LANES) /* units that one call of philox serves */
 
-/* Words of units unit .. unit + DRAWN - 1 of a row, in order; unit is a multiple of 4. */
-INLINE void philox(const rbm_draw *draw, uint32_t row, uint32_t unit, vword out[2]) {
-    vpair c0, c1 = (vpair){0} + (draw->row0 + row), c2 = (vpair){0} + draw->substep,
-              c3 = (vpair){0} + draw->step;
-    for (int lane = 0; lane < LANES / 2; lane++)
-        c0[lane] = unit / 4 + (uint32_t)lane;
-    const vpair m0 = (vpair){0} + 0xD2511F53u, m1 = (vpair){0} + 0xCD9E8D57u;
+/* The draws of one kernel call: its keys, bumped for each round, widened to the lanes' width. */
+typedef struct {
+    uint64_t key[10][2];
+    uint32_t row0, substep, step;
+} stream;
+
+INLINE stream open_stream(const rbm_draw *draw) {
+    stream s = {.row0 = draw->row0, .substep = draw->substep, .step = draw->step};
     uint32_t k0 = draw->key[0], k1 = draw->key[1];
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+        s.key[round][0] = k0;
+        s.key[round][1] = k1;
+    }
+    return s;
+}
+
+/* Words of units unit .. unit + DRAWN - 1 of a row, in order; unit is a multiple of 4. */
+INLINE void philox(const stream *s, uint32_t row, uint32_t unit, vword out[2]) {
+    vpair c0 = (vpair)LANE_NUMBERS + unit / 4, c1 = (vpair){0} + (s->row0 + row),
+          c2 = (vpair){0} + s->substep, c3 = (vpair){0} + s->step;
+    const vpair m0 = (vpair){0} + 0xD2511F53u, m1 = (vpair){0} + 0xCD9E8D57u;
     /* Only the low halves of the lanes are defined; multiply_low reads no more. */
     for (int round = 0; round < 10; round++) {
         vpair p0 = multiply_low(c0, m0), p1 = multiply_low(c2, m1);
-        c0 = (p1 >> 32) ^ c1 ^ k0;
+        c0 = (p1 >> 32) ^ c1 ^ s->key[round][0];
         c1 = p1;
-        c2 = (p0 >> 32) ^ c3 ^ k1;
+        c2 = (p0 >> 32) ^ c3 ^ s->key[round][1];
         c3 = p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
     }
     vpair even = (c0 & 0xffffffffu) | (c1 << 32), odd = (c2 & 0xffffffffu) | (c3 << 32);
     out[0] = (vword)INTERLEAVE_LOW_PAIRS(even, odd);
@@ -32,19 +43,20 @@ INLINE vfloat uniform(vword word) {
 }
 
 static void random_words(const rbm_draw *draw, size_t rows, size_t units, uint32_t *out) {
+    const stream s = open_stream(draw);
     for (size_t r = 0; r < rows; r++)
         for (size_t u = 0; u < units; u += DRAWN) {
             vword words[2];
-            philox(draw, (uint32_t)r, (uint32_t)u, words);
+            philox(&s, (uint32_t)r, (uint32_t)u, words);
             size_t count = units - u < DRAWN ? units - u : DRAWN;
             memcpy(out + r * units + u, words, count * sizeof *out);
         }
 }
 
 /* Compare DRAWN probabilities with uniforms; one bit per unit. */
-INLINE uint32_t draw_bits(const rbm_draw *draw, size_t row, size_t unit, vfloat low, vfloat high) {
+INLINE uint32_t draw_bits(const stream *s, size_t row, size_t unit, vfloat low, vfloat high) {
     vword words[2];
-    philox(draw, (uint32_t)row, (uint32_t)unit, words);
+    philox(s, (uint32_t)row, (uint32_t)unit, words);
     return lane_bits(uniform(words[0]) < low) | lane_bits(uniform(words[1]) < high) << LANES;
 }
 
@@ -60,33 +72,95 @@ INLINE void clear_bits_beyond(uint64_t *row, size_t units, size_t words) {
         row[units / 64] &= (UINT64_C(1) << units % 64) - 1;
 }
 
-#define BINARIZE(name, type)                                                                       \
-    static void name(const type *images, size_t units, const int64_t *index, size_t rows,          \
-                     float scale, enum rbm_binarize how, float threshold, const rbm_draw *draw,    \
-                     uint64_t *bits, size_t words, int threads) {                                  \
-        PARALLEL_FOR(threads, 8)                                                                      \
+typedef uint8_t vbytes __attribute__((vector_size(LANES)));
+
+INLINE vfloat load_u8(const uint8_t *p) {
+    vbytes bytes;
+    memcpy(&bytes, p, sizeof bytes);
+    return __builtin_convertvector(__builtin_convertvector(bytes, vint), vfloat);
+}
+
+INLINE vfloat load_f32(const float *p) {
+    return load(p);
+}
+
+/* One bit for each of DRAWN values in [0, 1]. */
+INLINE uint32_t binarize_group(vfloat low, vfloat high, enum rbm_binarize how, float threshold,
+                               const stream *s, size_t row, size_t unit) {
+    if (how == RBM_SAMPLE)
+        return draw_bits(s, row, unit, low, high);
+    return lane_bits(low > splat(threshold)) | lane_bits(high > splat(threshold)) << LANES;
+}
+
+INLINE void prefetch(const void *from, size_t bytes) {
+    for (size_t byte = 0; byte < bytes; byte += 64)
+        __builtin_prefetch((const char *)from + byte);
+}
+
+/* For images stored as `type`, with their margins, where there is nothing to draw, skipped. */
+#define BINARIZE(suffix, type)                                                                     \
+    static void binarize_##suffix(const type *images, size_t units, const int64_t *index,          \
+                                  size_t rows, float scale, enum rbm_binarize how,                 \
+                                  float threshold, const rbm_draw *draw, uint64_t *bits,           \
+                                  size_t words, int threads) {                                     \
+        static const type blank[DRAWN];                                                            \
+        const stream s = open_stream(draw);                                                        \
+        PARALLEL_FOR(threads, 8)                                                                   \
         for (size_t r = 0; r < rows; r++) {                                                        \
             const type *image = images + (size_t)index[r] * units;                                 \
             uint64_t *row = bits + r * words;                                                      \
+            if (r + 1 < rows) /* images in shuffled order are not foreseen by the hardware */      \
+                prefetch(images + (size_t)index[r + 1] * units, units * sizeof *image);            \
             for (size_t u = 0; u < units; u += DRAWN) {                                            \
-                type group[DRAWN] = {0};                                                           \
-                memcpy(group, image + u,                                                           \
-                       (units - u < DRAWN ? units - u : DRAWN) * sizeof *group);                   \
-                float values[DRAWN];                                                               \
-                for (int i = 0; i < DRAWN; i++)                                                    \
-                    values[i] = (float)group[i] / scale;                                           \
-                vfloat low = load(values), high = load(values + LANES);                            \
-                uint32_t on;                                                                       \
-                if (how == RBM_THRESHOLD)                                                          \
-                    on = lane_bits(low > splat(threshold)) |                                       \
-                         lane_bits(high > splat(threshold)) << LANES;                              \
-                else                                                                               \
-                    on = draw_bits(draw, r, u, low, high);                                         \
+                const type *group = image + u;                                                     \
+                type tail[DRAWN] = {0};                                                            \
+                if (units - u < DRAWN)                                                             \
+                    group = memcpy(tail, group, (units - u) * sizeof *group);                      \
+                uint32_t on = 0;                                                                   \
+                if (how != RBM_SAMPLE || memcmp(group, blank, sizeof blank))                       \
+                    on = binarize_group(load_##suffix(group) / splat(scale),                       \
+                                        load_##suffix(group + LANES) / splat(scale), how,          \
+                                        threshold, &s, r, u);                                      \
                 put_bits(row, u, on);                                                              \
             }                                                                                      \
             clear_bits_beyond(row, units, words);                                                  \
         }                                                                                          \
     }
 
-BINARIZE(binarize_u8, uint8_t)
-BINARIZE(binarize_f32, float)
+BINARIZE(u8, uint8_t)
+BINARIZE(f32, float)
+
+/* Append base + i for each bit i of the LANES bits in `on`; return where the list then ends. */
+INLINE uint32_t *append_on(uint32_t on, uint32_t base, uint32_t *next) {
+#if LANES == 16
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    int count = __builtin_popcount(on);
+    __m512i units = _mm512_add_epi32(_mm512_set1_epi32((int)base), lane);
+    _mm512_mask_storeu_epi32(next, (__mmask16)((1u << count) - 1),
+                             _mm512_maskz_compress_epi32((__mmask16)on, units));
+    return next + count;
+#else
+    for (; on; on &= on - 1)
+        *next++ = base + (uint32_t)__builtin_ctz(on);
+    return next;
+#endif
+}
+
+static void list_on(const uint64_t *bits, size_t rows, size_t words, uint32_t *start,
+                    uint32_t *index, int threads) {
+    /* Groups that one append takes: vector-wide where it compresses, else a whole half-word. */
+    enum { GROUP = LANES == 16 ? 16 : 32 };
+    start[0] = 0;
+    for (size_t r = 0; r < rows; r++)
+        start[r + 1] = start[r] + (uint32_t)rbm_count_on(bits + r * words, 1, words);
+    PARALLEL_FOR(threads, 16)
+    for (size_t r = 0; r < rows; r++) {
+        uint32_t *next = index + start[r];
+        for (size_t w = 0; w < words; w++) {
+            uint64_t word = bits[r * words + w];
+            for (uint32_t g = 0; word && g < 64; g += GROUP, word >>= GROUP)
+                next = append_on((uint32_t)(word & ((UINT64_C(1) << GROUP) - 1)),
+                                 (uint32_t)w * 64 + g, next);
+        }
+    }
+}

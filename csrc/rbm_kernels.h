@@ -69,11 +69,15 @@ typedef struct {
                          float scale, enum rbm_binarize how, float threshold, const rbm_draw *draw,
                          uint64_t *bits, size_t words, int threads);
 
+    /* Write the on-lists of bit rows: start (rows + 1), index (as many as rbm_count_on says). */
+    void (*list_on)(const uint64_t *bits, size_t rows, size_t words, uint32_t *start,
+                    uint32_t *index, int threads);
+
     /* out[r] = bias + the sum, in list order, of the matrix rows that row r lists.
      * matrix: matrix_rows x ld, of which `width` columns count; bias: ld; out: rows x ld. */
     void (*sum_listed)(const float *matrix, size_t matrix_rows, size_t ld, size_t width,
-                       const uint32_t *start, const uint32_t *index, size_t rows,
-                       const float *bias, float *out, int threads);
+                       const uint32_t *start, const uint32_t *index, size_t rows, const float *bias,
+                       float *out, int threads);
 
     /* out (rows x ld) = bias + a b. a[r, k] = a[r * a_row + k * a_inner], b: inner x ld.
      * Where bias is null, the product is added to out times `scale`: out += scale a b. */
@@ -97,9 +101,9 @@ typedef struct {
     /* gradient (visible x ld) += scale * visible' hidden over the rows of one phase, the means
      * being rows x ld of which `width` columns count. Workspace: start, visible + 1; index, one
      * for each on-bit; scaled, rows x ld. */
-    void (*accumulate)(const rbm_phase *phase, float scale, size_t visible, size_t width,
-                       size_t ld, float *gradient, uint32_t *start, uint32_t *index,
-                       float *scaled, int threads);
+    void (*accumulate)(const rbm_phase *phase, float scale, size_t visible, size_t width, size_t ld,
+                       float *gradient, uint32_t *start, uint32_t *index, float *scaled,
+                       int threads);
 
     /* One step of the rule on the weights, given the gradient. Returns 0 if a weight is no longer
      * finite, else 1. */
@@ -107,7 +111,8 @@ typedef struct {
 
     /* accumulate(positive, 1 / rows), accumulate(negative, -1 / rows) and apply in one pass over
      * the weights, without storing the gradient.
-     * Workspace: start, visible + 1; index, one for each on-bit of the two states; scaled, (positive rows + negative rows + the smaller of them) x ld_hidden. */
+     * Workspace: start, visible + 1; index, one for each on-bit of the two states; scaled,
+     * (positive rows + negative rows + the smaller of them) x ld_hidden. */
     int (*update)(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative,
                   const rbm_rule *rule, uint32_t *start, uint32_t *index, float *scaled,
                   int threads);
@@ -127,14 +132,11 @@ const rbm_kernels *rbm_select(const char *name);
 /* The date of the OpenMP specification compiled in, such as 201511; 0 without OpenMP. */
 int rbm_openmp(void);
 
-/* Integer kernels that no vector unit makes faster (states.c). ---------------------------------- */
+/* Integer kernels that no vector unit makes faster (states.c). ----------------------------------
+ */
 
 /* Number of on-bits in rows x words. */
 size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words);
-
-/* Write the on-lists of bit rows: start (rows + 1), index (as many as rbm_count_on says). */
-void rbm_list_on(const uint64_t *bits, size_t rows, size_t words, uint32_t *start,
-                 uint32_t *index, int threads);
 
 /* floats (rows x ld) = the bits as 0 and 1, zero beyond `units`. */
 void rbm_bits_to_floats(const uint64_t *bits, size_t rows, size_t words, size_t units,
@@ -146,7 +148,7 @@ void rbm_floats_to_bits(const float *floats, size_t rows, size_t units, size_t l
 
 /* count[u] = rows in which unit u is on. */
 void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t units,
-                       uint32_t *count, int threads);
+                       uint32_t *count);
 
 /* For every unit, list the rows of the stacked matrix [first; second; difference] whose sum is
  * the unit's gradient: row r of `difference` where the unit is on in row r of both states, else

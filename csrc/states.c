@@ -13,20 +13,6 @@ size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words) {
     return count;
 }
 
-void rbm_list_on(const uint64_t *bits, size_t rows, size_t words, uint32_t *start, uint32_t *index,
-                 int threads) {
-    start[0] = 0;
-    for (size_t r = 0; r < rows; r++)
-        start[r + 1] = start[r] + (uint32_t)rbm_count_on(bits + r * words, 1, words);
-    PARALLEL_FOR(threads, 16)
-    for (size_t r = 0; r < rows; r++) {
-        uint32_t *next = index + start[r];
-        for (size_t w = 0; w < words; w++)
-            for (uint64_t word = bits[r * words + w]; word; word &= word - 1)
-                *next++ = (uint32_t)(w * 64 + (size_t)__builtin_ctzll(word));
-    }
-}
-
 void rbm_bits_to_floats(const uint64_t *bits, size_t rows, size_t words, size_t units,
                         float *floats, size_t ld, int threads) {
     PARALLEL_FOR(threads, 8)
@@ -62,69 +48,77 @@ static void transpose_bits(uint64_t block[64]) {
 /* block[u] = bits of unit 64 w + u over rows r .. r + 63, zero beyond the last row. */
 static void gather_block(const uint64_t *bits, size_t rows, size_t words, size_t w, size_t r,
                          uint64_t block[64]) {
+    if (r >= rows) {
+        memset(block, 0, 64 * sizeof *block);
+        return;
+    }
     for (size_t i = 0; i < 64; i++)
         block[i] = r + i < rows ? bits[(r + i) * words + w] : 0;
     transpose_bits(block);
 }
 
-void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t units,
-                       uint32_t *count, int threads) {
-    PARALLEL_FOR(threads, 1)
-    for (size_t w = 0; w < (units + 63) / 64; w++) {
-        size_t here = MIN(units - w * 64, 64);
-        memset(count + w * 64, 0, here * sizeof *count);
-        for (size_t r = 0; r < rows; r += 64) {
-            uint64_t block[64];
-            gather_block(bits, rows, words, w, r, block);
-            for (size_t u = 0; u < here; u++)
-                count[w * 64 + u] += (uint32_t)__builtin_popcountll(block[u]);
+/* count[u] += rows in which bit u of word w is on in `first` or in `second`. Counters are kept as
+ * bit slices (bit u of slice s is bit s of unit u's count), so that a row adds to all 64 at once.
+ */
+static void count_word(const uint64_t *first, size_t first_rows, const uint64_t *second,
+                       size_t second_rows, size_t words, size_t w, size_t units, uint32_t *count) {
+    enum { SLICES = 8, MOST = (1 << SLICES) - 1 };
+    size_t rows = first_rows > second_rows ? first_rows : second_rows;
+    for (size_t r = 0; r < rows; r += MOST) {
+        uint64_t slice[SLICES] = {0};
+        for (size_t i = r; i < r + MOST && i < rows; i++) {
+            uint64_t carry = (i < first_rows ? first[i * words + w] : 0) |
+                             (i < second_rows ? second[i * words + w] : 0);
+            for (int s = 0; carry; s++) {
+                uint64_t both = slice[s] & carry;
+                slice[s] ^= carry;
+                carry = both;
+            }
         }
+        for (size_t u = 0; u < units; u++)
+            for (int s = 0; s < SLICES; s++)
+                count[u] += (uint32_t)(slice[s] >> u & 1) << s;
     }
 }
 
-static uint32_t *list_bits(uint64_t word, size_t base, uint32_t *next) {
-    for (; word; word &= word - 1)
-        *next++ = (uint32_t)(base + (size_t)__builtin_ctzll(word));
-    return next;
+void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t units,
+                       uint32_t *count) {
+    memset(count, 0, units * sizeof *count);
+    for (size_t w = 0; w < (units + 63) / 64; w++)
+        count_word(bits, rows, NULL, 0, words, w, MIN(units - w * 64, 64), count + w * 64);
 }
 
 void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *second,
                       size_t second_rows, size_t words, size_t units, uint32_t *start,
                       uint32_t *index, int threads) {
     size_t rows = first_rows > second_rows ? first_rows : second_rows;
-    /* First how long each list is, then, with the places known, the lists. */
-    for (int fill = 0; fill < 2; fill++) {
-        PARALLEL_FOR(threads, 1)
-        for (size_t w = 0; w < (units + 63) / 64; w++) {
-            size_t here = MIN(units - w * 64, 64);
-            uint32_t next[64];
-            for (size_t u = 0; u < here; u++)
-                next[u] = fill ? start[w * 64 + u] : 0;
-            for (size_t r = 0; r < rows; r += 64) {
-                uint64_t a[64], b[64];
-                gather_block(first, first_rows, words, w, r, a);
-                if (second_rows)
-                    gather_block(second, second_rows, words, w, r, b);
-                else
-                    memset(b, 0, sizeof b);
-                for (size_t u = 0; u < here; u++) {
-                    uint32_t count = (uint32_t)__builtin_popcountll(a[u] | b[u]);
-                    if (fill) {
-                        uint32_t *to = index + next[u];
-                        to = list_bits(a[u] & ~b[u], r, to);
-                        to = list_bits(b[u] & ~a[u], first_rows + r, to);
-                        list_bits(a[u] & b[u], first_rows + second_rows + r, to);
-                    }
-                    next[u] += count;
+    memset(start, 0, (units + 1) * sizeof *start);
+    for (size_t w = 0; w < (units + 63) / 64; w++)
+        count_word(first, first_rows, second, second_rows, words, w, MIN(units - w * 64, 64),
+                   start + 1 + w * 64);
+    for (size_t u = 0; u < units; u++)
+        start[u + 1] += start[u];
+
+    /* Where row r of the stack begins, by whether the unit is on in first (1) and second (2). */
+    const size_t base[4] = {0, 0, first_rows, first_rows + second_rows};
+    PARALLEL_FOR(threads, 1)
+    for (size_t w = 0; w < (units + 63) / 64; w++) {
+        size_t here = MIN(units - w * 64, 64);
+        uint32_t next[64];
+        memcpy(next, start + w * 64, here * sizeof *next);
+        for (size_t r = 0; r < rows; r += 64) {
+            uint64_t a[64], b[64];
+            gather_block(first, first_rows, words, w, r, a);
+            gather_block(second, second_rows, words, w, r, b);
+            for (size_t u = 0; u < here; u++) {
+                uint32_t *to = index + next[u];
+                for (uint64_t on = a[u] | b[u]; on; on &= on - 1) {
+                    int row = __builtin_ctzll(on);
+                    *to++ = (uint32_t)(base[(a[u] >> row & 1) | (b[u] >> row & 1) << 1] + r +
+                                       (size_t)row);
                 }
+                next[u] = (uint32_t)(to - index);
             }
-            if (!fill)
-                memcpy(start + w * 64 + 1, next, here * sizeof *next);
-        }
-        if (!fill) {
-            start[0] = 0;
-            for (size_t u = 0; u < units; u++)
-                start[u + 1] += start[u];
         }
     }
 }

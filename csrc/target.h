@@ -13,6 +13,7 @@ static const rbm_kernels table = {
     .random_words = random_words,
     .binarize_u8 = binarize_u8,
     .binarize_f32 = binarize_f32,
+    .list_on = list_on,
     .sum_listed = sum_listed,
     .multiply = multiply,
     .bernoulli = bernoulli,

@@ -56,8 +56,15 @@ UPDATE_ROW(8)
 typedef void update_row_function(float *, float *, const float *, size_t, const uint32_t *, size_t,
                                  const rbm_rule *, vfloat *);
 static update_row_function *const update_row[MAX_TILE + 1] = {
-    0,            update_row_1, update_row_2, update_row_3, update_row_4,
-    update_row_5, update_row_6, update_row_7, update_row_8,
+    0,
+    update_row_1,
+    update_row_2,
+    update_row_3,
+    update_row_4,
+    update_row_5,
+    update_row_6,
+    update_row_7,
+    update_row_8,
 };
 
 /* to = scale * from, over rows x ld. */
@@ -67,6 +74,29 @@ static void scale_rows(const float *from, size_t rows, size_t ld, float scale, f
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < ld; c += LANES)
             store(to + r * ld + c, splat(scale) * load(from + r * ld + c));
+}
+
+/* The matrix whose rows the gradient is a sum of: the scaled means of the positive phase, those of
+ * the negative, and the sums of the two where both have the row. */
+static void stack_rows(const rbm_phase *positive, const rbm_phase *negative, size_t ld,
+                       float *stack, int threads) {
+    size_t rows0 = positive->rows, rows1 = negative->rows;
+    const vfloat scale0 = splat(1.0f / (float)rows0), scale1 = splat(-1.0f / (float)rows1);
+    PARALLEL_FOR(threads, 16)
+    for (size_t r = 0; r < (rows0 > rows1 ? rows0 : rows1); r++)
+        for (size_t c = 0; c < ld; c += LANES) {
+            vfloat first = {0}, second = {0};
+            if (r < rows0) {
+                first = scale0 * load(positive->hidden + r * ld + c);
+                store(stack + r * ld + c, first);
+            }
+            if (r < rows1) {
+                second = scale1 * load(negative->hidden + r * ld + c);
+                store(stack + (rows0 + r) * ld + c, second);
+            }
+            if (r < rows0 && r < rows1)
+                store(stack + (rows0 + rows1 + r) * ld + c, first + second);
+        }
 }
 
 static void column_sums(const float *matrix, size_t rows, size_t ld, size_t width, float *out,
@@ -123,12 +153,8 @@ static int update(const rbm_dense *link, const rbm_phase *positive, const rbm_ph
     size_t ld = link->ld_hidden, rows0 = positive->rows, rows1 = negative->rows;
     rbm_list_by_unit(positive->visible, rows0, negative->visible, rows1, positive->words,
                      link->visible, start, index, threads);
-    float *second = scaled + rows0 * ld, *difference = second + rows1 * ld;
-    scale_rows(positive->hidden, rows0, ld, 1.0f / (float)rows0, scaled, threads);
-    scale_rows(negative->hidden, rows1, ld, -1.0f / (float)rows1, second, threads);
     size_t paired = rows0 < rows1 ? rows0 : rows1;
-    for (size_t c = 0; c < paired * ld; c += LANES)
-        store(difference + c, load(scaled + c) + load(second + c));
+    stack_rows(positive, negative, ld, scaled, threads);
 
     size_t vectors = (link->hidden + LANES - 1) / LANES;
     size_t tile = tile_vectors(rows0 + rows1 + paired, vectors);

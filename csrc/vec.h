@@ -55,12 +55,15 @@ INLINE vfloat at_most(vfloat x, float bound) {
 #endif
 
 #if LANES == 16
+#define LANE_NUMBERS {0, 1, 2, 3, 4, 5, 6, 7}
 #define INTERLEAVE_LOW_PAIRS(a, b) SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
 #define INTERLEAVE_HIGH_PAIRS(a, b) SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #elif LANES == 8
+#define LANE_NUMBERS {0, 1, 2, 3}
 #define INTERLEAVE_LOW_PAIRS(a, b) SHUFFLE(a, b, 0, 4, 1, 5)
 #define INTERLEAVE_HIGH_PAIRS(a, b) SHUFFLE(a, b, 2, 6, 3, 7)
 #else
+#define LANE_NUMBERS {0, 1}
 #define INTERLEAVE_LOW_PAIRS(a, b) SHUFFLE(a, b, 0, 2)
 #define INTERLEAVE_HIGH_PAIRS(a, b) SHUFFLE(a, b, 1, 3)
 #endif
@@ -76,7 +79,7 @@ INLINE vfloat at_most(vfloat x, float bound) {
             m[i + (distance)] = high;                                                              \
         }
 
-INLINE void transpose_block(vfloat m[LANES]) {
+INLINE void transpose_block(vfloat m[LANES]){
 #if LANES == 16
 #define LOW8 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
 #define HIGH8 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
@@ -86,8 +89,7 @@ INLINE void transpose_block(vfloat m[LANES]) {
 #define HIGH2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
 #define LOW1 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
 #define HIGH1 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
-    SWAP_STEP(m, 8, LOW8, HIGH8)
-    SWAP_STEP(m, 4, LOW4, HIGH4)
+    SWAP_STEP(m, 8, LOW8, HIGH8) SWAP_STEP(m, 4, LOW4, HIGH4)
 #elif LANES == 8
 #define LOW4 0, 1, 2, 3, 8, 9, 10, 11
 #define HIGH4 4, 5, 6, 7, 12, 13, 14, 15
@@ -102,9 +104,7 @@ INLINE void transpose_block(vfloat m[LANES]) {
 #define LOW1 0, 4, 2, 6
 #define HIGH1 1, 5, 3, 7
 #endif
-    SWAP_STEP(m, 2, LOW2, HIGH2)
-    SWAP_STEP(m, 1, LOW1, HIGH1)
-}
+        SWAP_STEP(m, 2, LOW2, HIGH2) SWAP_STEP(m, 1, LOW1, HIGH1)}
 
 /* Per instruction set:
  *   multiply_low(a, b): per 64-bit lane, the full product of the low 32-bit halves;

@@ -48,6 +48,7 @@ cdef extern from "rbm_kernels.h" nogil:
                             float, const rbm_draw *, uint64_t *, size_t, int) noexcept nogil
         void (*binarize_f32)(const float *, size_t, const int64_t *, size_t, float, rbm_binarize,
                              float, const rbm_draw *, uint64_t *, size_t, int) noexcept nogil
+        void (*list_on)(const uint64_t *, size_t, size_t, uint32_t *, uint32_t *, int) noexcept nogil
         void (*sum_listed)(const float *, size_t, size_t, size_t, const uint32_t *,
                            const uint32_t *, size_t, const float *, float *, int) noexcept nogil
         void (*multiply)(const float *, size_t, size_t, size_t, const float *, size_t, size_t,
@@ -66,10 +67,9 @@ cdef extern from "rbm_kernels.h" nogil:
     const rbm_kernels *rbm_select(const char *)
     int rbm_openmp()
     size_t rbm_count_on(const uint64_t *, size_t, size_t)
-    void rbm_list_on(const uint64_t *, size_t, size_t, uint32_t *, uint32_t *, int)
     void rbm_bits_to_floats(const uint64_t *, size_t, size_t, size_t, float *, size_t, int)
     void rbm_floats_to_bits(const float *, size_t, size_t, size_t, uint64_t *, size_t, int)
-    void rbm_count_by_unit(const uint64_t *, size_t, size_t, size_t, uint32_t *, int)
+    void rbm_count_by_unit(const uint64_t *, size_t, size_t, size_t, uint32_t *)
 
 
 PAD = RBM_PAD
@@ -172,7 +172,7 @@ def list_on(const uint64_t[:, ::1] bits, uint32_t[::1] start, uint32_t[::1] inde
     """Write the on-lists; start: (rows + 1,), index: at least count_on(bits)."""
     _require(start.shape[0] >= bits.shape[0] + 1, "start is too short")
     with nogil:
-        rbm_list_on(&bits[0, 0], bits.shape[0], bits.shape[1], &start[0], &index[0], _threads)
+        _table.list_on(&bits[0, 0], bits.shape[0], bits.shape[1], &start[0], &index[0], _threads)
 
 
 def bits_to_floats(const uint64_t[:, ::1] bits, size_t units, float[:, ::1] floats):
@@ -197,8 +197,7 @@ def count_by_unit(const uint64_t[:, ::1] bits, uint32_t[::1] count):
     """count (units,) = rows in which each unit is on."""
     _require(bits.shape[1] * 64 >= count.shape[0], "more counts than units")
     with nogil:
-        rbm_count_by_unit(&bits[0, 0], bits.shape[0], bits.shape[1], count.shape[0], &count[0],
-                          _threads)
+        rbm_count_by_unit(&bits[0, 0], bits.shape[0], bits.shape[1], count.shape[0], &count[0])
 
 
 def sum_listed(const float[:, ::1] matrix, size_t width, const uint32_t[::1] start,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rbmcli.arrays import Floats, Scratch
 from rbmcli.draws import Draws, Purpose
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import FloatStates, States
+from rbmcli.model.states import BitStates, FloatStates, States
 
 
 class Chain:
@@ -21,15 +23,13 @@ class Chain:
         self._scratch = scratch or Scratch()
 
     def visible_mean(self, hidden: States) -> FloatStates:
-        """Expected visible states given hidden ones."""
+        """Expected visible states given hidden ones; they last until the next call."""
         return self._model.visible.mean(self._visible_input(hidden))
 
-    def sample_visible(
-        self, hidden: States, step: int, substep: int, mean_out: Floats | None = None
-    ) -> States:
-        """Visible states drawn given hidden ones; the means too where `mean_out` is given."""
+    def sample_visible(self, hidden: States, step: int, substep: int) -> States:
+        """Visible states drawn given hidden ones."""
         draw = self._draws.at(Purpose.VISIBLE, step, substep)
-        return self._model.visible.sample(self._visible_input(hidden), draw, mean_out)
+        return self._model.visible.sample(self._visible_input(hidden), draw)
 
     def sample_hidden(self, visible: States, step: int, substep: int) -> States:
         """Hidden states drawn given visible ones."""
@@ -46,3 +46,28 @@ class Chain:
     def _visible_input(self, hidden: States) -> Floats:
         total = self._scratch.rows("visible input", hidden.rows, self._model.visible.ld)
         return self._model.visible_input(hidden, total)
+
+
+def random_start(units: int, rows: int, seed: int) -> BitStates:
+    """Visible states in which every unit is on with probability one half."""
+    noise = Draws(seed).generator(Purpose.SAMPLE).integers(2, size=(rows, units))
+    return BitStates.from_array(noise)
+
+
+def fantasies(
+    model: Rbm, start: States, gibbs_steps: int, seed: int
+) -> Iterator[tuple[States, Floats]]:
+    """Fantasy particles: the start, then the chains after each Gibbs step.
+
+    Yields (visible states, their means given the hidden states they were drawn from), the means
+    float32 (rows, visible units), which are for looking at; those of the start are the start.
+    """
+    chain = Chain(model, Draws(seed))
+    units = model.visible.units
+    visible = start
+    yield visible, visible.floats()[:, :units]
+    for step in range(gibbs_steps):
+        hidden = chain.sample_hidden(visible, step, 0)
+        visible = chain.sample_visible(hidden, step, 1)
+        yield visible, chain.visible_mean(hidden).values[:, :units]
+

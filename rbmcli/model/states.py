@@ -35,6 +35,10 @@ class FloatStates:
         """The values, float32 (rows, padded units)."""
         return self.values
 
+    def to_array(self) -> Floats:
+        """The values, float32 (rows, units)."""
+        return self.values[:, : self.units]
+
     def mean_by_unit(self) -> Floats:
         """Mean over the rows, float32 (units,)."""
         sums = zeros((self.values.shape[1],))

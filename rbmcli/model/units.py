@@ -48,7 +48,7 @@ class UnitKind(ABC):
         """Means into `out` (may be `total`)."""
 
     @abstractmethod
-    def sample(self, total: Floats, units: int, draw: Draw, mean_out: Floats | None) -> States:
+    def sample(self, total: Floats, units: int, draw: Draw, mean_out: Floats | None = None) -> States:
         """Drawn states; the means as well where `mean_out` (may be `total`) is given."""
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Bernoulli(UnitKind):
         return FloatStates(out, units)
 
     def sample(  # noqa: D102
-        self, total: Floats, units: int, draw: Draw, mean_out: Floats | None
+        self, total: Floats, units: int, draw: Draw, mean_out: Floats | None = None
     ) -> BitStates:
         states = BitStates.empty(total.shape[0], units)
         _kernels.bernoulli(total, units, mean_out, states.bits, draw)

@@ -1,0 +1,117 @@
+"""From an array of any format to images and labels: types, checks, selection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rbmcli.errors import RbmError
+
+#: Elements looked at together when a large array is checked, so that the check stays small.
+_CHECKED_TOGETHER = 1 << 20
+
+
+class Raw(NamedTuple):
+    """What a format yields: images (n, ...) of any type, labels beside them, lines for the user."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    notices: tuple[str, ...] = ()
+
+
+def to_images(array: np.ndarray, where: str) -> tuple[np.ndarray, float, tuple[str, ...]]:
+    """Return `array` (n, ...) as C-contiguous uint8 or float32, its scale, and notices.
+
+    uint8 is not copied. bool, and other integers that fit, become uint8; everything else float32.
+    The scale of uint8 is 255, or 1 where the largest value is 1 (0/1 data). Raises RbmError for
+    other types, fewer than two dimensions, no elements, and NaN or infinite values.
+    """
+    if array.ndim < 2:
+        raise RbmError(
+            f"{where}: has shape {array.shape}; images need two dimensions or more, "
+            "the first counting them"
+        )
+    if array.size == 0:
+        raise RbmError(f"{where}: has shape {array.shape}, so holds no images; name another source")
+    if array.dtype.kind not in "buif":
+        raise RbmError(f"{where}: holds {array.dtype} values; store integers, floats or booleans")
+    if array.dtype.kind == "b":
+        return np.ascontiguousarray(array).view(np.uint8), 1.0, ()
+    if array.dtype.kind in "ui":
+        lowest, highest = array.min(), array.max()
+        if lowest >= 0 and highest <= 255:
+            images = np.ascontiguousarray(array, np.uint8)
+            if highest == 1:
+                return (
+                    images,
+                    1.0,
+                    (f"{where}: the largest value is 1, so the data are read as 0/1",),
+                )
+            return images, 255.0, ()
+    with np.errstate(over="ignore", invalid="ignore"):  # What overflows is found below.
+        images = np.ascontiguousarray(array, np.float32)
+    _check_finite(images, where)
+    return images, 1.0, ()
+
+
+def _check_finite(images: np.ndarray, where: str) -> None:
+    rows = max(1, _CHECKED_TOGETHER // images[0].size)
+    first: tuple[int, ...] | None = None
+    count = 0
+    for start in range(0, len(images), rows):
+        bad = np.argwhere(~np.isfinite(images[start : start + rows]))
+        if len(bad) and first is None:
+            first = (start + int(bad[0][0]), *map(int, bad[0][1:]))
+        count += len(bad)
+    if first is not None:
+        place = ", ".join(map(str, first[1:]))
+        raise RbmError(
+            f"{where}: NaN or infinite values: {count}, the first in image {first[0]} at "
+            f"position ({place}), counted from 0; replace them or leave those images out"
+        )
+
+
+def to_labels(array: np.ndarray, where: str, images: int) -> np.ndarray:
+    """Return `array` as (images,) int64; RbmError unless it is 1-D, whole numbers, that long."""
+    if array.ndim != 1:
+        raise RbmError(f"{where}: labels of shape {array.shape}; store one number an image")
+    if array.dtype.kind not in "bui":
+        raise RbmError(f"{where}: labels are {array.dtype}; store them as integers")
+    if len(array) != images:
+        raise RbmError(
+            f"{where}: {len(array)} labels for {images} images; give the labels of these images"
+        )
+    return np.ascontiguousarray(array, np.int64)
+
+
+def select(
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    only: Sequence[int],
+    limit: int | None,
+    where: str,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Keep the images whose label is in `only` (empty: all), of these the first `limit`.
+
+    What is kept is copied, so that the rest can be freed; without a selection nothing is.
+    """
+    if limit is not None and limit < 1:
+        raise RbmError(f"{where}: a limit of {limit} keeps no images; give 1 or more")
+    if only:
+        if labels is None:
+            raise RbmError(f"{where}: choosing by label needs labels; give a file of labels")
+        _check_present(labels, only, where)
+        kept = np.flatnonzero(np.isin(labels, only))[:limit]
+        return images[kept], labels[kept]
+    if limit is not None and limit < len(images):
+        return images[:limit].copy(), None if labels is None else labels[:limit].copy()
+    return images, labels
+
+
+def _check_present(labels: np.ndarray, only: Sequence[int], where: str) -> None:
+    present = np.unique(labels).tolist()
+    if absent := sorted(set(only) - set(present)):
+        listed = ", ".join(map(str, present[:20])) + (", ..." if len(present) > 20 else "")
+        raise RbmError(f"{where}: no image has label {absent[0]}; choose from {listed}")
