@@ -56,16 +56,17 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
 def _parameters(
     text: str, where: str, ctx: click.Context, param: click.Parameter
 ) -> Mapping[str, Any]:
-    """The options in a TOML text by parameter name; BadParameter for what is no option."""
+    """The options in a TOML text by parameter name, as if typed; BadParameter for what is none."""
     try:
         options = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise click.BadParameter(f"{where}: {error}", ctx, param) from None
     known = {
-        name.lstrip("-"): parameter.name
-        for parameter in ctx.command.params
-        for name in (parameter.opts if isinstance(parameter, click.Option) else [])
-        if name.startswith("--") and parameter.name not in _COMMAND_LINE_ONLY
+        name.lstrip("-"): option
+        for option in ctx.command.params
+        if isinstance(option, click.Option) and option.name not in _COMMAND_LINE_ONLY
+        for name in option.opts
+        if name.startswith("--")
     }
     result: dict[str, Any] = {}
     for name, value in options.items():
@@ -73,7 +74,9 @@ def _parameters(
             close = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise click.BadParameter(f"{where}: '{name}' is not an option{hint}", ctx, param)
-        if isinstance(value, dict):
-            raise click.BadParameter(f"{where}: '{name}' is a table, not a value", ctx, param)
-        result[str(known[name])] = value
+        option = known[name]
+        if isinstance(value, dict) or isinstance(value, list) != option.multiple:
+            form = "a list" if option.multiple else "a single value"
+            raise click.BadParameter(f"{where}: '{name}' must be {form}", ctx, param)
+        result[str(option.name)] = [str(x) for x in value] if option.multiple else str(value)
     return result

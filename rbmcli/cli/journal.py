@@ -6,17 +6,21 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
+from rbmcli.errors import RbmError
 from rbmcli.io.runwriter import RunWriter
 from rbmcli.learning.schedules import Interval
 from rbmcli.learning.trainer import EpochDone, Event, Trainer
 
 
 class Journal:
-    """Takes snapshots, checkpoints and metrics as they fall due."""
+    """Writes snapshots, checkpoints and metrics to the run file as they fall due.
+
+    Of a resumed run, `seconds` is the time that it took before.
+    """
 
     def __init__(
         self,
@@ -24,14 +28,23 @@ class Journal:
         writer: RunWriter,
         snapshot_every: Interval,
         checkpoint_every: Interval,
-        seconds_before: float = 0.0,
+        seconds: float | None = None,
     ) -> None:
         self._trainer = trainer
         self._writer = writer
         self._snapshot_every = snapshot_every
         self._checkpoint_every = checkpoint_every
-        self._started = time.monotonic() - seconds_before
-        self._checkpointed: int | None = None
+        self._started = time.monotonic() - (seconds or 0.0)
+        self._checkpointed = None if seconds is None else trainer.step
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        if failure is not None:
+            with suppress(RbmError):  # a full disk, say; then the filters stay beside the file
+                self._writer.stop()
+        self._writer.close()
 
     def note(self, event: Event) -> None:
         """Write what is due after an event."""
@@ -58,7 +71,7 @@ class Journal:
         self._checkpointed = trainer.step
 
     def close(self, *, finished: bool) -> None:
-        """Write the last checkpoint and gather the run in its one file."""
+        """Write the last checkpoint, and gather the run in its one file."""
         self.checkpoint()
         if finished:
             self._writer.finish()

@@ -16,7 +16,10 @@ def load_model(run: RunReader) -> Rbm:
         name: run.state[f"model/{name}"] for name in ("weights", "visible_bias", "hidden_bias")
     }
     model = Rbm.dense(
-        run.image_shape, len(parameters["hidden_bias"]), config["visible-kind"], config["hidden-kind"]
+        run.image_shape,
+        len(parameters["hidden_bias"]),
+        config["visible-kind"],
+        config["hidden-kind"],
     )
     for name, values in model.parameters().items():
         if values.shape != parameters[name].shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Self
@@ -11,9 +12,9 @@ import click
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-#: Seconds between plain lines, and between redraws of the bar.
-_LINE_EVERY = 10.0
+#: Seconds between redraws of the bar, and between plain lines.
 _DRAW_EVERY = 0.1
+_LINE_EVERY = 10.0
 
 
 class TrainingProgress:
@@ -25,11 +26,13 @@ class TrainingProgress:
         self._step = done
         self._quiet = quiet
         self._images = 0
-        self._error = float("nan")
-        self._started = self._last = time.monotonic()
+        self._error: float | None = None
         self._bar: Progress | None = None
-        if not quiet and sys.stderr.isatty():
+        if not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             self._bar = _bar(epochs * steps_per_epoch, done)
+        self._every = _DRAW_EVERY if self._bar else _LINE_EVERY
+        self._started = self._shown = time.monotonic()
+        self._shown_step = done
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -37,44 +40,42 @@ class TrainingProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._shown_step != self._step:
+            self._show()
         if self._bar is not None:
-            self._draw()
             self._bar.stop()
 
     def step(self, step: int, images: int) -> None:
         """A step was taken."""
         self._step = step
         self._images += images
-        if self._bar is not None and time.monotonic() - self._last >= _DRAW_EVERY:
-            self._last = time.monotonic()
-            self._draw()
+        if time.monotonic() - self._shown >= self._every:
+            self._show()
 
     def epoch(self, epoch: int, error: float) -> None:
         """An epoch was measured."""
         self._error = error
-        if self._bar is not None or self._quiet:
+        if epoch == 0:
+            self._show()
+
+    def _show(self) -> None:
+        self._shown, self._shown_step = time.monotonic(), self._step
+        if self._quiet:
             return
-        now = time.monotonic()
-        if now - self._last >= _LINE_EVERY or epoch in (0, self._epochs):
-            self._last = now
-            click.echo(self._line(), err=True)
-
-    def _line(self) -> str:
-        elapsed = time.monotonic() - self._started
-        rate = f"{self._images / elapsed:,.0f} images/s" if self._images else "starting"
-        epoch = self._step / self._steps_per_epoch
-        return f"epoch {epoch:.0f}/{self._epochs}  error {self._error:.2f}  {rate}"
-
-    def _draw(self) -> None:
-        assert self._bar is not None
-        elapsed = time.monotonic() - self._started
-        self._bar.update(
-            self._bar.task_ids[0],
-            completed=self._step,
-            epoch=f"{self._step / self._steps_per_epoch:.1f}/{self._epochs}",
-            error=f"{self._error:.2f}",
-            rate=f"{self._images / elapsed:,.0f}" if elapsed > 0 else "-",
-        )
+        epoch = f"{round(self._step / self._steps_per_epoch, 1):g}/{self._epochs}"
+        error = "-" if self._error is None else f"{self._error:.2f}"
+        rate = f"{self._images / max(self._shown - self._started, 1e-9):,.0f} images/s"
+        if self._bar is None:
+            click.echo(f"epoch {epoch}  error {error}  {rate}", err=True)
+        else:
+            self._bar.update(
+                self._bar.task_ids[0],
+                completed=self._step,
+                epoch=epoch,
+                error=error,
+                rate=rate,
+                refresh=True,
+            )
 
 
 def _bar(total: int, done: int) -> Progress:
@@ -85,10 +86,10 @@ def _bar(total: int, done: int) -> Progress:
         TextColumn("epoch {task.fields[epoch]}"),
         BarColumn(),
         TextColumn("error {task.fields[error]}"),
-        TextColumn("{task.fields[rate]} images/s"),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         auto_refresh=False,
     )
-    bar.add_task("", total=total, completed=done, epoch="0", error="-", rate="-")
+    bar.add_task("", total=total, completed=done, epoch="-", error="-", rate="-")
     return bar

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from click.core import ParameterSource
+from numpy.typing import NDArray
 
+from rbmcli.cli.journal import restore
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
+from rbmcli.io.runwriter import RunWriter
 from rbmcli.learning.schedules import Schedule
+from rbmcli.learning.trainer import Trainer
 
-#: Options that may change: where things are (the data are compared by content), how long the run
-#: is, and how often it is written.
+#: Options that may change: where the data are (they are compared by content), how long the run is,
+#: and how often it is written.
 _MAY_DIFFER = {
     "labels",
     "validation",
@@ -24,6 +30,7 @@ _MAY_DIFFER = {
     "max-time",
     "metrics",
 }
+_SCHEDULES = ("learning-rate", "momentum", "gibbs-steps")
 
 
 def with_stored(
@@ -50,7 +57,29 @@ def with_stored(
     )
 
 
-def check_same(
+def take_up(
+    output: Path, trainer: Trainer, config: Mapping[str, Any], data: Mapping[str, Any]
+) -> tuple[RunWriter, float]:
+    """Put a trainer where the run file left it; return the run's writer and the seconds so far.
+
+    RbmError where another process writes the file, and where the run had other options or data.
+    """
+    with ExitStack() as on_failure:
+        writer = on_failure.enter_context(RunWriter.resume(output))
+        with RunReader(output) as run:
+            _check_same(output, run.config, config, run.data, data)
+            restore(trainer, run.state, _rows(run.metrics))
+            seconds = float(run.wall_clock["seconds"][-1])
+        on_failure.pop_all()
+    writer.config, writer.data = dict(config), dict(data)
+    return writer, seconds
+
+
+def _rows(table: NDArray[np.void]) -> list[dict[str, float]]:
+    return [dict(zip(table.dtype.names or (), row.tolist(), strict=True)) for row in table]
+
+
+def _check_same(
     output: Path,
     stored: Mapping[str, Any],
     asked: Mapping[str, Any],
@@ -63,18 +92,15 @@ def check_same(
         for name in sorted({*stored, *asked} - _MAY_DIFFER)
         if stored.get(name) != asked.get(name)
     ]
-    if _content(stored_data) != _content(data):
-        different.append(
-            f"data were {stored_data['source']} ({stored_data['sha256'][:12]}),"
-            f" now {data['source']} ({data['sha256'][:12]})"
-        )
+    for name, were, now in [
+        ("data", stored_data, data),
+        ("validation data", stored_data.get("validation"), data.get("validation")),
+    ]:
+        if _content(were) != _content(now):
+            different.append(f"{name} were {_described(were)}, now {_described(now)}")
     if asked["epochs"] < stored["epochs"]:
         different.append(f"epochs were {stored['epochs']}, now {asked['epochs']}: they may grow")
-    ramps = [
-        name
-        for name, value in asked.items()
-        if isinstance(value, str) and name in _SCHEDULES and Schedule.parse(value).is_ramp
-    ]
+    ramps = [name for name in _SCHEDULES if Schedule.parse(asked[name]).is_ramp]
     if ramps and asked["epochs"] != stored["epochs"]:
         different.append(f"epochs may not change while {ramps[0]} is a ramp over all of them")
     if different:
@@ -84,16 +110,19 @@ def check_same(
         )
 
 
-_SCHEDULES = {"learning-rate", "momentum", "gibbs-steps"}
-
-
 def _shown(options: Mapping[str, Any], name: str) -> str:
     return str(options.get(name, "not given"))
 
 
-def _content(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a data set's provenance is about its content, not its place."""
-    kept = {name: value for name, value in data.items() if name not in ("source", "labels_sha256")}
-    if "validation" in kept:
-        kept["validation"] = _content(kept["validation"])
-    return kept
+def _content(data: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What of a data set's provenance is about its own content, not its place."""
+    other = ("source", "labels_sha256", "validation")
+    return {name: value for name, value in (data or {}).items() if name not in other}
+
+
+def _described(data: Mapping[str, Any] | None) -> str:
+    if data is None:
+        return "not given"
+    if "fraction" in data:
+        return f"{data['fraction']:g} of the images"
+    return f"{data['source']} ({data['sha256'][:12]})"

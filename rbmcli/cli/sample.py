@@ -35,18 +35,18 @@ _FRAMES = 100
 )
 @click.option("-n", "--count", type=click.IntRange(min=1), default=100, show_default=True,
               help="Chains, each giving one particle.")  # fmt: skip
-@click.option("-k", "--gibbs-steps", type=click.IntRange(min=0), default=1000, show_default=True,
+@click.option("-k", "--gibbs-steps", type=click.IntRange(min=0), default=100, show_default=True,
               help="Gibbs steps from the start.")  # fmt: skip
-@click.option("--start", type=click.Choice(["random", "data", "chains"]), default="random",
-              show_default=True, help="Where the chains start: noise, images, or where the chains"
-              " of the run stood (if its algorithm keeps any).")  # fmt: skip
+@click.option("--start", type=click.Choice(["data", "random", "chains"]), default="data",
+              show_default=True, help="Where the chains start: at images, at noise, or where the"
+              " chains of the run stood (if its algorithm keeps any).")  # fmt: skip
 @click.option("--source", help="The images of --start data.  [default: those of the run]")
 @click.option("--columns", type=click.IntRange(min=1), help="Columns of the grid.")
 @click.option("--scale", type=click.IntRange(1, 32), default=2, show_default=True,
               help="Picture pixels for each image pixel.")  # fmt: skip
 @click.option("--every", type=click.IntRange(min=1), metavar="STEPS",
               help=f"Gibbs steps between frames.  [default: about {_FRAMES} frames]")  # fmt: skip
-@click.option("--fps", type=click.FloatRange(0.1, 100), default=10.0, show_default=True,
+@click.option("--fps", type=click.FloatRange(0.1, 50), default=10.0, show_default=True,
               help="Frames a second.")  # fmt: skip
 @force_option
 @common_options
@@ -72,14 +72,15 @@ def command(
     \b
     Examples:
       rbm sample run.h5 -o particles.png
-      rbm sample run.h5 --start data -n 25 -k 200 -o chains.gif
+      rbm sample run.h5 --start random -n 25 -k 1000 -o chains.gif
       rbm sample run.h5 -n 10000 -o particles.npz
     """
     from rbmcli import _kernels
     from rbmcli.cli.models import load_model
     from rbmcli.cli.threads import default_threads
+    from rbmcli.files import check_free
     from rbmcli.inference.chains import fantasies
-    from rbmcli.io.outputs import check_free, save_arrays
+    from rbmcli.io.outputs import save_arrays
     from rbmcli.io.runfile import RunReader
     from rbmcli.pictures.encode import save_picture
     from rbmcli.pictures.tiles import image_grid

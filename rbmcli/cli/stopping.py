@@ -14,9 +14,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Stopping:
-    """While entered, catches the first stop signal; a second one ends the process at once.
+    """While entered, catches stop signals; after the first one Ctrl-C ends the process at once.
 
-    `reason` says why to stop, or is None.
+    max_time: seconds from now, or None. `reason` says why to stop, or is None.
     """
 
     def __init__(self, max_time: float | None) -> None:
@@ -40,10 +40,10 @@ class Stopping:
         if self._caught is not None:
             return self._caught
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            return f"--max-time of {self._max_time:g} s reached"
+            return f"after --max-time of {self._max_time:g} s"
         return None
 
     def _catch(self, number: int, _frame: FrameType | None) -> None:
-        self._caught = f"stopped by {signal.Signals(number).name}"
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        self._caught = f"by {signal.Signals(number).name}"
+        # The other signals stay caught: those who stop a job may well send one twice.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -6,6 +6,9 @@ import math
 import os
 from pathlib import Path
 
+#: CPUs where there is no quota.
+_NO_QUOTA = 1 << 20
+
 
 def default_threads() -> int:
     """OMP_NUM_THREADS where it is set, else the CPUs allowed by affinity and by cgroup quotas."""
@@ -18,11 +21,11 @@ def default_threads() -> int:
 
 
 def cgroup_cpus(root: Path, membership: Path) -> int:
-    """CPUs that the cgroup quotas above this process grant, rounded up; a large number for none.
+    """CPUs that the cgroup quotas of this process grant, rounded up; _NO_QUOTA for none.
 
     root: where cgroups are mounted; membership: a file such as /proc/self/cgroup.
     """
-    fewest = 1 << 20
+    fewest = _NO_QUOTA
     try:
         lines = membership.read_text().splitlines()
     except OSError:
@@ -51,6 +54,6 @@ def _quota(folder: Path) -> int:
         else:
             quota = (folder / "cpu.cfs_quota_us").read_text().strip()
             period = (folder / "cpu.cfs_period_us").read_text().strip()
-        return math.ceil(int(quota) / int(period)) if int(quota) > 0 else 1 << 20
-    except (OSError, ValueError):
-        return 1 << 20
+        return math.ceil(int(quota) / int(period)) if int(quota) > 0 else _NO_QUOTA
+    except (OSError, ValueError):  # no such file, or "max"
+        return _NO_QUOTA

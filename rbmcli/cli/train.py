@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,6 +178,7 @@ def command(
     from rbmcli.cli.resuming import with_stored
     from rbmcli.cli.stopping import STOPPED, Stopping
     from rbmcli.cli.threads import default_threads
+    from rbmcli.learning.trainer import Diverged
 
     if resume and force:
         raise click.UsageError("--resume goes on with a run, --force replaces it: choose one")
@@ -192,15 +191,16 @@ def command(
         raise click.UsageError("--patience needs --validation")
     _kernels.set_threads(settings.threads or default_threads())
 
-    with _opened(source, output, options, settings, resume=resume, force=force) as (
-        trainer,
-        journal,
-    ):
-        with Stopping(options.max_time) as stopping:
-            reason = _train(trainer, journal, options, settings, stopping)
-        journal.close(finished=reason is None)
+    with Stopping(options.max_time) as stopping:
+        trainer, journal = _open(source, output, options, settings, resume=resume, force=force)
+        with journal:
+            try:
+                reason = _train(trainer, journal, options, settings, stopping)
+            except Diverged as error:
+                raise RbmError(f"{output}: {error} (the last good checkpoint is kept)") from None
+            journal.close(finished=reason is None)
     if not settings.quiet:
-        done = f"stopped ({reason}); go on with --resume" if reason else "done"
+        done = f"stopped {reason}; go on with --resume" if reason else "done"
         click.echo(f"{output}: {done}", err=True)
     return 0 if reason is None else STOPPED
 
@@ -234,8 +234,7 @@ def _train(
     return None
 
 
-@contextmanager
-def _opened(
+def _open(
     source: str,
     output: Path,
     options: TrainOptions,
@@ -243,11 +242,10 @@ def _opened(
     *,
     resume: bool,
     force: bool,
-) -> Iterator[tuple[Trainer, Journal]]:
+) -> tuple[Trainer, Journal]:
     """A trainer on the data, new or where the run file left it, and the run's journal."""
-    from rbmcli.cli.journal import Journal, restore
-    from rbmcli.cli.resuming import check_same
-    from rbmcli.io.runfile import RunReader
+    from rbmcli.cli.journal import Journal
+    from rbmcli.cli.resuming import take_up
     from rbmcli.io.runwriter import RunWriter
 
     dataset, training, validation, provenance = _data(source, options, settings)
@@ -255,27 +253,18 @@ def _opened(
     config = options.config(settings.seed)
     intervals = options.snapshot_every, options.checkpoint_every
     if resume:
-        with RunWriter.resume(output) as writer, RunReader(output) as run:
-            check_same(output, run.config, config, run.data, provenance)
-            restore(trainer, run.state, _rows(run.metrics))
-            seconds = _rows(run.wall_clock)[-1]["seconds"]
-            writer.config, writer.data = config, provenance
-            yield trainer, Journal(trainer, writer, *intervals, seconds)
-        return
+        writer, seconds = take_up(output, trainer, config, provenance)
+        return trainer, Journal(trainer, writer, *intervals, seconds)
     trainer.model.initialize(training.mean(), Draws(settings.seed))
-    with RunWriter.create(
+    writer = RunWriter.create(
         output,
         config=config,
         data=provenance,
         image_shape=dataset.image_shape,
         snapshot_shape=trainer.model.filters().shape,
         force=force,
-    ) as writer:
-        yield trainer, Journal(trainer, writer, *intervals)
-
-
-def _rows(table: NDArray[np.void]) -> list[dict[str, float]]:
-    return [dict(zip(table.dtype.names or (), row.tolist(), strict=True)) for row in table]
+    )
+    return trainer, Journal(trainer, writer, *intervals)
 
 
 def _data(
@@ -308,6 +297,7 @@ def _data(
                     f"--validation {options.validation}: {len(dataset.images)} images leave none"
                     " to train on or none to measure; choose another fraction"
                 )
+            provenance["validation"] = {"fraction": fraction}
             validation = images(dataset, held_out)
         else:
             other = open_source(options.validation, only=(), limit=None)

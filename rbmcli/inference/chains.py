@@ -70,4 +70,3 @@ def fantasies(
         hidden = chain.sample_hidden(visible, step, 0)
         visible = chain.sample_visible(hidden, step, 1)
         yield visible, chain.visible_mean(hidden).values[:, :units]
-

@@ -61,6 +61,10 @@ class Diverged(RbmError):
     """A parameter is no longer a finite number."""
 
 
+#: Keeps numpy from warning of what Diverged says.
+_overflow_is_told = np.errstate(over="ignore", invalid="ignore")
+
+
 class Trainer:
     """Trains a machine. `run` may be left after any event and taken up again by a new trainer that
     was given the `state` (and the parameters and velocities) of this one.
@@ -126,8 +130,9 @@ class Trainer:
         self.step = int(state["step"])
         self.metrics = metrics
 
-    def _rule(self) -> tuple[Rule, int]:
-        hyper, epoch = self._hyper, self.step // self.steps_per_epoch
+    def _rule(self, epoch: int) -> tuple[Rule, int]:
+        """The update rule and the number of Gibbs steps during an epoch, counted from 0."""
+        hyper = self._hyper
         rule = Rule(
             hyper.learning_rate.at(epoch, hyper.epochs),
             hyper.momentum.at(epoch, hyper.epochs),
@@ -135,8 +140,9 @@ class Trainer:
         )
         return rule, round(hyper.gibbs_steps.at(epoch, hyper.epochs))
 
+    @_overflow_is_told
     def _take_step(self) -> StepDone:
-        rule, gibbs_steps = self._rule()
+        rule, gibbs_steps = self._rule(self.step // self.steps_per_epoch)
         rows = self._batches.at(self.step)
         visible = self._images.states(rows, self._draws.at(Purpose.BINARIZE, self.step))
         positive = self._algorithm.positive(visible, self.step)
@@ -153,9 +159,10 @@ class Trainer:
     def _measured(self) -> bool:
         return bool(self.metrics) and self.metrics[-1]["step"] == self.step
 
+    @_overflow_is_told
     def _measure(self) -> EpochDone:
         epoch = self.step // self.steps_per_epoch
-        rule, gibbs_steps = self._rule()
+        rule, gibbs_steps = self._rule(max(epoch - 1, 0))  # those of the epoch that is over
         measured = self._monitor.measure()
         if not math.isfinite(measured["free_energy_train"]):
             raise Diverged(
@@ -166,7 +173,9 @@ class Trainer:
             "epoch": float(epoch),
             "step": float(self.step),
             **measured,
-            "weight_rms": float(np.sqrt(np.square(self.model.link.weights).mean(dtype=np.float64))),
+            "weight_rms": float(
+                np.sqrt(np.square(self.model.link.weights, dtype=np.float64).mean())
+            ),
             "learning_rate": rule.rate,
             "momentum": rule.momentum,
             "gibbs_steps": float(gibbs_steps),

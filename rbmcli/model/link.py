@@ -15,9 +15,9 @@ from rbmcli import _kernels
 from rbmcli.arrays import Floats, Scratch, padded, zeros
 from rbmcli.model.states import BitStates, States
 
-#: Bits denser than this are multiplied as floats; sparser ones are summed from their on-lists. A
-#: listed unit costs about 1.3 times a float one (benchmarks/kernels.py).
-DENSE_ABOVE = 0.75
+#: Bits denser than this are multiplied as floats; sparser ones are summed from their on-lists. With
+#: AVX-512 the dense product overtakes the lists here (benchmarks/kernels.py).
+DENSE_ABOVE = 0.4
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ class UnitKind(ABC):
         """Means into `out` (may be `total`)."""
 
     @abstractmethod
-    def sample(self, total: Floats, units: int, draw: Draw, mean_out: Floats | None = None) -> States:
+    def sample(
+        self, total: Floats, units: int, draw: Draw, mean_out: Floats | None = None
+    ) -> States:
         """Drawn states; the means as well where `mean_out` (may be `total`) is given."""
 
     @abstractmethod

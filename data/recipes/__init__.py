@@ -1,0 +1,1 @@
+"""The recipes that ship with rbmcli: `rbmcli.recipes` where it is installed."""

@@ -1,0 +1,140 @@
+"""`rbm info`: what a run file holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rbmcli.cli.options import Settings, common_options, json_option
+
+if TYPE_CHECKING:
+    from rbmcli.io.runfile import RunReader
+
+
+@click.command()
+@click.argument("run_file", metavar="RUN.h5", type=click.Path(path_type=Path))
+@click.option(
+    "--config",
+    "as_config",
+    is_flag=True,
+    help="Print the options of the run as TOML, for `rbm train --config`.",
+)
+@json_option
+@common_options
+def command(settings: Settings, run_file: Path, as_config: bool, as_json: bool) -> None:
+    """Show what a run file holds.
+
+    The run may be finished, stopped, killed or still under way: what is shown is its last
+    checkpoint.
+
+    \b
+    Example:
+      rbm info run.h5
+      rbm info run.h5 --config > again.toml
+    """
+    from rbmcli.io.runfile import RunReader
+
+    if as_config and as_json:
+        raise click.UsageError("--config and --json exclude each other")
+    with RunReader(run_file) as run:
+        if as_config:
+            import tomli_w
+
+            click.echo(tomli_w.dumps(run.config).rstrip())
+        elif as_json:
+            click.echo(json.dumps(_facts(run), indent=2))
+        else:
+            click.echo("\n".join(_lines(_facts(run))))
+
+
+def _facts(run: RunReader) -> dict[str, Any]:
+    """What there is to say of a run, as JSON can hold it; what was not measured is None."""
+    rows = run.metrics
+    last = dict(zip(rows.dtype.names or (), rows[-1].item(), strict=True)) if len(rows) else {}
+    arrays = {name: run.state.shape_and_dtype(name) for name in run.state}
+    return {
+        "file": str(run.path),
+        "version": run.version,
+        "program": run.program,
+        "status": _status(run),
+        "epochs": int(last.get("epoch", 0)),
+        "image_shape": list(run.image_shape),
+        "data": run.data,
+        "config": run.config,
+        "arrays": {
+            name: {"shape": list(shape), "dtype": str(dtype)}
+            for name, (shape, dtype) in arrays.items()
+            if shape
+        },
+        "filters": {
+            "snapshots": len(run.filters_epoch),
+            "epochs": run.filters_epoch.tolist(),
+            "beside": [part.name for part in run.parts],
+        },
+        "metrics": {name: value if math.isfinite(value) else None for name, value in last.items()},
+    }
+
+
+def _status(run: RunReader) -> str:
+    if run.in_progress:
+        return "in progress"
+    return "finished" if run.finished else "stopped"
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    """The facts for a reader: a heading and, indented, what belongs to it."""
+    hint = {"stopped": " (--resume goes on with it)"}.get(facts["status"], "")
+    planned = facts["config"].get("epochs")
+    filters = facts["filters"]
+    kept = f"{filters['snapshots']} snapshots"
+    if filters["epochs"]:
+        kept += f", epoch {filters['epochs'][0]:g} to {filters['epochs'][-1]:g}"
+    if filters["beside"]:
+        kept += f"; in {', '.join(filters['beside'])} until the run ends"
+    yield f"{facts['file']}: run file, version {facts['version']}, by {facts['program']}"
+    yield from _section(
+        {
+            "status": facts["status"] + hint,
+            "epochs": f"{facts['epochs']} of {planned}" if planned else facts["epochs"],
+            "filters": kept,
+        }
+    )
+    yield "Data"
+    yield from _section(facts["data"])
+    yield "Arrays"
+    yield from _section(
+        {
+            name: f"{' x '.join(map(str, array['shape']))} {array['dtype']}"
+            for name, array in facts["arrays"].items()
+        }
+    )
+    yield "Options"
+    yield from _section(facts["config"])
+    if facts["metrics"]:
+        yield "Last epoch"
+        yield from _section(facts["metrics"])
+
+
+def _section(values: Mapping[str, Any]) -> list[str]:
+    width = max(map(len, values), default=0)
+    return [f"  {name:<{width}}  {_text(value)}" for name, value in values.items()]
+
+
+def _text(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.6g}"
+        case list():
+            return ", ".join(map(str, value)) or "-"
+        case dict():
+            return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
+    return str(value)
