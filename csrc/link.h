@@ -51,7 +51,7 @@ static void sum_listed(const float *matrix, size_t matrix_rows, size_t ld, size_
                        float *out, int threads) {
     size_t vectors = (width + LANES - 1) / LANES, tile = tile_vectors(matrix_rows, vectors);
     size_t tiles = (vectors + tile - 1) / tile, blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    PARALLEL_FOR(threads, 1)
+    PARALLEL_FOR(threads, 1, start[rows] * vectors)
     for (size_t item = 0; item < tiles * blocks; item++) {
         size_t first = item / blocks * tile, r = item % blocks * ROW_BLOCK;
         size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
@@ -104,7 +104,7 @@ static void multiply(const float *a, size_t a_row, size_t a_inner, size_t inner,
     size_t vectors = (width + LANES - 1) / LANES;
     size_t tiles = (vectors + BLOCK_VECTORS - 1) / BLOCK_VECTORS;
     size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    PARALLEL_FOR(threads, 1)
+    PARALLEL_FOR(threads, 1, rows * inner * vectors)
     for (size_t item = 0; item < tiles * blocks; item++) {
         size_t first = item / blocks * BLOCK_VECTORS, r = item % blocks * BLOCK_ROWS;
         size_t column = first * LANES;
@@ -125,7 +125,7 @@ static void multiply(const float *a, size_t a_row, size_t a_inner, size_t inner,
 
 static void transpose(const float *matrix, size_t rows, size_t columns, size_t ld_columns,
                       float *transposed, size_t ld_rows, int threads) {
-    PARALLEL_FOR(threads, 1)
+    PARALLEL_FOR(threads, 1, rows * columns / LANES)
     for (size_t r = 0; r < ld_rows; r += LANES)
         for (size_t c = 0; c < columns; c += LANES) {
             vfloat block[LANES];

@@ -105,7 +105,7 @@ INLINE void prefetch(const void *from, size_t bytes) {
                                   size_t words, int threads) {                                     \
         static const type blank[DRAWN];                                                            \
         const stream s = open_stream(draw);                                                        \
-        PARALLEL_FOR(threads, 8)                                                                   \
+        PARALLEL_FOR(threads, 8, rows * units)                                                     \
         for (size_t r = 0; r < rows; r++) {                                                        \
             const type *image = images + (size_t)index[r] * units;                                 \
             uint64_t *row = bits + r * words;                                                      \
@@ -153,7 +153,7 @@ static void list_on(const uint64_t *bits, size_t rows, size_t words, uint32_t *s
     start[0] = 0;
     for (size_t r = 0; r < rows; r++)
         start[r + 1] = start[r] + (uint32_t)rbm_count_on(bits + r * words, 1, words);
-    PARALLEL_FOR(threads, 16)
+    PARALLEL_FOR(threads, 16, start[rows])
     for (size_t r = 0; r < rows; r++) {
         uint32_t *next = index + start[r];
         for (size_t w = 0; w < words; w++) {

@@ -15,7 +15,7 @@ size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words) {
 
 void rbm_bits_to_floats(const uint64_t *bits, size_t rows, size_t words, size_t units,
                         float *floats, size_t ld, int threads) {
-    PARALLEL_FOR(threads, 8)
+    PARALLEL_FOR(threads, 8, rows * units)
     for (size_t r = 0; r < rows; r++) {
         for (size_t u = 0; u < units; u++)
             floats[r * ld + u] = (float)(bits[r * words + u / 64] >> u % 64 & 1);
@@ -25,7 +25,7 @@ void rbm_bits_to_floats(const uint64_t *bits, size_t rows, size_t words, size_t 
 
 void rbm_floats_to_bits(const float *floats, size_t rows, size_t units, size_t ld, uint64_t *bits,
                         size_t words, int threads) {
-    PARALLEL_FOR(threads, 8)
+    PARALLEL_FOR(threads, 8, rows * units)
     for (size_t r = 0; r < rows; r++) {
         memset(bits + r * words, 0, words * sizeof *bits);
         for (size_t u = 0; u < units; u++)
@@ -101,7 +101,7 @@ void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *
 
     /* Where row r of the stack begins, by whether the unit is on in first (1) and second (2). */
     const size_t base[4] = {0, 0, first_rows, first_rows + second_rows};
-    PARALLEL_FOR(threads, 1)
+    PARALLEL_FOR(threads, 1, 4 * start[units])
     for (size_t w = 0; w < (units + 63) / 64; w++) {
         size_t here = MIN(units - w * 64, 64);
         uint32_t next[64];

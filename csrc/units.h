@@ -55,7 +55,7 @@ INLINE uint32_t bernoulli_group(const float *total, float *mean, int sample, con
 static void bernoulli(const float *total, size_t rows, size_t units, size_t ld, float *mean,
                       uint64_t *bits, size_t words, const rbm_draw *draw, int threads) {
     const stream s = open_stream(draw);
-    PARALLEL_FOR(threads, 8)
+    PARALLEL_FOR(threads, 8, rows * units)
     for (size_t r = 0; r < rows; r++) {
         const float *in = total + r * ld;
         float *out = mean ? mean + r * ld : NULL;
@@ -84,7 +84,7 @@ static void bernoulli(const float *total, size_t rows, size_t units, size_t ld, 
 
 static void bernoulli_cumulant(const float *total, size_t rows, size_t units, size_t ld,
                                double *out, int threads) {
-    PARALLEL_FOR(threads, 8)
+    PARALLEL_FOR(threads, 8, rows * units)
     for (size_t r = 0; r < rows; r++) {
         double sum = 0;
         for (size_t u = 0; u < units; u += LANES) {

@@ -70,7 +70,7 @@ static update_row_function *const update_row[MAX_TILE + 1] = {
 /* to = scale * from, over rows x ld. */
 static void scale_rows(const float *from, size_t rows, size_t ld, float scale, float *to,
                        int threads) {
-    PARALLEL_FOR(threads, 8)
+    PARALLEL_FOR(threads, 8, rows * ld / LANES)
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < ld; c += LANES)
             store(to + r * ld + c, splat(scale) * load(from + r * ld + c));
@@ -82,7 +82,7 @@ static void stack_rows(const rbm_phase *positive, const rbm_phase *negative, siz
                        float *stack, int threads) {
     size_t rows0 = positive->rows, rows1 = negative->rows;
     const vfloat scale0 = splat(1.0f / (float)rows0), scale1 = splat(-1.0f / (float)rows1);
-    PARALLEL_FOR(threads, 16)
+    PARALLEL_FOR(threads, 16, 3 * rows0 * ld / LANES)
     for (size_t r = 0; r < (rows0 > rows1 ? rows0 : rows1); r++)
         for (size_t c = 0; c < ld; c += LANES) {
             vfloat first = {0}, second = {0};
@@ -102,7 +102,7 @@ static void stack_rows(const rbm_phase *positive, const rbm_phase *negative, siz
 static void column_sums(const float *matrix, size_t rows, size_t ld, size_t width, float *out,
                         int threads) {
     size_t vectors = (width + LANES - 1) / LANES;
-    PARALLEL_FOR(threads, 4)
+    PARALLEL_FOR(threads, 4, rows * vectors)
     for (size_t v = 0; v < vectors; v++) {
         vfloat sum = {0};
         for (size_t r = 0; r < rows; r++)
@@ -119,7 +119,7 @@ static void accumulate(const rbm_phase *phase, float scale, size_t visible, size
     scale_rows(phase->hidden, phase->rows, ld, scale, scaled, threads);
     size_t vectors = (width + LANES - 1) / LANES, tile = tile_vectors(phase->rows, vectors);
     size_t tiles = (vectors + tile - 1) / tile, blocks = (visible + ROW_BLOCK - 1) / ROW_BLOCK;
-    PARALLEL_FOR(threads, 1)
+    PARALLEL_FOR(threads, 1, start[visible] * vectors)
     for (size_t item = 0; item < tiles * blocks; item++) {
         size_t first = item / blocks * tile, i = item % blocks * ROW_BLOCK;
         size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
@@ -133,7 +133,7 @@ static void accumulate(const rbm_phase *phase, float scale, size_t visible, size
 static int apply(const rbm_dense *link, const float *gradient, const rbm_rule *rule, int threads) {
     size_t ld = link->ld_hidden, width = (link->hidden + LANES - 1) / LANES * LANES;
     int finite = 1;
-    PARALLEL_FOR_AND(threads, finite)
+    PARALLEL_FOR_AND(threads, 4, link->visible * width, finite)
     for (size_t i = 0; i < link->visible; i += LANES) {
         vfloat check = {0};
         for (size_t r = i; r < i + LANES && r < link->visible; r++)
@@ -160,7 +160,7 @@ static int update(const rbm_dense *link, const rbm_phase *positive, const rbm_ph
     size_t tile = tile_vectors(rows0 + rows1 + paired, vectors);
     size_t tiles = (vectors + tile - 1) / tile, blocks = (link->visible + LANES - 1) / LANES;
     int finite = 1;
-    PARALLEL_FOR_AND(threads, finite)
+    PARALLEL_FOR_AND(threads, 4, (start[link->visible] + 8 * link->visible) * vectors, finite)
     for (size_t item = 0; item < tiles * blocks; item++) {
         size_t first = item / blocks * tile, i = item % blocks * LANES;
         size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.model.rbm import Rbm
 
 
+@contextmanager
+def damage_told(path: Path) -> Iterator[None]:
+    """Turn what is raised where parts of a run file are missing or do not fit into an RbmError."""
+    try:
+        yield
+    except (LookupError, ValueError) as error:
+        raise RbmError(
+            f"{path}: a damaged run file ({error}): restore it from a copy, or train again"
+        ) from error
+
+
 def load_model(run: RunReader) -> Rbm:
     """The machine of the last checkpoint; RbmError where the file's parts do not fit together."""
-    config: dict[str, Any] = run.config
-    parameters = {
-        name: run.state[f"model/{name}"] for name in ("weights", "visible_bias", "hidden_bias")
-    }
-    model = Rbm.dense(
-        run.image_shape,
-        len(parameters["hidden_bias"]),
-        config["visible-kind"],
-        config["hidden-kind"],
-    )
-    for name, values in model.parameters().items():
-        if values.shape != parameters[name].shape:
-            raise RbmError(
-                f"{run.path}: model/{name} has shape {parameters[name].shape} where"
-                f" {values.shape} is expected: the file is damaged"
-            )
-    model.load(parameters)
+    with damage_told(run.path):
+        parameters = {
+            name: run.state[f"model/{name}"] for name in ("weights", "visible_bias", "hidden_bias")
+        }
+        model = Rbm.dense(
+            run.image_shape,
+            len(parameters["hidden_bias"]),
+            run.config["visible-kind"],
+            run.config["hidden-kind"],
+        )
+        for name, values in model.parameters().items():
+            if values.shape != parameters[name].shape:
+                raise ValueError(f"model/{name} has shape {parameters[name].shape}")
+        model.load(parameters)
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -10,6 +11,19 @@ from rbmcli.errors import RbmError
 from rbmcli.learning.schedules import Interval, Schedule
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that takes neither NaN, which lies on no side of a bound, nor infinity."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse what was written."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number:g} is not a finite number", param, ctx)
+        return number
 
 
 class ScheduleType(click.ParamType[Schedule]):
@@ -33,7 +47,7 @@ class ScheduleType(click.ParamType[Schedule]):
         except RbmError as error:
             self.fail(str(error), param, ctx)
         for number in schedule.values:
-            if not self.low <= number <= self.high:
+            if not (self.low <= number <= self.high and math.isfinite(number)):
                 bounds = f"at least {self.low:g}"
                 if self.high < float("inf"):
                     bounds = f"from {self.low:g} to {self.high:g}"

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from rbmcli.cli.journal import restore
+from rbmcli.cli.models import damage_told
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
@@ -66,7 +67,7 @@ def take_up(
     """
     with ExitStack() as on_failure:
         writer = on_failure.enter_context(RunWriter.resume(output))
-        with RunReader(output) as run:
+        with RunReader(output) as run, damage_told(output):
             _check_same(output, run.config, config, run.data, data)
             restore(trainer, run.state, _rows(run.metrics))
             seconds = float(run.wall_clock["seconds"][-1])

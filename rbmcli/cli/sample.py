@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from rbmcli.cli.options import Settings, common_options, force_option
+from rbmcli.cli.parameters import FiniteRange
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _FRAMES = 100
               help="Picture pixels for each image pixel.")  # fmt: skip
 @click.option("--every", type=click.IntRange(min=1), metavar="STEPS",
               help=f"Gibbs steps between frames.  [default: about {_FRAMES} frames]")  # fmt: skip
-@click.option("--fps", type=click.FloatRange(0.1, 50), default=10.0, show_default=True,
+@click.option("--fps", type=FiniteRange(0.1, 50), default=10.0, show_default=True,
               help="Frames a second.")  # fmt: skip
 @force_option
 @common_options

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rbmcli.cli.configuration import read_config, read_recipe
 from rbmcli.cli.options import Settings, common_options, force_option
-from rbmcli.cli.parameters import DurationType, IntervalType, ScheduleType
+from rbmcli.cli.parameters import DurationType, FiniteRange, IntervalType, ScheduleType
 from rbmcli.draws import Draws
 from rbmcli.errors import RbmError
 from rbmcli.learning.schedules import Interval, Schedule
@@ -123,7 +123,7 @@ def _training_options(function: Any) -> Any:
                      help="Learning rate: 0.1, or 0.1@0,0.01@20 by epoch, or 0.1:0.001, a ramp."),
         click.option("--momentum", type=ScheduleType(0, 1), default="0.5@0,0.9@5",
                      show_default=True, metavar="SCHEDULE", help="Momentum."),
-        click.option("--weight-decay", type=click.FloatRange(min=0), default=1e-4,
+        click.option("--weight-decay", type=FiniteRange(min=0), default=1e-4,
                      show_default=True, help="L2 penalty on the weights."),
         click.option("--patience", type=click.IntRange(min=1), metavar="EPOCHS",
                      help="Stop when the free-energy gap to the validation images has not reached"

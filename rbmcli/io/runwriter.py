@@ -259,6 +259,10 @@ def _real(path: str | os.PathLike[str]) -> Path:
 @contextmanager
 def _owned(target: Path) -> Iterator[Lock]:
     """Take the lock of `target`, clear up after a killed holder; release it if the block raises."""
+    try:
+        target.name.encode()
+    except UnicodeEncodeError:
+        raise RbmError(f"{target}: not a name in UTF-8, as HDF5 needs: choose another") from None
     lock = Lock(target)
     try:
         aside_name(target).unlink(missing_ok=True)

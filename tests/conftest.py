@@ -1,0 +1,47 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Tests run more threads than there may be cores: those that wait had better sleep. Read when the
+# OpenMP runtime is loaded, with the kernels.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from rbmcli import _kernels
+
+
+def _available(name: str) -> bool:
+    before = _kernels.isa()
+    try:
+        _kernels.use_isa(name)
+    except ValueError:
+        return False
+    _kernels.use_isa(before)
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _kernel_settings() -> Iterator[None]:
+    """Leave the instruction set and the number of threads as they were found."""
+    isa, threads = _kernels.isa(), _kernels.threads()
+    yield
+    _kernels.use_isa(isa)
+    _kernels.set_threads(threads)
+
+
+@pytest.fixture(params=[name for name in ("baseline", "avx2", "avx512") if _available(name)])
+def isa(request: pytest.FixtureRequest, _kernel_settings: None) -> str:
+    """Every instruction set that this machine has, in use for the test."""
+    _kernels.use_isa(request.param)
+    return request.param
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest, _kernel_settings: None) -> int:
+    """Several numbers of threads, in use for the test."""
+    _kernels.set_threads(request.param)
+    return request.param

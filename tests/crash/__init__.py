@@ -1,0 +1,1 @@
+"""Helpers that kill, cut off and replay writers of run files."""

@@ -1,0 +1,67 @@
+"""Plain numpy definitions that the kernels and the training loop are held to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.arrays import Words, words_for
+from rbmcli.draws import Draw
+
+#: The unit roundoff of float32: the result of one operation is off by at most this fraction.
+ROUNDOFF = 2.0**-24
+
+
+def philox(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
+    """Philox 4x32-10 of counters (..., 4), as the paper's round function says it."""
+    c0, c1, c2, c3 = (counter[..., i].astype(np.uint64) for i in range(4))
+    low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
+    k0, k1 = key
+    for _ in range(10):
+        product0, product1 = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+        c0, c1, c2, c3 = (
+            (product1 >> high) ^ c1 ^ np.uint64(k0),
+            product1 & low,
+            (product0 >> high) ^ c3 ^ np.uint64(k1),
+            product0 & low,
+        )
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
+
+
+def words(draw: Draw, rows: int, units: int) -> NDArray[np.uint32]:
+    """The random words that a draw names, (rows, units)."""
+    key, step, substep, first_row = draw
+    blocks = -(-units // 4)
+    counter = np.zeros((rows, blocks, 4), np.uint32)
+    counter[..., 0] = np.arange(blocks)
+    counter[..., 1] = (first_row + np.arange(rows)[:, np.newaxis]) % 2**32
+    counter[..., 2] = substep
+    counter[..., 3] = step
+    return philox(counter, (key % 2**32, key >> 32)).reshape(rows, 4 * blocks)[:, :units]
+
+
+def uniforms(draw: Draw, rows: int, units: int) -> NDArray[np.float32]:
+    """The uniforms in [0, 1) made of those words: multiples of 2^-24."""
+    return (words(draw, rows, units) >> 8).astype(np.float32) * np.float32(2.0**-24)
+
+
+def sigmoid(x: NDArray[Any]) -> NDArray[np.float64]:
+    """1 / (1 + exp(-x)) in float64."""
+    return np.exp(-np.logaddexp(0, -x.astype(np.float64)))
+
+
+def to_bits(states: NDArray[Any]) -> Words:
+    """Bit rows of states (rows, units)."""
+    rows, units = states.shape
+    packed = np.zeros((rows, 8 * words_for(units)), np.uint8)
+    packed[:, : -(-units // 8)] = np.packbits(states != 0, axis=1, bitorder="little")
+    return packed.view("<u8").astype(np.uint64)
+
+
+def from_bits(bits: Words, units: int) -> NDArray[np.bool_]:
+    """States (rows, units) of bit rows."""
+    number = np.arange(units)
+    return (bits[:, number // 64] >> (number % 64).astype(np.uint64) & np.uint64(1)).astype(bool)

@@ -1,0 +1,184 @@
+"""`rbm render-gif`, from run files to pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rbmcli.cli.main import run as rbm
+from rbmcli.io.runwriter import RunWriter
+
+
+def write_run(path, epochs=(0, 1, 2), hidden=6, finish=True):
+    """Write a run file whose filters become ever more different."""
+    random = np.random.default_rng(1)
+    pattern = random.standard_normal((hidden, 8, 8), dtype=np.float32)
+    writer = RunWriter.create(
+        path, config={}, data={}, image_shape=(8, 8), snapshot_shape=pattern.shape
+    )
+    for epoch in epochs:
+        noise = random.standard_normal(pattern.shape, dtype=np.float32)
+        writer.snapshot(float(epoch), pattern * np.float32(epoch) + noise)
+    writer.checkpoint({"model/weights": pattern})
+    if finish:
+        writer.finish()
+    return writer
+
+
+def frames_and_size(path):
+    with Image.open(path) as picture:
+        return getattr(picture, "n_frames", 1), picture.size
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run.h5")
+    return tmp_path
+
+
+def without_captions(*arguments):
+    return rbm(["render-gif", "--no-captions", *arguments])
+
+
+def test_a_frame_for_each_snapshot(folder, capsys):
+    assert rbm(["render-gif", "run.h5", "-o", "a.gif"]) == 0
+    frames, (width, height) = frames_and_size("a.gif")
+    assert frames == 3
+    assert width > 28  # wider than its filters: the caption needs more room
+    assert height > 19
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("a.gif: 3 frames, 0.0")
+
+
+def test_quiet_says_nothing(folder, capsys):
+    assert rbm(["render-gif", "run.h5", "-o", "a.gif", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_layout_options(folder):
+    assert without_captions("run.h5", "-o", "a.gif") == 0
+    assert frames_and_size("a.gif") == (3, (28, 19))
+    assert without_captions("run.h5", "-o", "b.gif", "--columns", "6", "--scale", "2") == 0
+    assert frames_and_size("b.gif") == (3, (110, 20))
+    assert without_captions("run.h5", "-o", "c.gif", "--every", "2", "--filters", "1") == 0
+    assert frames_and_size("c.gif") == (2, (10, 10))
+    assert without_captions("run.h5", "-o", "d.gif", "--filters", "2-3") == 0
+    assert frames_and_size("d.gif") == (3, (19, 10))
+
+
+def test_fps_and_greys(folder):
+    options = ["--fps", "4", "--greys", "8"]
+    assert without_captions("run.h5", "-o", "a.gif", *options) == 0
+    with Image.open("a.gif") as animation:
+        assert animation.info["duration"] == 250
+        assert len(set(animation.convert("L").tobytes())) <= 8
+
+
+def test_normalize(folder):
+    assert without_captions("run.h5", "-o", "each.png", "--normalize", "each") == 0
+    assert without_captions("run.h5", "-o", "all.png", "--normalize", "all") == 0
+    with Image.open("each.png") as each, Image.open("all.png") as both:
+        first = (1, 1, 9, 9)
+        assert each.crop(first).getextrema() == (0, 255)
+        assert both.crop(first).getextrema() != (0, 255)
+
+
+def test_a_png_is_the_last_snapshot(folder, capsys):
+    write_run(folder / "late.h5", epochs=[0, 1, 2, 3])
+    assert without_captions("late.h5", "-o", "all.gif", "--greys", "255") == 0
+    capsys.readouterr()
+    assert without_captions("late.h5", "-o", "last.png") == 0
+    assert capsys.readouterr().err.startswith("last.png: 1 frame, ")
+    with Image.open("all.gif") as animation, Image.open("last.png") as last:
+        animation.seek(3)
+        shown = np.asarray(animation.convert("L"), np.int16)
+        assert np.abs(shown - np.asarray(last)).max() <= 1
+
+
+def test_runs_side_by_side(folder):
+    write_run(folder / "other.h5", epochs=[0, 0.5], hidden=2)
+    assert without_captions("run.h5", "other.h5", "-o", "a.gif") == 0
+    assert frames_and_size("a.gif") == (4, (28 + 8 + 19, 19))
+    assert without_captions("run.h5", "other.h5", "-o", "b.gif", "--scale", "2") == 0
+    assert frames_and_size("b.gif") == (4, (110, 38))
+
+
+def test_a_run_in_progress(folder):
+    with write_run(folder / "running.h5", epochs=[0, 1], finish=False):
+        assert rbm(["render-gif", "running.h5", "-o", "a.gif"]) == 0
+    assert frames_and_size("a.gif")[0] == 2
+
+
+def test_a_large_machine_is_cut_with_a_notice(folder, capsys):
+    write_run(folder / "large.h5", epochs=[0], hidden=1030)
+    assert without_captions("large.h5", "-o", "a.png") == 0
+    assert frames_and_size("a.png")[1] == (289, 289)
+    assert "large.h5: drawing the first 1024 of 1030 filters" in capsys.readouterr().err
+    assert without_captions("large.h5", "-o", "b.png", "--filters", "all") == 0
+    assert frames_and_size("b.png")[1][0] * frames_and_size("b.png")[1][1] > 1030 * 81
+    assert "drawing" not in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten_without_force(folder, capsys):
+    (folder / "a.gif").write_text("precious")
+    assert rbm(["render-gif", "run.h5", "-o", "a.gif"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (folder / "a.gif").read_text() == "precious"
+    assert rbm(["render-gif", "run.h5", "-o", "a.gif", "--force"]) == 0
+    assert frames_and_size("a.gif")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["missing.h5", "-o", "a.gif"], "missing.h5: no such file"),
+        (["text.h5", "-o", "a.gif"], "text.h5: not an HDF5 file"),
+        (["run.h5", "text.h5", "-o", "a.gif"], "text.h5: not an HDF5 file"),
+        (["empty.h5", "-o", "a.gif"], "empty.h5: holds no filters yet"),
+        (["run.h5", "-o", "a.tiff"], "a.tiff: "),
+        (["run.h5", "-o", "nowhere/a.gif"], "nowhere/a.gif: cannot be written"),
+        (["run.h5", "-o", "a.gif", "--filters", "6-9"], "run.h5: has no filter 6; it has 0 to 5"),
+    ],
+)
+def test_problems_are_one_line(folder, capsys, arguments, problem):
+    (folder / "text.h5").write_text("no run")
+    write_run(folder / "empty.h5", epochs=[])
+    before = sorted(folder.iterdir())
+    assert rbm(["render-gif", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"rbm: error: {problem}")
+    assert err.count("\n") == 1
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--filters", "x"],
+        ["--filters", "0"],
+        ["--filters", "5-4"],
+        ["--fps", "0"],
+        ["--scale", "0"],
+        ["--every", "0"],
+        ["--greys", "300"],
+        ["--normalize", "some"],
+    ],
+)
+def test_wrong_usage(folder, capsys, options):
+    assert rbm(["render-gif", "run.h5", "-o", "a.gif", *options]) == 2
+    assert options[0] in capsys.readouterr().err
+    assert not (folder / "a.gif").exists()
+
+
+def test_a_run_file_is_required(capsys):
+    assert rbm(["render-gif", "-o", "a.gif"]) == 2
+    assert "RUN.h5" in capsys.readouterr().err
+
+
+def test_help_has_an_example(capsys):
+    assert rbm(["render-gif", "--help"]) == 0
+    assert "rbm render-gif run.h5 -o filters.gif" in capsys.readouterr().out

@@ -1,0 +1,679 @@
+"""Every kernel against its definition in numpy, on every instruction set, within its own memory.
+
+Sums are compared within the bound that rounding can reach, n times the unit roundoff times the sum
+of the magnitudes; all terms are of a size that the loss or doubling of one would exceed it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from guarded import Memory
+from numpy.typing import NDArray
+from reference import ROUNDOFF, from_bits, philox, sigmoid, to_bits, uniforms, words
+
+from rbmcli import _kernels
+from rbmcli.arrays import Words, padded, words_for
+
+SIZES = (1, 15, 16, 17, 63, 64, 65, 127, 784)
+ROWS = (1, 2, 3, 5, 7, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 130)
+DENSITIES = (0.0, 0.01, 0.13, 0.5, 1.0)
+# Every pair of sizes, and between them every pair of rows and density.
+LINKS = [
+    (visible, hidden, ROWS[i % len(ROWS)], DENSITIES[i % len(DENSITIES)])
+    for i, (visible, hidden) in enumerate(itertools.product(SIZES, SIZES))
+]
+# Every batch size with a layer of two vectors and a bit.
+LINKS += [(65, 17, rows, DENSITIES[rows % len(DENSITIES)]) for rows in range(1, 131)]
+# Where counters of 8 bits are full, and where a tile of the matrix has to be narrow.
+LINKS += [(17, 65, rows, density) for rows in (255, 256, 600) for density in (0.5, 1.0)]
+LINKS += [(2500, 200, 65, 0.13), (65, 200, 2500, 0.13), (9000, 40, 5, 0.13)]
+LAYERS = [
+    (units, rows, DENSITIES[i % len(DENSITIES)])
+    for i, (units, rows) in enumerate(itertools.product(SIZES, (*ROWS, 255, 256, 600)))
+]
+DRAW = (0x0123456789ABCDEF, 41, 7, 1000)
+
+Arrays = tuple[NDArray[Any], ...]
+
+pytestmark = pytest.mark.usefixtures("isa")
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    memory = Memory()
+    yield memory
+    memory.check()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)
+
+
+def magnitudes(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Values of both signs between a half and one."""
+    values = rng.random(shape, np.float32) - np.float32(0.5)
+    return values + np.copysign(np.float32(0.5), values)
+
+
+def some_states(
+    rng: np.random.Generator, rows: int, units: int, density: float
+) -> NDArray[np.bool_]:
+    return rng.random((rows, units)) < density
+
+
+def lists(states: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """(start, index) of the units that are on."""
+    start = np.concatenate([[0], np.cumsum(states.sum(axis=1))])
+    return start.astype(np.uint32), np.nonzero(states)[1].astype(np.uint32)
+
+
+def on_any_threads(run: Callable[..., Arrays], *arguments: Any) -> Arrays:
+    """What `run` returns, after checking that it is the same bytes with 1, 2 and 3 threads."""
+    results = []
+    for threads in (1, 2, 3):
+        _kernels.set_threads(threads)
+        results.append(run(*arguments))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert a.tobytes() == b.tobytes(), "the result depends on the number of threads"
+    return results[0]
+
+
+def assert_within(actual: NDArray[Any], exact: NDArray[Any], bound: NDArray[Any] | float) -> None:
+    difference = np.abs(actual.astype(np.float64) - exact)
+    assert (difference <= bound).all(), f"off by up to {np.max(difference - bound)} over the bound"
+
+
+def assert_padding_zero(matrix: NDArray[Any], width: int) -> None:
+    assert not matrix[..., width:].any(), "the padding is no longer zero"
+
+
+# Random words ------------------------------------------------------------------------------------
+
+# The known answers published with Random123, for philox4x32 with 10 rounds: counter, key, words.
+PUBLISHED = [
+    ("00000000 00000000 00000000 00000000", "00000000 00000000",
+     "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff",
+     "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0",
+     "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]  # fmt: skip
+
+
+def hexadecimal(text: str) -> list[int]:
+    return [int(word, 16) for word in text.split()]
+
+
+@pytest.mark.parametrize(("counter", "key", "answer"), PUBLISHED)
+def test_reference_gives_published_words(counter: str, key: str, answer: str) -> None:
+    k0, k1 = hexadecimal(key)
+    result = philox(np.array(hexadecimal(counter), np.uint32), (k0, k1))
+    assert result.tolist() == hexadecimal(answer)
+
+
+def test_random_words_published() -> None:
+    out = np.empty((1, 4), np.uint32)
+    _kernels.random_words((0, 0, 0, 0), out)
+    assert out[0].tolist() == hexadecimal(PUBLISHED[0][2])
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        (0, 0, 0, 0),
+        (2**64 - 1, 2**32 - 1, 2**32 - 1, 2**32 - 1),  # rows beyond the first wrap around to 0
+        (0x299F31D0A4093822, 0x03707344, 0x13198A2E, 0x85A308D3),
+        (1, 0, 0, 0),
+        (2**32, 0, 0, 0),
+        (0, 1, 0, 0),
+        (0, 0, 1, 0),
+        (0, 0, 0, 1),
+    ],
+)
+def test_random_words(draw: tuple[int, int, int, int], memory: Memory) -> None:
+    for units in (*SIZES, 280_001):
+        out = memory.output((3, units), np.uint32, 0)
+        _kernels.random_words(draw, out)
+        np.testing.assert_array_equal(out, words(draw, 3, units))
+
+
+# Binary states -----------------------------------------------------------------------------------
+
+
+def binarized(
+    memory: Memory,
+    images: NDArray[Any],
+    index: NDArray[np.int64],
+    scale: float,
+    threshold: float | None,
+) -> Arrays:
+    spare = len(index) % 2  # a row of bits may be longer than it has to be
+    row_words = words_for(images.shape[1]) + spare
+    bits = memory.output((len(index), row_words), np.uint64, 2**64 - 1)
+    _kernels.binarize(images, index, scale, threshold, DRAW, bits)
+    if spare:
+        assert not bits[:, -1].any()
+    return (bits[:, : words_for(images.shape[1])],)
+
+
+@pytest.mark.parametrize("scale", [255.0, 1.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_binarize(
+    dtype: type, scale: float, threshold: float | None, memory: Memory, rng: np.random.Generator
+) -> None:
+    for units, rows, density in LAYERS:
+        values = rng.choice([0, 0.2, 0.5, 0.7, 1], (40, units)) * (rng.random(units) < density)
+        values[::3] = 0
+        values[1::3] = 1
+        images = memory.input(values * scale, dtype)  # with scale 1, uint8 holds 0 and 1 only
+        index = memory.input(rng.integers(40, size=rows), np.int64)
+        (bits,) = on_any_threads(binarized, memory, images, index, scale, threshold)
+        probability = images[index].astype(np.float32) / np.float32(scale)
+        cut = uniforms(DRAW, rows, units) if threshold is None else threshold
+        np.testing.assert_array_equal(bits, to_bits(probability > cut))
+        memory.check()
+
+
+@pytest.mark.parametrize(
+    ("step", "row", "unit", "uniform"), [(0, 51, 31_646, 0.0), (7, 5, 33_955, 1 - 2.0**-24)]
+)
+def test_least_and_greatest_uniform(step: int, row: int, unit: int, uniform: float) -> None:
+    """On with probability 1 always, with 0 never; in between, where the uniform lies below."""
+    draw = (0, step, 0, row)
+    assert uniforms(draw, 1, unit + 1)[0, unit] == uniform
+    for value in (0, 2.0**-24, 1 - 2.0**-24, 1):
+        images = np.full((1, unit + 1), value, np.float32)
+        images[0, unit - 5] = 0.5  # groups of zeros may not be drawn for at all
+        bits = np.empty((1, words_for(unit + 1)), np.uint64)
+        _kernels.binarize(images, np.zeros(1, np.int64), 1.0, None, draw, bits)
+        assert from_bits(bits, unit + 1)[0, unit] == (uniform < value)
+
+
+def reshaped(memory: Memory, bits: Words, floats: NDArray[Any], units: int, on: int) -> Arrays:
+    """(list start, list index, bits as floats, floats as bits, count by unit)."""
+    start = memory.output(len(bits) + 1, np.uint32, 77)
+    index = memory.output(max(1, on), np.uint32, 0)
+    _kernels.list_on(bits, start, index)
+    as_floats = memory.output((len(bits), padded(units)), np.float32, np.nan)
+    _kernels.bits_to_floats(bits, units, as_floats)
+    as_bits = memory.output(bits.shape, np.uint64, 2**64 - 1)
+    _kernels.floats_to_bits(floats, units, as_bits)
+    count = memory.output(units, np.uint32, 77)
+    _kernels.count_by_unit(bits, count)
+    return start, index[:on], as_floats, as_bits, count
+
+
+def test_bit_kernels(memory: Memory, rng: np.random.Generator) -> None:
+    for units, rows, density in LAYERS:
+        states = some_states(rng, rows, units, density)
+        bits = memory.input(to_bits(states))
+        floats = memory.padded_input(np.where(states, 0.75, 0.5))
+        on = int(states.sum())
+        assert _kernels.count_on(bits) == on
+        start, index, as_floats, as_bits, count = on_any_threads(
+            reshaped, memory, bits, floats, units, on
+        )
+        for actual, expected in zip((start, index), lists(states), strict=True):
+            np.testing.assert_array_equal(actual, expected)
+        np.testing.assert_array_equal(as_floats[:, :units], states)
+        assert_padding_zero(as_floats, units)
+        np.testing.assert_array_equal(as_bits, bits)
+        np.testing.assert_array_equal(count, states.sum(axis=0))
+        memory.check()
+
+
+# Total inputs ------------------------------------------------------------------------------------
+
+
+def summed(
+    memory: Memory, matrix: NDArray[Any], width: int, listed: Arrays, bias: NDArray[Any]
+) -> Arrays:
+    start, index = listed
+    out = memory.padded_output(len(start) - 1, width, np.nan)
+    _kernels.sum_listed(matrix, width, start, index, bias, out)
+    return (out,)
+
+
+def test_sum_listed(memory: Memory, rng: np.random.Generator) -> None:
+    for units, width, rows, density in LINKS:
+        states = some_states(rng, rows, units, density)
+        matrix = memory.padded_input(magnitudes(rng, units, width))
+        bias = memory.padded_input(magnitudes(rng, width))
+        start, index = lists(states)
+        listed = memory.input(start), memory.input(index if index.size else [0], np.uint32)
+        (out,) = on_any_threads(summed, memory, matrix, width, listed, bias)
+        exact = bias.astype(np.float64) + states.astype(np.float64) @ matrix
+        size = np.abs(bias, dtype=np.float64) + states.astype(np.float64) @ np.abs(matrix)
+        assert_within(out, exact, (units + 1) * ROUNDOFF * size)
+        assert_padding_zero(out, width)
+        memory.check()
+
+
+def product(
+    memory: Memory, a: NDArray[Any], b: NDArray[Any], width: int, bias: NDArray[Any]
+) -> Arrays:
+    out = memory.padded_output(len(a), width, np.nan)
+    _kernels.multiply(a, b, width, bias, out)
+    return (out,)
+
+
+def test_multiply(memory: Memory, rng: np.random.Generator) -> None:
+    for inner, width, rows, _ in LINKS:
+        a = memory.padded_input(magnitudes(rng, rows, inner))
+        b = memory.padded_input(magnitudes(rng, inner, width))
+        bias = memory.padded_input(magnitudes(rng, width))
+        (out,) = on_any_threads(product, memory, a, b, width, bias)
+        left, right = a[:, :inner].astype(np.float64), b.astype(np.float64)
+        size = np.abs(bias) + np.abs(left) @ np.abs(right)
+        assert_within(out, bias + left @ right, (inner + 2) * ROUNDOFF * size)
+        assert_padding_zero(out, width)
+        memory.check()
+
+
+def transposed(memory: Memory, matrix: NDArray[Any], columns: int) -> Arrays:
+    out = memory.output((columns, padded(len(matrix))), np.float32, np.nan)
+    _kernels.transpose(matrix, columns, out)
+    return (out,)
+
+
+def test_transpose(memory: Memory, rng: np.random.Generator) -> None:
+    for rows, columns in itertools.product(SIZES, SIZES):
+        matrix = memory.padded_input(magnitudes(rng, rows, columns))
+        (out,) = on_any_threads(transposed, memory, matrix, columns)
+        np.testing.assert_array_equal(out[:, :rows], matrix[:, :columns].T)
+        assert_padding_zero(out, rows)
+        memory.check()
+
+
+# Bernoulli units ---------------------------------------------------------------------------------
+
+
+def bernoulli(memory: Memory, total: NDArray[Any], units: int) -> Arrays:
+    mean = memory.output(total.shape, np.float32, np.nan)
+    bits = memory.output((len(total), words_for(units)), np.uint64, 2**64 - 1)
+    _kernels.bernoulli(total, units, mean, bits, DRAW)
+    return mean, bits
+
+
+def test_bernoulli_mean_is_the_sigmoid(memory: Memory) -> None:
+    grid = np.linspace(-100, 100, 400_001, dtype=np.float32)
+    total = memory.padded_input(grid[np.newaxis])
+    mean = bernoulli(memory, total, grid.size)[0][0, : grid.size]
+    exact = sigmoid(grid)
+    # Below -87 the mean stays where it is there, at 2^-126: no draw can tell.
+    assert_within(mean, exact, np.maximum(4 * np.spacing(exact.astype(np.float32)), 1.7e-38))
+    backward = np.diff(mean)
+    assert (backward >= -4 * np.spacing(mean[1:])).all()
+    assert mean.min() > 0
+    assert mean.max() == 1
+
+
+def test_bernoulli_extremes(memory: Memory) -> None:
+    total = memory.padded_input(np.array([[np.inf, -np.inf, np.nan, 0.0, -0.0, 3e38, -3e38]]))
+    mean, bits = bernoulli(memory, total, 7)
+    np.testing.assert_array_equal(mean[0, [0, 3, 4, 5]], [1, 0.5, 0.5, 1])
+    assert 0 <= mean[0, [1, 6]].max() < 1e-37
+    assert np.isnan(mean[0, 2])
+    on = from_bits(bits, 7)[0]
+    assert on[[0, 5]].all()
+    assert not on[[1, 2, 6]].any()
+
+
+def test_bernoulli(memory: Memory, rng: np.random.Generator) -> None:
+    for units, rows, density in LAYERS:
+        bias = np.log((density + 0.001) / (1.001 - density))
+        total = memory.padded_input(bias + rng.normal(0, 2, (rows, units)))
+        mean, bits = on_any_threads(bernoulli, memory, total, units)
+        exact = sigmoid(total[:, :units])
+        assert_within(mean[:, :units], exact, 4 * np.spacing(exact.astype(np.float32)))
+        assert_padding_zero(mean, units)
+        expected = uniforms(DRAW, rows, units) < mean[:, :units]
+        np.testing.assert_array_equal(bits, to_bits(expected))
+        memory.check()
+
+
+def test_bernoulli_either_output_alone_and_in_place(
+    memory: Memory, rng: np.random.Generator
+) -> None:
+    for units in SIZES:
+        total = memory.padded_input(rng.normal(0, 2, (5, units)))
+        mean, bits = bernoulli(memory, total, units)
+        only_mean = memory.output(total.shape, np.float32, np.nan)
+        _kernels.bernoulli(total, units, only_mean, None, None)
+        only_bits = memory.output(bits.shape, np.uint64, 2**64 - 1)
+        _kernels.bernoulli(total, units, None, only_bits, DRAW)
+        in_place = memory.padded_output(5, units, total[:, :units])
+        _kernels.bernoulli(in_place, units, in_place, None, None)
+        np.testing.assert_array_equal(only_mean, mean)
+        np.testing.assert_array_equal(only_bits, bits)
+        np.testing.assert_array_equal(in_place, mean)
+
+
+def cumulant(memory: Memory, total: NDArray[Any], units: int) -> Arrays:
+    out = memory.output(len(total), np.float64, 1.5)
+    _kernels.bernoulli_cumulant(total, units, out)
+    return (out,)
+
+
+def test_bernoulli_cumulant_is_softplus(memory: Memory) -> None:
+    grid = np.concatenate(
+        [np.linspace(-87, 100, 50_001), [1e30, 3e38, np.inf, -1e30, -3e38, -np.inf, np.nan]]
+    ).astype(np.float32)
+    total = np.zeros((grid.size, padded(1)), np.float32)
+    total[:, 0] = grid
+    out = memory.output(grid.size, np.float64, 0.0)
+    _kernels.bernoulli_cumulant(memory.input(total), 1, out)
+    finite = np.isfinite(grid)
+    exact = np.logaddexp(0, grid[finite].astype(np.float64))
+    assert_within(out[finite], exact, np.maximum(4 * np.spacing(exact.astype(np.float32)), 1.7e-38))
+    assert out[-5] == np.inf
+    assert out[-2] < 1e-37
+    assert np.isnan(out[-1])
+
+
+def test_bernoulli_cumulant(memory: Memory, rng: np.random.Generator) -> None:
+    for units, rows, _ in LAYERS:
+        total = memory.padded_input(rng.normal(0, 5, (rows, units)))
+        (out,) = on_any_threads(cumulant, memory, total, units)
+        terms = np.logaddexp(0, total[:, :units].astype(np.float64))
+        bound = 4 * 2 * ROUNDOFF * terms.sum(axis=1)  # the terms are float32, their sum is not
+        assert_within(out, 1.5 + terms.sum(axis=1), bound)
+        memory.check()
+
+
+# Gradients and the update ------------------------------------------------------------------------
+
+RATE, MOMENTUM, DECAY = 0.125, 0.75, 0.03125  # exact in float32
+
+
+def column_sums(memory: Memory, matrix: NDArray[Any], width: int) -> Arrays:
+    out = memory.padded_output(1, width, np.nan)[0]
+    _kernels.column_sums(matrix, width, out)
+    return (out,)
+
+
+def test_column_sums(memory: Memory, rng: np.random.Generator) -> None:
+    for width, rows, _ in LAYERS:
+        matrix = memory.padded_input(magnitudes(rng, rows, width))
+        (out,) = on_any_threads(column_sums, memory, matrix, width)
+        exact = matrix.sum(axis=0, dtype=np.float64)
+        size = np.abs(matrix).sum(axis=0, dtype=np.float64)
+        assert_within(out, exact, rows * ROUNDOFF * size)
+        assert_padding_zero(out, width)
+        memory.check()
+
+
+def accumulated_dense(
+    memory: Memory, visible: NDArray[Any], hidden: NDArray[Any], before: NDArray[Any]
+) -> Arrays:
+    gradient = memory.padded_output(*before.shape, before)
+    _kernels.accumulate_dense(visible, hidden, before.shape[1], -1 / len(visible), gradient)
+    return (gradient,)
+
+
+def test_accumulate_dense(memory: Memory, rng: np.random.Generator) -> None:
+    for units, width, rows, _ in LINKS:
+        visible = memory.padded_input(magnitudes(rng, rows, units))
+        hidden = memory.padded_input(magnitudes(rng, rows, width))
+        before = magnitudes(rng, units, width)
+        (gradient,) = on_any_threads(accumulated_dense, memory, visible, hidden, before)
+        left = visible[:, :units].T.astype(np.float64)
+        right = hidden[:, :width].astype(np.float64)
+        size = np.abs(before) + np.abs(left) @ np.abs(right) / rows
+        exact = before - left @ right / rows
+        assert_within(gradient[:, :width], exact, (rows + 3) * ROUNDOFF * size)
+        assert_padding_zero(gradient, width)
+        memory.check()
+
+
+class Phase:
+    """States of one side of the gradient: visible ones as bits, hidden ones as means."""
+
+    def __init__(
+        self, memory: Memory, rng: np.random.Generator, rows: int, link: tuple[int, int, float]
+    ) -> None:
+        visible, hidden, density = link
+        self.rows = rows
+        self.states = some_states(rng, rows, visible, density)
+        self.bits = memory.input(to_bits(self.states))
+        self.means = rng.uniform(0.25, 1, (rows, hidden)).astype(np.float32)
+        self.hidden = memory.padded_input(self.means)
+        self.count = int(self.states.sum())
+
+    def statistics(self) -> NDArray[np.float64]:
+        """The mean of visible' hidden."""
+        return self.states.T.astype(np.float64) @ self.means / self.rows
+
+    def accumulate(self, memory: Memory, scale: float, before: NDArray[Any]) -> Arrays:
+        gradient = memory.padded_output(*before.shape, before)
+        units, ld = gradient.shape
+        start = memory.output(units + 1, np.uint32, 77)
+        index = memory.output(max(1, self.count), np.uint32, 77)
+        scaled = memory.output((self.rows, ld), np.float32, np.nan)
+        width = self.means.shape[1]
+        _kernels.accumulate(self.bits, self.hidden, width, scale, gradient, start, index, scaled)
+        return (gradient,)
+
+
+def test_accumulate(memory: Memory, rng: np.random.Generator) -> None:
+    for units, width, rows, density in LINKS:
+        phase = Phase(memory, rng, rows, (units, width, density))
+        before = magnitudes(rng, units, width)
+        (gradient,) = on_any_threads(phase.accumulate, memory, -1 / rows, before)
+        statistics = phase.statistics()
+        bound = (rows + 2) * ROUNDOFF * (np.abs(before) + statistics)
+        assert_within(gradient[:, :width], before - statistics, bound)
+        assert_padding_zero(gradient, width)
+        memory.check()
+
+
+class Weights:
+    """Weights, velocity and transposed copy, as an update changes them."""
+
+    def __init__(
+        self, memory: Memory, weights: NDArray[np.float32], velocity: NDArray[np.float32]
+    ) -> None:
+        visible, self.hidden = weights.shape
+        self.weights = memory.padded_output(visible, self.hidden, weights)
+        self.velocity = memory.padded_output(visible, self.hidden, velocity)
+        self.transposed = memory.padded_output(self.hidden, visible, np.nan)
+
+    @property
+    def arrays(self) -> Arrays:
+        return self.weights, self.velocity, self.transposed
+
+    def apply(self, gradient: NDArray[Any]) -> bool:
+        return _kernels.apply(*self.arrays, self.hidden, gradient, RATE, MOMENTUM, DECAY)
+
+    def update(self, memory: Memory, positive: Phase, negative: Phase) -> bool:
+        visible, ld = self.weights.shape
+        start = memory.output(visible + 1, np.uint32, 77)
+        index = memory.output(max(1, positive.count + negative.count), np.uint32, 77)
+        rows = positive.rows, negative.rows
+        scaled = memory.output((sum(rows) + min(rows), ld), np.float32, np.nan)
+        return _kernels.update(
+            *self.arrays,
+            self.hidden,
+            positive.bits,
+            positive.hidden,
+            negative.bits,
+            negative.hidden,
+            RATE,
+            MOMENTUM,
+            DECAY,
+            start,
+            index,
+            scaled,
+        )
+
+
+def check_step(
+    result: Arrays,
+    weights: NDArray[np.float32],
+    velocity: NDArray[np.float32],
+    gradient: NDArray[np.float64],
+    gradient_bound: NDArray[np.float64] | np.float64,
+) -> None:
+    """The rule, of a gradient that is known within a bound; padding and transposed copy as well."""
+    stepped, stepped_velocity, transposed = result
+    visible, hidden = weights.shape
+    w, v = weights.astype(np.float64), velocity.astype(np.float64)
+    exact = MOMENTUM * v + RATE * (gradient - DECAY * w)
+    size = MOMENTUM * np.abs(v) + RATE * (np.abs(gradient) + DECAY * np.abs(w))
+    bound = 5 * ROUNDOFF * size + RATE * gradient_bound
+    assert_within(stepped_velocity[:, :hidden], exact, bound)
+    assert_within(stepped[:, :hidden], w + exact, bound + ROUNDOFF * (np.abs(w) + size))
+    np.testing.assert_array_equal(transposed[:, :visible], stepped[:, :hidden].T)
+    for matrix, width in ((stepped, hidden), (stepped_velocity, hidden), (transposed, visible)):
+        assert_padding_zero(matrix, width)
+
+
+def applied(memory: Memory, weights: Any, velocity: Any, gradient: NDArray[Any]) -> Arrays:
+    link = Weights(memory, weights, velocity)
+    assert link.apply(gradient) is True
+    return link.arrays
+
+
+def updated(
+    memory: Memory, weights: Any, velocity: Any, positive: Phase, negative: Phase
+) -> Arrays:
+    link = Weights(memory, weights, velocity)
+    assert link.update(memory, positive, negative) is True
+    return link.arrays
+
+
+def test_apply(memory: Memory, rng: np.random.Generator) -> None:
+    for visible, hidden in itertools.product(SIZES, SIZES):
+        weights, velocity, slope = (magnitudes(rng, visible, hidden) for _ in range(3))
+        gradient = memory.padded_input(slope)
+        result = on_any_threads(applied, memory, weights, velocity, gradient)
+        check_step(result, weights, velocity, slope.astype(np.float64), np.float64(0))
+        memory.check()
+
+
+def test_update(memory: Memory, rng: np.random.Generator) -> None:
+    for i, (visible, hidden, rows, density) in enumerate(LINKS):
+        # The phases have as many rows, or the second has fewer, or more.
+        other = (rows, 1 + rows // 2, min(130, 2 * rows))[i % 3]
+        positive = Phase(memory, rng, rows, (visible, hidden, density))
+        negative = Phase(memory, rng, other, (visible, hidden, DENSITIES[i // 5 % 5]))
+        weights, velocity = magnitudes(rng, visible, hidden), magnitudes(rng, visible, hidden)
+        result = on_any_threads(updated, memory, weights, velocity, positive, negative)
+        first, second = positive.statistics(), negative.statistics()
+        bound = (rows + other + 3) * ROUNDOFF * (first + second)
+        check_step(result, weights, velocity, first - second, bound)
+        memory.check()
+
+
+@pytest.mark.parametrize(("rows", "other"), [(1, 1), (100, 100), (100, 37), (37, 100)])
+def test_update_is_accumulate_and_apply(
+    rows: int, other: int, memory: Memory, rng: np.random.Generator
+) -> None:
+    for visible, hidden in ((784, 127), (65, 17), (16, 784)):
+        positive = Phase(memory, rng, rows, (visible, hidden, 0.13))
+        negative = Phase(memory, rng, other, (visible, hidden, 0.2))
+        start = magnitudes(rng, visible, hidden), magnitudes(rng, visible, hidden)
+        fused = updated(memory, *start, positive, negative)
+        zero = np.zeros((visible, hidden), np.float32)
+        (gradient,) = positive.accumulate(memory, 1 / rows, zero)
+        (gradient,) = negative.accumulate(memory, -1 / other, gradient[:, :hidden])
+        parts = applied(memory, *start, gradient)
+        size = np.abs(start[0]) + np.abs(start[1]) + 2
+        for a, b in zip(fused[:2], parts[:2], strict=True):
+            assert_within(a[:, :hidden], b[:, :hidden], (rows + other) * ROUNDOFF * size)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_weight_that_is_not_finite_is_noticed(
+    value: float, memory: Memory, rng: np.random.Generator
+) -> None:
+    for visible, hidden in ((1, 1), (17, 65), (65, 17), (130, 784)):
+        weights, velocity = (magnitudes(rng, visible, hidden) for _ in range(2))
+        for i, j in {(0, 0), (visible - 1, hidden - 1), (visible // 2, hidden // 2)}:
+            for threads in (1, 3):
+                _kernels.set_threads(threads)
+                slope = np.zeros((visible, hidden), np.float32)
+                slope[i, j] = value
+                link = Weights(memory, weights, velocity)
+                # The rate makes 3e38 a finite velocity; times 30 it would not be.
+                assert link.apply(memory.padded_input(slope)) is (value == 3e38)
+                broken = weights.copy()
+                broken[i, j] = value
+                phase = Phase(memory, rng, 3, (visible, hidden, 0.5))
+                link = Weights(memory, broken, velocity)
+                assert link.update(memory, phase, phase) is (value == 3e38)
+
+
+def test_overflow_of_a_weight_is_noticed(memory: Memory) -> None:
+    for hidden in (1, 16, 17, 65):
+        link = Weights(
+            memory, np.full((3, hidden), 3e38, np.float32), np.full((3, hidden), 3e38, np.float32)
+        )
+        assert link.apply(memory.padded_input(np.zeros((3, hidden)))) is False
+
+
+# The module --------------------------------------------------------------------------------------
+
+
+def test_wrong_shapes_are_refused() -> None:
+    matrix, short = np.zeros((3, 48), np.float32), np.zeros((2, 48), np.float32)
+    bits, bias = np.zeros((3, 1), np.uint64), np.zeros(48, np.float32)
+    start, index = np.zeros(49, np.uint32), np.zeros(9, np.uint32)
+    odd = np.zeros((3, 40), np.float32)  # not whole vectors
+    calls: list[Callable[[], object]] = [
+        lambda: _kernels.binarize(np.zeros((5, 65), np.uint8), np.arange(3), 1.0, None, DRAW, bits),
+        lambda: _kernels.binarize(np.zeros((5, 9), np.int16), np.arange(3), 1.0, None, DRAW, bits),
+        lambda: _kernels.binarize(np.zeros((5, 9), np.uint8), np.arange(2), 1.0, None, DRAW, bits),
+        lambda: _kernels.list_on(bits, start[:3], index),
+        lambda: _kernels.bits_to_floats(bits, 49, matrix),
+        lambda: _kernels.bits_to_floats(bits, 48, short),
+        lambda: _kernels.floats_to_bits(matrix, 49, bits),
+        lambda: _kernels.count_by_unit(bits, np.zeros(65, np.uint32)),
+        lambda: _kernels.sum_listed(odd, 40, start, index, bias[:40], odd),
+        lambda: _kernels.sum_listed(matrix, 49, start, index, bias, matrix),
+        lambda: _kernels.sum_listed(matrix, 48, start[:3], index, bias, matrix),
+        lambda: _kernels.multiply(matrix, matrix, 48, bias, short),
+        lambda: _kernels.multiply(matrix[:, :2].copy(), matrix, 48, bias, matrix),
+        lambda: _kernels.accumulate_dense(short, matrix, 48, 1.0, matrix),
+        lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start[:3], index, matrix),
+        lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start, index, short),
+        lambda: _kernels.apply(matrix, short, short, 2, matrix, 1.0, 0.0, 0.0),
+        lambda: _kernels.apply(matrix, matrix, short, 3, matrix, 1.0, 0.0, 0.0),
+        lambda: _kernels.apply(matrix, matrix, short, 2, short, 1.0, 0.0, 0.0),
+        lambda: _kernels.bernoulli(odd, 40, odd, None, None),
+        lambda: _kernels.bernoulli(matrix, 48, short, None, None),
+        lambda: _kernels.bernoulli(matrix, 48, None, bits[:2], DRAW),
+        lambda: _kernels.bernoulli_cumulant(matrix, 48, np.zeros(2)),
+        lambda: _kernels.column_sums(matrix, 49, bias),
+        lambda: _kernels.transpose(matrix, 3, short),
+    ]
+    for number, call in enumerate(calls):
+        with pytest.raises(ValueError):
+            raise AssertionError(f"call {number} was accepted: {call()}")
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="instruction set 'mmx'"):
+        _kernels.use_isa("mmx")
+    with pytest.raises(ValueError, match="at least 1"):
+        _kernels.set_threads(0)
+
+
+def test_environment_forces_an_instruction_set(isa: str) -> None:
+    program = "from rbmcli import _kernels; print(_kernels.isa())"
+    environment = {**os.environ, "RBM_ISA": isa}
+    printed = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == isa

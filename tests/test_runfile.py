@@ -1,0 +1,484 @@
+"""The run file: what is written is read, by whom, when, and at what cost."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+import tracemalloc
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from crash import toy
+
+from rbmcli.errors import RbmError
+from rbmcli.io import lock, runwriter
+from rbmcli.io.hdf5_image import FileImage
+from rbmcli.io.runfile import RunReader
+from rbmcli.io.runwriter import RunWriter
+
+HIDDEN, IMAGE = 3, (2, 4)
+CONFIG = {"hidden": HIDDEN, "learning-rate": "0.1", "only": [7], "limit": None}
+DATA = {"source": "digits", "sha256": "00ff", "shape": [10, 2, 4]}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.h5"
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["crash.toy"])
+    return context
+
+
+def create(path: Path, hidden: int = HIDDEN, **options: object) -> RunWriter:
+    shapes = {"image_shape": IMAGE, "snapshot_shape": (hidden, *IMAGE)}
+    return RunWriter.create(path, config=CONFIG, data=DATA, **shapes, **options)
+
+
+def filters(value: float, hidden: int = HIDDEN) -> np.ndarray:
+    return np.full((hidden, *IMAGE), value, np.float32)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+STATE = {
+    "model/weights": np.arange(24, dtype=np.float32).reshape(8, 3),
+    "model/visible_bias": np.zeros(8, np.float32),
+    "chains/hidden": np.ones((5, 3), np.uint8),
+    "chains/none": np.zeros((0, 3), np.uint8),
+    "trainer/step": 2**40,
+    "trainer/seed": 2**63 - 1,
+    "trainer/rate": 0.1,
+    "trainer/algorithm": "cd — é",
+    "trainer/done": False,
+}
+
+
+def test_round_trip(path):
+    with create(path) as writer:
+        writer.snapshot(0, filters(0))
+        writer.snapshot(0.5, filters(1))
+        writer.record({"epoch": 1, "error": 2.5, "gap": np.nan}, {"seconds": 3})
+        writer.checkpoint(STATE)
+        writer.finish()
+    with RunReader(path) as run:
+        assert (run.name, run.version, run.finished, run.in_progress) == ("run", 1, True, False)
+        assert (run.config, run.data, run.image_shape) == (CONFIG, DATA, IMAGE)
+        assert set(run.state) == set(STATE)
+        for name, value in STATE.items():
+            found = run.state[name]
+            assert type(found) is type(value)
+            assert np.array_equal(found, value)
+            assert run.state.shape_and_dtype(name)[0] == np.shape(value)
+        assert run.state["model/weights"].dtype == np.float32
+        assert run.metrics.dtype.names == ("epoch", "error", "gap")
+        assert run.metrics["error"].tolist() == [2.5]
+        assert np.isnan(run.metrics["gap"][0])
+        assert run.wall_clock["seconds"].tolist() == [3]
+        assert run.filters_epoch.tolist() == [0, 0.5]
+        assert run.filters.dtype == np.float32
+        assert np.array_equal(run.filters, [filters(0), filters(1)])
+        with pytest.raises(KeyError):
+            run.state["filters"]
+
+
+def test_names_that_other_programs_rely_on(path):
+    toy.run(path, 1, 2, "finish")
+    with h5py.File(path) as file:
+        assert file.attrs["format"] == "rbm run"
+        assert file.attrs["version"] == 1
+        assert json.loads(file.attrs["config"]) == {"hidden": toy.HIDDEN, "seed": 1}
+        assert file["model/weights"].shape == (toy.VISIBLE, toy.HIDDEN)
+        assert file["filters"].shape == (17, toy.HIDDEN, *toy.IMAGE)
+        assert file["filters"].chunks is None
+        assert file["filters_epoch"].shape == (17,)
+        assert file["metrics"]["epoch"].tolist() == [1, 2]
+        assert file["metrics_wall_clock"].dtype.names == ("seconds",)
+
+
+def test_before_anything_is_recorded(path):
+    with create(path) as writer:
+        writer.checkpoint({})
+        with RunReader(path) as run:
+            assert run.filters.shape == (0, HIDDEN, *IMAGE)
+            assert len(run.metrics) == len(run.wall_clock) == len(run.filters_epoch) == 0
+        writer.stop()
+    with RunWriter.resume(path) as writer:
+        writer.snapshot(0, filters(1))
+        writer.record({"epoch": 1, "error": 2}, {"seconds": 3})
+        writer.checkpoint({})
+        writer.finish()
+    with RunReader(path) as run:
+        assert np.array_equal(run.filters, [filters(1)])
+        assert run.metrics["error"].tolist() == [2]
+
+
+def test_interrupted_file_is_the_uninterrupted_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(toy.time, "time", lambda: 0.0)
+    whole, broken = tmp_path / "whole.h5", tmp_path / "broken.h5"
+    toy.run(whole, 1, 12, "finish")
+    for epochs, end in enumerate(["close", "stop", "finish", "close", "close", "stop"]):
+        toy.run(broken, 1, 2 * epochs, end)
+    toy.run(broken, 1, 12, "finish")
+    assert whole.read_bytes() == broken.read_bytes()
+    assert names(tmp_path) == {"whole.h5", "broken.h5"}
+
+
+def test_short_writes(path, monkeypatch):
+    """A write may take fewer bytes than it is given."""
+    real_write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: real_write(file, data[:100], at))
+    toy.run(path, 1, 3, "finish")
+    assert toy.same(toy.contents(path), toy.expected(1, 3))
+
+
+def test_file_image(tmp_path):
+    """Behaves as a file does, and is written as it is."""
+    chance, image, plain = random.Random(1), FileImage(), io.BytesIO()
+    for _ in range(300):
+        if chance.random() < 0.7:
+            position = chance.randrange(1000)
+            image.seek(position)
+            plain.seek(position)
+        data = chance.randbytes(chance.randrange(1, 30))
+        assert image.write(data) == plain.write(data)
+        position = chance.randrange(len(plain.getvalue()))
+        expected = plain.getvalue()[position : position + 40]
+        image.seek(position)
+        found = bytearray(len(expected))
+        image.readinto(found)
+        assert found == expected
+        plain.seek(image.tell())
+    image.truncate(1200)
+    assert image.seek(0, os.SEEK_END) == 1200
+    path = tmp_path / "image"
+    with path.open("wb") as file:
+        image.write_to(file.fileno())
+    assert path.read_bytes() == plain.getvalue().ljust(1200, b"\0")
+
+
+def test_only_checkpoints_count(path):
+    with create(path) as writer:
+        writer.snapshot(0, filters(0))
+        writer.checkpoint({"trainer/step": 1})
+        writer.snapshot(1, filters(1))
+        writer.record({"epoch": 1}, {"seconds": 1})
+        writer.stop()
+    with RunReader(path) as run:
+        assert len(run.filters) == 1
+        assert len(run.metrics) == 0
+
+
+def read_until_finished(path: Path, ready: Path) -> int:
+    """Read with plain h5py and with RunReader; return how many epochs were seen."""
+    epochs, finished = set(), False
+    ready.touch()
+    while not finished:
+        found = toy.contents(path)
+        assert toy.same(found, toy.expected(1, int(found["trainer/epoch"])))
+        with RunReader(path) as run:
+            epoch, finished = run.state["trainer/epoch"], run.finished
+            assert np.array_equal(run.filters, toy.expected(1, epoch)["filters"])
+            epochs.add(epoch)
+    return len(epochs)
+
+
+def test_readers_during_training(path, processes):
+    toy.run(path, 1, 0, "close")
+    with ProcessPoolExecutor(2, processes) as pool:
+        ready = [path.with_name("ready-1"), path.with_name("ready-2")]
+        readings = [pool.submit(read_until_finished, path, each) for each in ready]
+        while not all(each.exists() for each in ready):
+            time.sleep(0.01)
+        toy.run(path, 1, 40, "close")
+        time.sleep(0.1)  # so that whoever still reads does not read an earlier checkpoint
+        toy.run(path, 1, 40, "finish")
+        assert all(reading.result() > 1 for reading in readings)
+
+
+def test_reader_keeps_its_checkpoint(path):
+    toy.run(path, 1, 2, "close")
+    with RunReader(path) as run:
+        toy.run(path, 1, 4, "finish")
+        assert names(path.parent) == {"run.h5"}
+        assert np.array_equal(run.filters, toy.expected(1, 2)["filters"])
+        assert run.state["trainer/epoch"] == 2
+
+
+def test_reader_that_opens_while_filters_are_gathered(path, monkeypatch):
+    """The parts vanish between the opening of the file and that of the parts."""
+    toy.run(path, 1, 2, "close")
+    real_open = h5py.File
+    opened = []
+
+    def open_then_finish(name, mode="r"):
+        file = real_open(name, mode)
+        if not opened:
+            opened.append(name)
+            monkeypatch.undo()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(lock, "_READERS", 0)
+                toy.run(path, 1, 2, "finish")
+        return file
+
+    monkeypatch.setattr("rbmcli.io.runfile.h5py.File", open_then_finish)
+    with RunReader(path) as run:
+        assert opened
+        assert np.array_equal(run.filters, toy.expected(1, 2)["filters"])
+
+
+def test_missing_part(path):
+    toy.run(path, 1, 2, "close")
+    (path.parent / "run.h5.filters.0").unlink()
+    with RunReader(path) as run:
+        assert run.state["trainer/epoch"] == 2
+        with pytest.raises(RbmError, match=r"run\.h5\.filters\.0, which is missing"):
+            _ = run.filters
+    assert np.isnan(toy.contents(path)["filters"][:8]).all()
+    with pytest.raises(RbmError, match="which is missing"):
+        RunWriter.resume(path)
+    assert not lock.is_locked(path)
+
+
+def test_renamed_run_keeps_its_filters(path, processes):
+    """A new run under the old name takes nothing from one that was killed and then renamed."""
+    old = path.with_name("old.h5")
+    kill_writer(path, processes)
+    path.rename(old)
+    toy.run(path, 2, 3, "finish")
+    with RunReader(old) as run:
+        assert np.array_equal(run.filters, [filters(1)])
+    with RunWriter.resume(old) as writer:
+        writer.snapshot(1, filters(2))
+        writer.checkpoint({})
+        writer.finish()
+    with RunReader(old) as run:
+        assert np.array_equal(run.filters, [filters(1), filters(2)])
+    assert toy.same(toy.contents(path), toy.expected(2, 3))
+
+
+def test_copied_run(path):
+    """Two copies of a run file whose filters are in the same part go different ways."""
+    copy = path.with_name("copy.h5")
+    with create(path) as writer:
+        writer.snapshot(0, filters(0))
+        writer.checkpoint({})
+    copy.write_bytes(path.read_bytes())
+    with RunWriter.resume(path) as writer, RunWriter.resume(copy) as other:
+        for each, value in ((writer, 1), (other, 2)):
+            each.snapshot(1, filters(value))
+            each.checkpoint({})
+        other.finish()
+        with RunReader(path) as run:
+            assert np.array_equal(run.filters, [filters(0), filters(1)])
+        with RunReader(copy) as run:
+            assert np.array_equal(run.filters, [filters(0), filters(2)])
+
+
+@pytest.mark.parametrize("name", ["50%.h5", "%b.h5", "%%.h5", "sp ace", "é\n.h5"])
+def test_names(tmp_path, name):
+    path = tmp_path / name
+    for epochs, end in ((1, "close"), (2, "stop"), (3, "close"), (4, "finish")):
+        toy.run(path, 1, epochs, end)
+        assert toy.same(toy.contents(path), toy.expected(1, epochs))
+    assert names(tmp_path) == {name}
+
+
+def test_link_to_a_run_file(path, tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    link = folder / "link.h5"
+    link.symlink_to(path)
+    toy.run(link, 1, 2, "close")
+    assert link.is_symlink()
+    assert toy.same(toy.contents(link), toy.expected(1, 2))
+    with RunReader(link) as run:
+        assert len(run.filters) == 17
+    assert names(folder) == {"link.h5"}
+
+
+def test_file_system_without_hard_links(path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    toy.run(path, 1, 2, "stop")
+    monkeypatch.setattr(os, "link", refuse)
+    toy.run(path, 1, 3, "finish")
+    assert toy.same(toy.contents(path), toy.expected(1, 3))
+    assert names(path.parent) == {"run.h5"}
+
+
+def test_existing_file(path):
+    path.write_text("precious")
+    with pytest.raises(RbmError, match="exists already"):
+        create(path)
+    with create(path, force=True) as writer:
+        writer.snapshot(0, filters(0))
+        assert path.read_text() == "precious"
+    assert path.read_text() == "precious"
+    with create(path, force=True) as writer:
+        writer.checkpoint({})
+    with create(path, force=True) as writer:
+        writer.finish()
+    with RunReader(path) as run:
+        assert not run.finished
+    assert names(path.parent) == {"run.h5"}
+
+
+def test_outputs_that_cannot_be(tmp_path):
+    with pytest.raises(RbmError, match="no folder"):
+        create(tmp_path / "missing" / "run.h5")
+    with pytest.raises(RbmError, match="a folder"):
+        create(tmp_path, force=True)
+    with pytest.raises(RbmError, match="no such file"):
+        RunWriter.resume(tmp_path / "run.h5")
+    with pytest.raises(RbmError, match="UTF-8"):
+        create(tmp_path / os.fsdecode(b"\xff.h5"))
+    assert not names(tmp_path)
+
+
+def test_two_writers(path):
+    with create(path) as writer:
+        with pytest.raises(RbmError, match="not there yet: its run is under way"):
+            RunReader(path)
+        writer.checkpoint({})
+        with RunReader(path) as run:
+            assert run.in_progress
+        for attempt in (create, partial(create, force=True), RunWriter.resume):
+            with pytest.raises(RbmError, match=f"process {os.getpid()} on .* is writing it"):
+                attempt(path)
+    assert names(path.parent) == {"run.h5"}
+    with RunReader(path) as run:
+        assert not run.in_progress
+
+
+def write_and_wait(path: Path, written: Path) -> None:
+    writer = create(path)
+    writer.snapshot(0, filters(1))
+    writer.checkpoint({})
+    written.touch()
+    signal.pause()
+
+
+def kill_writer(path: Path, processes) -> None:
+    """Leave a run file with one snapshot whose writer was killed; while alive it refuses others."""
+    written = path.with_name("written")
+    writer = processes.Process(target=write_and_wait, args=(path, written))
+    writer.start()
+    while not written.exists():
+        writer.join(0.01)
+    written.unlink()
+    with pytest.raises(RbmError, match=f"process {writer.pid} on .* is writing it"):
+        RunWriter.resume(path)
+    writer.kill()
+    writer.join()
+
+
+def test_lock_of_a_killed_process(path, processes):
+    kill_writer(path, processes)
+    path.with_name("run.h5.tmp").touch()
+    assert names(path.parent) == {"run.h5", "run.h5.filters.0", "run.h5.lock", "run.h5.tmp"}
+    RunWriter.resume(path).close()
+    assert names(path.parent) == {"run.h5", "run.h5.filters.0"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: path.write_text("no HDF5"), "not an HDF5 file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "damaged HDF5 file"),
+        (lambda path: path.write_bytes(b""), "not an HDF5 file"),
+        (lambda path: h5py.File(path, "w").close(), "not a run file"),
+        (lambda path: set_attribute(path, "format", np.arange(3)), "not a run file"),
+        (lambda path: set_attribute(path, "version", 2), "version 2, .* version 1"),
+        (lambda path: set_attribute(path, "version", "x"), "version x"),
+        (lambda path: set_attribute(path, "config", "{"), "damaged run file"),
+        (lambda path: delete(path, "filters"), "damaged run file"),
+    ],
+)
+def test_files_that_are_no_run_files(path, spoil, message):
+    toy.run(path, 1, 1, "finish")
+    spoil(path)
+    for opening in (RunReader, RunWriter.resume):
+        with pytest.raises(RbmError, match=message) as failure:
+            opening(path)
+        assert "\n" not in str(failure.value)
+        assert str(path) in str(failure.value)
+
+
+def set_attribute(path: Path, name: str, value: object) -> None:
+    with h5py.File(path, "a") as file:
+        file.attrs[name] = value
+
+
+def delete(path: Path, name: str) -> None:
+    with h5py.File(path, "a") as file:
+        del file[name]
+
+
+def test_wrong_use(path):
+    with create(path) as writer:
+        with pytest.raises(ValueError, match="shape"):
+            writer.snapshot(0, filters(0, hidden=HIDDEN + 1))
+        writer.record({"epoch": 1}, {"seconds": 1})
+        with pytest.raises(ValueError, match="columns"):
+            writer.record({"epoch": 1, "other": 1}, {"seconds": 1})
+
+
+def test_cost_of_a_checkpoint_does_not_grow(path, monkeypatch):
+    """Its bytes are the state's, a snapshot's, and what is recorded of each in the tables."""
+    hidden, costs, real_write = 100, [0], os.pwrite
+
+    def count(descriptor: int, data: memoryview, offset: int) -> int:
+        costs[-1] += len(data)
+        return real_write(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", count)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    state = {"model/weights": np.zeros((8, hidden), np.float32)}
+    with create(path, hidden) as writer:
+        for epoch in range(201):
+            costs.append(0)
+            writer.snapshot(epoch, filters(epoch, hidden))
+            writer.record({"epoch": epoch}, {"seconds": epoch})
+            writer.checkpoint(state)
+    tables = 3 * 8
+    assert costs[201] - costs[101] < 100 * tables + 200
+    assert costs[201] < 2 * filters(0, hidden).nbytes + 201 * tables + 20_000
+
+
+def test_memory(path, monkeypatch):
+    """A checkpoint takes a copy of the state, the end two and one block, whatever the filters."""
+    hidden = 10_000
+    monkeypatch.setattr(runwriter, "_BLOCK", 1 << 20)
+    state = {f"model/{name}": np.zeros((64, hidden), np.float32) for name in "ab"}
+    size = sum(array.nbytes for array in state.values())
+    with create(path, hidden) as writer:
+        one = filters(1, hidden)
+        tracemalloc.start()
+        for epoch in range(60):
+            writer.snapshot(epoch, one)
+        assert 60 * one.nbytes > 3 * size
+        writer.checkpoint(state)
+        checkpoint = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        writer.finish()
+        end = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert checkpoint < 1.3 * size
+    assert end < 2.3 * size + (3 << 20)
