@@ -36,7 +36,7 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray[Any]
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
     memory = np.zeros(size + _LINE, np.uint8)
-    offset = -memory.ctypes.data % _LINE
+    offset = -memory.__array_interface__["data"][0] % _LINE
     return memory[offset : offset + size].view(dtype).reshape(shape)
 
 

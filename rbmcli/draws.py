@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 
@@ -38,6 +39,12 @@ def _mix(word: int) -> int:
     return word ^ (word >> 31)
 
 
+@cache
+def _key(seed: int, layer: int, purpose: Purpose) -> int:
+    place = _mix(layer * 2**32 + int(purpose) + 1)
+    return _mix((seed + 0x9E3779B97F4A7C15) & _MASK ^ place)
+
+
 @dataclass(frozen=True)
 class Draws:
     """All draws of one layer of one run."""
@@ -47,8 +54,7 @@ class Draws:
 
     def key(self, purpose: Purpose) -> int:
         """The 64-bit Philox key for a purpose."""
-        place = _mix(self.layer * 2**32 + int(purpose) + 1)
-        return _mix((self.seed + 0x9E3779B97F4A7C15) & _MASK ^ place)
+        return _key(self.seed, self.layer, purpose)
 
     def at(self, purpose: Purpose, step: int, substep: int = 0, first_row: int = 0) -> Draw:
         """The draws of one step and substep; rows count from `first_row`."""

@@ -35,11 +35,11 @@ class Memory:
 
     def padded_input(self, values: NDArray[Any]) -> Floats:
         """A float32 copy of a vector or matrix, its rows padded with zeros."""
-        return self.input(_pad(values, 0))
+        return self.input(_pad(values))
 
     def padded_output(self, rows: int, width: int, fill: float | NDArray[Any]) -> Floats:
         """A matrix to be written to: `fill` where it counts, zero in the padding."""
-        return self._allocate(_pad(np.broadcast_to(fill, (rows, width)), 0))
+        return self._allocate(_pad(np.broadcast_to(fill, (rows, width))))
 
     def check(self) -> None:
         """Fail if a kernel wrote outside the outputs, and forget the arrays."""
@@ -60,8 +60,8 @@ class Memory:
         return array
 
 
-def _pad(values: NDArray[Any], fill: float) -> Floats:
+def _pad(values: NDArray[Any]) -> Floats:
     width = values.shape[-1]
-    result = np.full((*values.shape[:-1], padded(width)), fill, np.float32)
+    result = np.zeros((*values.shape[:-1], padded(width)), np.float32)
     result[..., :width] = values
     return result

@@ -212,3 +212,13 @@ def test_files_that_hold_no_machine(folder, capfd):
         assert err.count("\n") == 1
     assert rbm(["sample", "nowhere.h5", "-o", "a.png"]) == 1
     assert capfd.readouterr().err == "rbm: error: nowhere.h5: no such file\n"
+
+
+def test_long_work_shows_progress(folder, capfd, monkeypatch):
+    monkeypatch.setattr("rbmcli.cli.progress._LINE_EVERY", 0)
+    for output in ("a.npz", "a.gif"):
+        assert rbm(["sample", "run.h5", "-o", output, "-n", "3", "-k", "2"]) == 0
+        lines = capfd.readouterr().err.splitlines()
+        assert lines[:-1] == [f"{number}/3 states of the chains" for number in (1, 2, 3)]
+    assert sample("b.npz", "-k", 2) == 0
+    assert capfd.readouterr() == ("", "")

@@ -12,7 +12,7 @@ from rbmcli.arrays import Scratch, to_padded
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.inference import exact as exact_inference
-from rbmcli.inference.chains import Chain
+from rbmcli.inference.chains import Chain, fantasies, random_start
 from rbmcli.inference.exact import MOST_UNITS, all_states, log_likelihood, log_partition
 from rbmcli.inference.free_energy import free_energy, pseudo_log_likelihood
 from rbmcli.learning.batch import Images
@@ -155,6 +155,32 @@ def test_biased_draws_are_seen() -> None:
     for chain in (Chain(wrong, Draws(7)), Chain(model, OneKey(7))):
         distance, floor = distance_after(chain, start, model, 3)
         assert distance > floor
+
+
+@pytest.mark.parametrize("size", MACHINES)
+def test_fantasies_stay_with_the_distribution(size: tuple[int, int, float]) -> None:
+    model = random_machine(*size)
+    probability = joint(model).sum(axis=1)
+    start = draw_from(probability, size[0], seed=4)
+    floor = monte_carlo_floor(probability)
+    seen = 0
+    for visible, means in fantasies(model, start, gibbs_steps=3, seed=9):
+        counts = np.bincount(numbers_of(visible), minlength=probability.size)
+        assert total_variation(counts, probability) < floor
+        # Means given the hidden states vary less than the states do.
+        error = 5 * 0.5 / np.sqrt(CHAINS)
+        exact = probability @ all_states(size[0])
+        np.testing.assert_allclose(means.mean(axis=0, dtype=np.float64), exact, atol=error)
+        seen += 1
+    assert seen == 4
+
+
+def test_random_starts_are_on_half_the_time() -> None:
+    states = random_start(7, CHAINS, seed=1).to_array()
+    assert states.shape == (CHAINS, 7)
+    np.testing.assert_allclose(states.mean(axis=0), 0.5, atol=5 * 0.5 / np.sqrt(CHAINS))
+    assert (random_start(7, 50, seed=1).to_array() == random_start(7, 50, seed=1).to_array()).all()
+    assert (random_start(7, 50, seed=1).to_array() != random_start(7, 50, seed=2).to_array()).any()
 
 
 def test_machines_take_the_sparse_and_the_dense_way() -> None:

@@ -101,7 +101,6 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line on `arguments` (default: the process's own); return the exit status."""
     try:
         status = group.main(args=arguments, prog_name="rbm", standalone_mode=False)
-        sys.stdout.flush()
     except RbmError as error:
         return _fail(str(error))
     except click.ClickException as error:
@@ -112,11 +111,7 @@ def run(arguments: list[str] | None = None) -> int:
         return 130
     except MemoryError:
         return _fail("out of memory: use fewer hidden units, a smaller batch or less data")
-    except BrokenPipeError:
-        # The reader went away (`rbm info run.h5 | head`): stop quietly, as other tools do.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
+    except OSError as error:  # but for a reader that went away: there click ends the process
         if error.errno is None:
             raise
         hint = "; free some space and try again" if error.errno == errno.ENOSPC else ""

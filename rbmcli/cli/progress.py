@@ -5,34 +5,35 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
+
+T = TypeVar("T")
 
 #: Seconds between redraws of the bar, and between plain lines.
 _DRAW_EVERY = 0.1
 _LINE_EVERY = 10.0
 
 
-class TrainingProgress:
-    """Progress of training: epochs, the error last measured, images a second."""
+class Progress:
+    """Shows on stderr how much of `total` is done, with a line of text; where quiet, nothing.
 
-    def __init__(self, epochs: int, steps_per_epoch: int, done: int, quiet: bool) -> None:
-        self._epochs = epochs
-        self._steps_per_epoch = steps_per_epoch
-        self._step = done
+    The bar goes away in the end.
+    """
+
+    def __init__(self, total: int, quiet: bool, done: int = 0) -> None:
+        self._total = total
         self._quiet = quiet
-        self._images = 0
-        self._error: float | None = None
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         if not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-            self._bar = _bar(epochs * steps_per_epoch, done)
+            self._bar = _bar(total, done)
         self._every = _DRAW_EVERY if self._bar else _LINE_EVERY
-        self._started = self._shown = time.monotonic()
-        self._shown_step = done
+        self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -40,56 +41,82 @@ class TrainingProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown_step != self._step:
-            self._show()
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to show something."""
+        return time.monotonic() - self._shown >= self._every
+
+    def show(self, done: int, text: str) -> None:
+        """Show it now."""
+        self._shown = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, description=text, refresh=True)
+        elif not self._quiet:
+            click.echo(text, err=True)
+
+    def over(self, items: Iterable[T], what: str) -> Iterator[T]:
+        """The items, while it shows how many there were: the text is like "3/10 frames"."""
+        for number, item in enumerate(items, 1):
+            yield item
+            if self.due:
+                self.show(number, f"{number}/{self._total} {what}")
+
+
+class TrainingProgress(Progress):
+    """Progress of training: epochs, the error last measured, images a second."""
+
+    def __init__(self, epochs: int, steps_per_epoch: int, done: int, quiet: bool) -> None:
+        super().__init__(epochs * steps_per_epoch, quiet, done)
+        self._epochs = epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._step = self._told = done
+        self._images = 0
+        self._error: float | None = None
+        self._started = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        unsaid = self._bar is not None or self._told != self._step
+        super().__exit__()
+        if unsaid:
+            self._tell()
 
     def step(self, step: int, images: int) -> None:
         """A step was taken."""
         self._step = step
         self._images += images
-        if time.monotonic() - self._shown >= self._every:
-            self._show()
+        if self.due:
+            self._tell()
 
     def epoch(self, epoch: int, error: float) -> None:
         """An epoch was measured."""
         self._error = error
         if epoch == 0:
-            self._show()
+            self._tell()
 
-    def _show(self) -> None:
-        self._shown, self._shown_step = time.monotonic(), self._step
-        if self._quiet:
-            return
-        epoch = f"{round(self._step / self._steps_per_epoch, 1):g}/{self._epochs}"
+    def _tell(self) -> None:
+        self._told = self._step
+        epoch = round(self._step / self._steps_per_epoch, 1)
         error = "-" if self._error is None else f"{self._error:.2f}"
-        rate = f"{self._images / max(self._shown - self._started, 1e-9):,.0f} images/s"
-        if self._bar is None:
-            click.echo(f"epoch {epoch}  error {error}  {rate}", err=True)
-        else:
-            self._bar.update(
-                self._bar.task_ids[0],
-                completed=self._step,
-                epoch=epoch,
-                error=error,
-                rate=rate,
-                refresh=True,
-            )
+        rate = self._images / max(time.monotonic() - self._started, 1e-9)
+        text = f"epoch {epoch:g}/{self._epochs}  error {error}  {rate:,.0f} images/s"
+        self.show(self._step, text)
 
 
-def _bar(total: int, done: int) -> Progress:
+def _bar(total: int, done: int) -> Bar:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     bar = Progress(
-        TextColumn("epoch {task.fields[epoch]}"),
+        TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("error {task.fields[error]}"),
-        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         auto_refresh=False,
+        transient=True,
     )
-    bar.add_task("", total=total, completed=done, epoch="-", error="-", rate="-")
+    bar.add_task("", total=total, completed=done)
     return bar

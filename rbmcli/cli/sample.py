@@ -78,6 +78,7 @@ def command(
     """
     from rbmcli import _kernels
     from rbmcli.cli.models import load_model
+    from rbmcli.cli.progress import Progress
     from rbmcli.cli.threads import default_threads
     from rbmcli.files import check_free
     from rbmcli.inference.chains import fantasies
@@ -98,27 +99,29 @@ def command(
         model = load_model(run)
         begin = _start(run, model, start, source, count, settings.seed)
         shape = (count, *run.image_shape)
-    walk = fantasies(model, begin, gibbs_steps, settings.seed)
 
-    if suffix in _ANIMATIONS:
-        step = every or max(1, gibbs_steps // _FRAMES)
-        frames = (
-            image_grid(means.reshape(shape), columns=columns, scale=scale)
-            for number, (_, means) in enumerate(walk)
-            if number % step == 0 or number == gibbs_steps
-        )
-        save_picture(output, frames, fps=fps, force=force)
-    else:
-        samples, means = _last(walk)
-        if suffix == ".png":
-            grid = image_grid(means.reshape(shape), columns=columns, scale=scale)
-            save_picture(output, iter([grid]), force=force)
-        else:
+    with Progress(gibbs_steps + 1, settings.quiet) as progress:
+        chains = fantasies(model, begin, gibbs_steps, settings.seed)
+        walk = progress.over(chains, "states of the chains")
+        if suffix in _ANIMATIONS:
+            step = every or max(1, gibbs_steps // _FRAMES)
+            frames = (
+                image_grid(means.reshape(shape), columns=columns, scale=scale)
+                for number, (_, means) in enumerate(walk)
+                if number % step == 0 or number == gibbs_steps
+            )
+            save_picture(output, frames, fps=fps, force=force)
+        elif suffix in _ARRAYS:
+            samples, means = _last(walk)
             arrays = {
                 "samples": samples.to_array().reshape(shape),
                 "means": np.ascontiguousarray(means).reshape(shape),
             }
             save_arrays(output, arrays, force=force)
+        else:
+            _, means = _last(walk)
+            grid = image_grid(means.reshape(shape), columns=columns, scale=scale)
+            save_picture(output, iter([grid]), force=force)
     if not settings.quiet:
         click.echo(f"{output}: {count} particles, {gibbs_steps} Gibbs steps", err=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rbmcli import _kernels
-from rbmcli.arrays import Floats, Scratch, zeros
+from rbmcli.arrays import Floats, Scratch
 from rbmcli.model.link import Phase, Rule
 from rbmcli.model.rbm import Rbm
 
@@ -34,6 +34,8 @@ class Update:
         return all(finite)
 
     def _hidden_mean(self, means: Floats) -> Floats:
-        sums = zeros((means.shape[1],))
+        sums = np.empty(means.shape[1], np.float32)
         _kernels.column_sums(means, self._model.hidden.units, sums)
-        return np.divide(sums[: self._model.hidden.units], len(means), dtype=np.float32)
+        mean = sums[: self._model.hidden.units]
+        mean /= np.float32(len(means))
+        return mean

@@ -39,24 +39,27 @@ class Folder:
     """Files as a process sees them, and as much of them as a power cut would surely leave."""
 
     def __init__(self) -> None:
+        self._serials: dict[int, int] = {}  # of inodes in use: a system gives them out again
         self.names: dict[bytes, int] = {}
-        self.files: dict[int, bytearray] = {}
+        self.files: dict[int, bytearray] = {}  # by serial number
         self.synced_names: dict[bytes, int] = {}
         self.synced_files: dict[int, bytes] = {}
 
     def apply(self, record: Record) -> None:
-        inode, offset = record.inode, record.offset
+        offset, serial = record.offset, self._serials.get(record.inode, -1)
         match record.operation:
             case "C":
-                self.names[record.first] = inode
-                self.files[inode] = bytearray()
-                self.synced_files.setdefault(inode, b"")
+                if serial < 0 or self.names.get(record.first) != serial:
+                    serial = self._serials[record.inode] = len(self.files)
+                    self.names[record.first] = serial
+                    self.synced_files[serial] = b""
+                self.files[serial] = bytearray()
             case "W":
-                file = self.files[inode]
+                file = self.files[serial]
                 file.extend(bytes(max(0, offset - len(file))))
                 file[offset : offset + len(record.first)] = record.first
             case "T":
-                file = self.files[inode]
+                file = self.files[serial]
                 file.extend(bytes(max(0, offset - len(file))))
                 del file[offset:]
             case "R":
@@ -66,20 +69,20 @@ class Folder:
             case "U":
                 del self.names[record.first]
             case "S":
-                self.synced_files[inode] = bytes(self.files[inode])
+                self.synced_files[serial] = bytes(self.files[serial])
             case "D":
                 self.synced_names = dict(self.names)
 
     def now(self) -> dict[str, bytes]:
         """Content by name, as after a kill."""
-        return {name.decode(): bytes(self.files[inode]) for name, inode in self.names.items()}
+        return {name.decode(): bytes(self.files[serial]) for name, serial in self.names.items()}
 
     def after_power_cut(self, names: dict[bytes, int]) -> dict[str, bytes]:
         """Content by name if no more of the files than was synced reached the disk.
 
         names: those that did; the system may bring any of them there early.
         """
-        return {name.decode(): self.synced_files[inode] for name, inode in names.items()}
+        return {name.decode(): self.synced_files[serial] for name, serial in names.items()}
 
     def only_synced_but(self, name: bytes) -> dict[bytes, int]:
         """Names of which only this one may have reached the disk early."""

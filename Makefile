@@ -1,0 +1,99 @@
+# Everything that is done with this tree. `make help` lists it.
+
+PYTHON ?= python3
+VENV ?= .venv
+BENCH_VENV ?= .venv-bench
+# A folder with MNIST's four files; without it they are looked for, and fetched, by name.
+MNIST ?=
+
+# A virtual environment sees what is installed in it, and nothing else.
+unexport PYTHONPATH PYTHONHOME
+
+SOURCES := pyproject.toml setup.py $(wildcard csrc/* data/recipes/*) \
+    $(shell find rbmcli -name '*.py' -o -name '*.pyx' -o -name '*.pyi')
+
+mnist := $(if $(MNIST),$(MNIST)/train-images-idx3-ubyte.gz,mnist)
+labels := $(if $(MNIST),--labels $(MNIST)/train-labels-idx1-ubyte.gz)
+
+# $(call install,environment,what,variables): what is left of an earlier build must not get in.
+define install
+@echo "Building rbmcli and installing it into $(1)"
+@rm -rf build
+@$(3) $(1)/bin/python -m pip install --quiet '$(2)' || { echo "make: pip could not install rbmcli \
+(see above); it needs a package index that it can reach, or wheels at hand" >&2; exit 1; }
+@touch $@
+endef
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench sanitize reproduce wheel clean
+
+help: ## List what make can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "  PYTHON=python3.12 chooses the Python, VENV=folder the virtual environment (.venv)"
+
+demo: demo/filters.gif demo/filters.png ## Build, train on the embedded digits and draw the filters
+	@echo "The filters: $(CURDIR)/demo/filters.gif, at the end of training: demo/filters.png"
+
+test: $(VENV)/dev ## Install the package as it ships, warnings being errors, and test it
+	PYTHONSAFEPATH=1 $(VENV)/bin/python -m pytest
+
+lint: $(VENV)/dev ## Check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch]
+
+format: $(VENV)/dev ## Bring the code into the project's style
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/clang-format -i csrc/*.[ch]
+
+bench: $(BENCH_VENV)/installed ## Time an epoch against scikit-learn, PyTorch and bare products (MNIST=folder)
+	$(BENCH_VENV)/bin/python benchmarks/epoch.py $(if $(MNIST),--mnist $(mnist))
+
+sanitize: $(VENV)/dev ## Run the kernel tests under AddressSanitizer and UBSan
+	sh tests/sanitize.sh $(VENV)/bin/python
+
+reproduce: results/seven.gif results/cd1-cd5.gif results/filters500.gif ## Make the pictures of the recipes from MNIST (MNIST=folder)
+	@ls -l $^
+
+wheel: $(VENV)/dev ## Build the source distribution, and from it a wheel, into dist/
+	rm -rf build dist
+	$(VENV)/bin/python -m build
+
+clean: ## Remove all that make has made, the virtual environments too
+	rm -rf .venv .venv-bench build demo dist results *.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache rbmcli/_kernels.c rbmcli/_kernels.*.so
+	find rbmcli tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/python $(BENCH_VENV)/bin/python:
+	@sh tools/preflight.sh $(PYTHON)
+	$(PYTHON) -m venv $(@:/bin/python=)
+
+$(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
+	$(call install,$(VENV),.)
+
+$(VENV)/dev: $(SOURCES) | $(VENV)/bin/python
+	$(call install,$(VENV),.[dev],RBM_STRICT=1)
+	@touch -r $@ $(VENV)/installed
+
+$(BENCH_VENV)/installed: $(SOURCES) | $(BENCH_VENV)/bin/python
+	$(call install,$(BENCH_VENV),.[bench])
+
+demo/run.h5: $(VENV)/installed
+	@mkdir -p $(@D)
+	$(VENV)/bin/rbm train digits --hidden 100 --epochs 30 --force -o $@
+
+demo/filters.gif demo/filters.png: demo/run.h5
+	$(VENV)/bin/rbm render-gif $^ --scale 2 --force -o $@
+
+results/%.h5: $(VENV)/installed
+	@mkdir -p $(@D)
+	$(VENV)/bin/rbm train $(mnist) $(labels) --recipe $* --force -o $@
+
+results/seven.gif: results/seven.h5
+results/cd1-cd5.gif: results/cd1.h5 results/cd5.h5
+results/filters500.gif: results/filters500.h5
+results/%.gif:
+	$(VENV)/bin/rbm render-gif $^ --force -o $@
