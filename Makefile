@@ -83,10 +83,10 @@ $(BENCH_VENV)/installed: $(SOURCES) | $(BENCH_VENV)/bin/python
 
 demo/run.h5: $(VENV)/installed
 	@mkdir -p $(@D)
-	$(VENV)/bin/rbm train digits --hidden 100 --epochs 30 --force -o $@
+	$(VENV)/bin/rbm train digits --hidden 64 --epochs 60 --weight-decay 0.002 --force -o $@
 
 demo/filters.gif demo/filters.png: demo/run.h5
-	$(VENV)/bin/rbm render-gif $^ --scale 2 --force -o $@
+	$(VENV)/bin/rbm render-gif $^ --scale 3 --force -o $@
 
 results/%.h5: $(VENV)/installed
 	@mkdir -p $(@D)

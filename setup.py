@@ -62,8 +62,17 @@ setup(
                 sources=["rbmcli/_kernels.pyx", *KERNELS],
                 depends=[str(path) for path in Path("csrc").glob("*.h")],
                 include_dirs=["csrc"],
-                # -Wno-psabi: vectors wider than the baseline's are never passed between files.
-                extra_compile_args=["-std=c11", "-O3", "-Wall", "-Wextra", "-Wno-psabi", *strict],
+                extra_compile_args=[
+                    "-std=c11",
+                    "-O3",
+                    # No fused multiply-add, which only some instruction sets have: then all of
+                    # them round alike, and a run has the same bits on each.
+                    "-ffp-contract=off",
+                    "-Wall",
+                    "-Wextra",
+                    "-Wno-psabi",  # wide vectors are never passed between files
+                    *strict,
+                ],
             )
         ],
     ),

@@ -204,7 +204,7 @@ def sum_listed(const float[:, ::1] matrix, size_t width, const uint32_t[::1] sta
                const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
     """out[r] = bias + the sum of the matrix rows that row r lists; out: (rows, ld)."""
     cdef size_t ld = matrix.shape[1]
-    _require(ld % RBM_PAD == 0 and width <= ld and out.shape[1] == <Py_ssize_t>ld
+    _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
              and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
     _require(start.shape[0] >= out.shape[0] + 1, "start is too short")
     with nogil:
@@ -216,7 +216,7 @@ def multiply(const float[:, ::1] a, const float[:, ::1] b, size_t width, const f
              float[:, ::1] out):
     """out (rows, ld) = bias + a[:, :inner] b, with b (inner, ld)."""
     cdef size_t ld = b.shape[1]
-    _require(ld % RBM_PAD == 0 and width <= ld and out.shape[1] == <Py_ssize_t>ld
+    _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
              and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
     _require(a.shape[0] == out.shape[0] and a.shape[1] >= b.shape[0], "rows do not fit")
     with nogil:

@@ -271,6 +271,16 @@ def test_renamed_run_keeps_its_filters(path, processes):
     assert toy.same(toy.contents(path), toy.expected(2, 3))
 
 
+def test_parts_stay_few(path):
+    """However often a run is dropped, the next goes on with its last part."""
+    for epoch in range(40):
+        toy.run(path, 1, epoch, "close")
+    assert toy.same(toy.contents(path), toy.expected(1, 39))
+    with RunReader(path) as run:
+        assert len(run.filters) == 1 + 39 * toy.SNAPSHOTS_AN_EPOCH
+        assert [part.rows for part in run.parts] == [8, 8, 16, 32, 64, 128, 57]
+
+
 def test_copied_run(path):
     """Two copies of a run file whose filters are in the same part go different ways."""
     copy = path.with_name("copy.h5")

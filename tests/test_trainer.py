@@ -301,6 +301,19 @@ def test_threads_do_not_show(options: dict[str, Any], isa: str) -> None:
         assert metrics == results[0][1]
 
 
+@pytest.mark.parametrize("options", [{}, {"mean_field": True}])
+def test_instruction_sets_do_not_show(options: dict[str, Any], isa: str) -> None:
+    hyper = hyperparameters(**options)
+    results = []
+    for name in (isa, "baseline"):
+        _kernels.use_isa(name)
+        trainer = new_trainer(hyper)
+        for _ in trainer.run():
+            pass
+        results.append(everything(trainer))
+    assert_same_bytes(*results)
+
+
 def test_seeds_do_show() -> None:
     first, second = (new_trainer(hyperparameters(), seed=seed) for seed in (1, 2))
     assert first.model.link.weights.tobytes() != second.model.link.weights.tobytes()

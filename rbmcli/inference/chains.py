@@ -60,7 +60,8 @@ def fantasies(
     """Fantasy particles: the start, then the chains after each Gibbs step.
 
     Yields (visible states, their means given the hidden states they were drawn from), the means
-    float32 (rows, visible units), which are for looking at; those of the start are the start.
+    float32 (rows, visible units), which are for looking at; those of the start are the start. The
+    means are overwritten at the next step: copy what is to be kept.
     """
     chain = Chain(model, Draws(seed))
     units = model.visible.units

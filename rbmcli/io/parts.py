@@ -32,11 +32,10 @@ DTYPE = np.dtype("<f4")
 
 @dataclass(frozen=True)
 class Part:
-    """The first `rows` of the `capacity` rows of `filters` in a file beside the run file."""
+    """The first `rows` rows of the data set `filters` in a file beside the run file."""
 
     name: str
     rows: int
-    capacity: int
 
 
 def join(file: h5py.File, parts: Sequence[Part], shape: tuple[int, ...]) -> None:
@@ -48,7 +47,8 @@ def join(file: h5py.File, parts: Sequence[Part], shape: tuple[int, ...]) -> None
     start = 0
     for part in parts:
         name = part.name.replace("%", "%%")  # HDF5 takes a single one for a format
-        source = h5py.VirtualSource(name, _DATASET, (part.capacity, *shape), DTYPE)
+        # One row more than is selected: HDF5 would take a selection of all for all of the part.
+        source = h5py.VirtualSource(name, _DATASET, (part.rows + 1, *shape), DTYPE)
         layout[start : start + part.rows] = source[: part.rows]
         start += part.rows
     file.create_virtual_dataset(_DATASET, layout, fillvalue=np.nan)
@@ -62,7 +62,6 @@ def joined(dataset: h5py.Dataset) -> list[Part]:
         Part(
             name=source.file_name.replace("%%", "%"),
             rows=int(source.src_space.get_select_bounds()[1][0]) + 1,
-            capacity=int(source.src_space.shape[0]),
         )
         for source in dataset.virtual_sources()
     ]
@@ -97,8 +96,9 @@ class SnapshotLog:
         self.shape = shape
         self._parts = list(parts)
         self._announce = announce
-        self._descriptor: int | None = None
-        self._offset = 0
+        self._descriptor: int | None = None  # of the last part, while it is open
+        self._offset = 0  # of its first row
+        self._capacity = 0  # of it, in rows
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -118,12 +118,12 @@ class SnapshotLog:
         if filters.shape != self.shape:
             raise ValueError(f"snapshot of shape {filters.shape}, expected {self.shape}")
         row = np.ascontiguousarray(filters, DTYPE)
-        if not self._parts or self._parts[-1].rows == self._parts[-1].capacity:
-            self._start_part()
-        elif self._descriptor is None:
+        if self._descriptor is None:
             self._continue_part()
-        part = self._parts[-1]
+        if self._descriptor is None or self._parts[-1].rows == self._capacity:
+            self._start_part()
         assert self._descriptor is not None
+        part = self._parts[-1]
         write_at(self._descriptor, row.data, self._offset + part.rows * row.nbytes)
         self._parts[-1] = replace(part, rows=part.rows + 1)
 
@@ -143,30 +143,34 @@ class SnapshotLog:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def _continue_part(self) -> None:
+        """Open the last part, if it is this run file's own.
+
+        It is not where the filters are gathered, and where the run file was renamed or copied:
+        then another one may be writing that part.
+        """
+        if not self._parts or not is_part_of(self._target, self._parts[-1].name):
+            return
+        path = self._target.with_name(self._parts[-1].name)
+        with h5py.File(path, "r") as file:
+            self._capacity = len(file[_DATASET])
+            self._offset = file[_DATASET].id.get_offset()
+        self._descriptor = os.open(path, os.O_RDWR)
+
     def _start_part(self) -> None:
         if self._descriptor is not None:
             os.fsync(self._descriptor)
             self.close()
-        part = Part(name=self._announced().name, rows=0, capacity=max(_FIRST_CAPACITY, self.rows))
+        path = self._announced()
+        self._capacity = max(_FIRST_CAPACITY, self.rows)
         image = FileImage()
         with h5py.File(image, "w") as file:
             file.attrs["format"] = "rbm run part"
-            self._offset = reserve(file, _DATASET, (part.capacity, *self.shape), DTYPE)
-        path = self._target.with_name(part.name)
+            self._offset = reserve(file, _DATASET, (self._capacity, *self.shape), DTYPE)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         image.write_to(self._descriptor)
         sync_folder(path.parent)
-        self._parts.append(part)
-
-    def _continue_part(self) -> None:
-        if not is_part_of(self._target, self._parts[-1].name):
-            # The run file was renamed or copied: another one may own, and still write, this part.
-            self._start_part()
-            return
-        path = self._target.with_name(self._parts[-1].name)
-        with h5py.File(path, "r") as file:
-            self._offset = file[_DATASET].id.get_offset()
-        self._descriptor = os.open(path, os.O_RDWR)
+        self._parts.append(Part(path.name, rows=0))
 
     def _announced(self) -> Path:
         """Choose the path of a new part and announce its name."""

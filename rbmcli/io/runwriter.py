@@ -112,7 +112,7 @@ class RunWriter:
             raise RbmError(f"{path}: no such file to resume from")
         with _owned(target) as lock, RunReader(path) as run:
             rows, *snapshot_shape = run.filters.shape
-            gathered = [Part(target.name, rows, rows)] if rows else []
+            gathered = [Part(target.name, rows)] if rows else []
             snapshots = SnapshotLog(
                 target, tuple(snapshot_shape), run.parts or gathered, lock.doubt
             )
