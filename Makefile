@@ -76,7 +76,6 @@ $(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
 
 $(VENV)/dev: $(SOURCES) | $(VENV)/bin/python
 	$(call install,$(VENV),.[dev],RBM_STRICT=1)
-	@touch -r $@ $(VENV)/installed
 
 $(BENCH_VENV)/installed: $(SOURCES) | $(BENCH_VENV)/bin/python
 	$(call install,$(BENCH_VENV),.[bench])
