@@ -6,8 +6,8 @@ BENCH_VENV ?= .venv-bench
 # A folder with MNIST's four files; without it they are looked for, and fetched, by name.
 MNIST ?=
 
-# A virtual environment sees what is installed in it, and nothing else.
-unexport PYTHONPATH PYTHONHOME
+# As on a machine of a user, who has none of these set.
+unexport PYTHONPATH PYTHONHOME PYTHONUNBUFFERED
 
 SOURCES := pyproject.toml setup.py $(wildcard csrc/* data/recipes/*) \
     $(shell find rbmcli -name '*.py' -o -name '*.pyx' -o -name '*.pyi')

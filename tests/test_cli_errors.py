@@ -155,7 +155,6 @@ def test_unfit_options(folder, capfd, options, says):
         "--patience 0 --validation 0.1",
         "--validation 1.5",
         "--validation 0",
-        "--recipe none",
         "--config nowhere.toml",
         "--resume --force",
         "--bogus",

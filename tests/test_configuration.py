@@ -19,6 +19,13 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def recipes():
+    """The recipes, which are beside the package in the source tree and in it once installed."""
+    pytest.importorskip("rbmcli.recipes", reason="rbmcli is not installed")
+    return recipe_names()
+
+
 def config(*options, output="run.h5"):
     """The options of a run as they are stored, after no epoch of training."""
     command = ["train", "images.npy", "-o", output, "--force", "--quiet", "--epochs", "0"]
@@ -88,7 +95,7 @@ def test_the_command_line_goes_before_a_file(folder):
 
 
 @pytest.mark.parametrize("file_first", [False, True])
-def test_a_file_goes_before_a_recipe(folder, file_first):
+def test_a_file_goes_before_a_recipe(folder, recipes, file_first):
     """Whatever their order: seven has hidden = 50, epochs = 30 and only = [7]."""
     write("file.toml", "hidden = 9\nonly = []")
     recipe, file = ["--recipe", "seven"], ["--config", "file.toml"]
@@ -96,10 +103,10 @@ def test_a_file_goes_before_a_recipe(folder, file_first):
     assert (found["hidden"], found["only"], found["epochs"]) == (9, [], 0)
 
 
-def test_recipes_are_good(folder, capfd):
-    """Each can be trained with, on the embedded digits, and says what it is for."""
-    assert recipe_names() == ["cd1", "cd5", "filters500", "seven"]
-    for name in recipe_names():
+def test_recipes_are_good(folder, recipes):
+    """Each can be trained with, here on the embedded digits."""
+    assert recipes == ["cd1", "cd5", "filters500", "seven"]
+    for name in recipes:
         options = ["--recipe", name, "--epochs", "0", "--limit", "500", "--quiet"]
         assert rbm(["train", *options, "-o", f"{name}.h5"]) == 0
     with RunReader("seven.h5") as seven, RunReader("cd5.h5") as cd5:
@@ -107,6 +114,11 @@ def test_recipes_are_good(folder, capfd):
         assert (cd5.config["hidden"], cd5.config["gibbs-steps"]) == (100, "5")
     with RunReader("filters500.h5") as filters500:
         assert filters500.config["snapshot-every"] == "100steps"
+
+
+def test_a_recipe_that_is_not_there(folder, recipes, capfd):
+    assert rbm(["train", "images.npy", "-o", "run.h5", "--recipe", "cake"]) == 2
+    assert "there is no recipe 'cake'; there are cd1, cd5, " in capfd.readouterr().err
 
 
 def test_a_run_again_from_its_configuration(folder, capfd):
@@ -127,7 +139,7 @@ def test_a_run_again_from_its_configuration(folder, capfd):
         assert tomllib.loads(text) == run.config
 
 
-def test_resume_with_the_configuration(folder, capfd):
+def test_resume_with_the_configuration(folder, recipes, capfd):
     """The same file and recipe, given again with --resume, differ in nothing."""
     write("file.toml", "hidden = 9\nlearning-rate = 0.1")
     options = ["--recipe", "cd5", "--config", "file.toml", "--epochs", "2", "--quiet"]
