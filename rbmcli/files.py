@@ -26,10 +26,21 @@ def remedy(error: OSError) -> str:
     return _REMEDIES.get(error.errno or 0, "check the disk")
 
 
-def check_free(path: Path, force: bool) -> None:
-    """RbmError where something stands at `path` already, unless `force`."""
+def check_free(
+    path: Path,
+    force: bool,
+    choices: str = "choose another name, or replace it with --force",
+) -> None:
+    """RbmError where `path` exists already: a file, unless `force`; anything else always.
+
+    choices: what the user can do about the file.
+    """
+    if path.is_dir():
+        raise RbmError(f"{path}: a folder: give the name of a file")
+    if path.exists() and not path.is_file():
+        raise RbmError(f"{path}: a device or the like, which cannot be replaced: name a file")
     if path.exists() and not force:
-        raise RbmError(f"{path}: already there; choose another name, or replace it with --force")
+        raise RbmError(f"{path}: exists already: {choices}")
 
 
 @contextmanager

@@ -220,6 +220,17 @@ def test_output_is_a_folder(folder, capfd):
     assert names(folder / "runs") == set()
 
 
+def test_output_is_no_file(folder, capfd):
+    os.mkfifo("pipe")
+    says = fails(capfd, "images.npy", "-o", "pipe", "--force", *SMALL)
+    assert "pipe: a device or the like" in says
+
+
+def test_output_is_looked_at_before_the_data(folder, capfd):
+    (folder / "run.h5").write_text("precious")
+    assert "run.h5: exists already" in fails(capfd, "nowhere.npy", "-o", "run.h5", *SMALL)
+
+
 def test_divergence(folder, capfd):
     """It is noticed at once, and the last good checkpoint is kept, whole and in one file."""
     quiet = ["train", "images.npy", "-o", "run.h5", *SMALL, "--snapshot-every", "1steps"]

@@ -152,7 +152,7 @@ def test_what_is_said(folder, capfd):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["-o", "there.png"], "there.png: already there"),
+        (["-o", "there.png"], "there.png: exists already"),
         (["-o", "nowhere/a.png", "-k", "0"], "nowhere/a.png: "),
         (["-o", "a.png", "--start", "chains"], "run.h5: the run keeps no chains"),
         (["-o", "a.png", "--start", "data", "--source", "nowhere"], "nowhere: no such file"),

@@ -506,7 +506,7 @@ def test_memory_does_not_grow_with_the_frames(tmp_path, suffix):
 def test_an_existing_file_is_kept_unless_forced(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("precious")
-    with pytest.raises(RbmError, match=r"a\.png: already there; .*--force"):
+    with pytest.raises(RbmError, match=r"a\.png: exists already: .*--force"):
         save_picture(path, noise(1))
     assert path.read_text() == "precious"
     save_picture(path, noise(1), force=True)

@@ -10,6 +10,7 @@ from typing import Literal
 import click
 
 from rbmcli.cli.options import Settings, common_options, force_option
+from rbmcli.cli.parameters import FiniteRange
 
 #: How many filters of a run are drawn where --filters is not given.
 _MOST_FILTERS = 1024
@@ -42,7 +43,7 @@ def _filters(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     required=True,
     help="What to write, by suffix: an animation (.gif, .webp, .mp4), or the last frame (.png).",
 )
-@click.option("--fps", type=click.FloatRange(0.1, 50), default=10.0, show_default=True,
+@click.option("--fps", type=FiniteRange(0.1, 50), default=10.0, show_default=True,
               help="Frames a second.")  # fmt: skip
 @click.option("--scale", type=click.IntRange(1, 32), default=1, show_default=True,
               help="Picture pixels for each weight.")  # fmt: skip
@@ -88,6 +89,7 @@ def command(
       rbm render-gif cd1.h5 cd5.h5 -o beside.gif --scale 2 --fps 5
       rbm render-gif run.h5 -o filters.png --filters 0-99 --columns 20
     """
+    from rbmcli.cli.progress import Progress
     from rbmcli.io.runfile import RunReader
     from rbmcli.pictures.animation import Layout, filter_frames, timeline
     from rbmcli.pictures.encode import save_picture
@@ -109,7 +111,9 @@ def command(
                     )
         layout = Layout(filters, columns, scale, normalize, captions)
         frames = filter_frames(runs, epochs, layout)
-        save_picture(output, frames, fps=fps, greys=greys, force=force)
+        with Progress(len(epochs), settings.quiet) as progress:
+            shown = progress.over(frames, "frames")
+            save_picture(output, shown, fps=fps, greys=greys, force=force)
     if not settings.quiet:
         count = f"{len(epochs)} frame{'s' if len(epochs) > 1 else ''}"
         click.echo(f"{output}: {count}, {output.stat().st_size / 1e6:.2f} MB", err=True)

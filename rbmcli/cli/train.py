@@ -246,8 +246,10 @@ def _open(
     """A trainer on the data, new or where the run file left it, and the run's journal."""
     from rbmcli.cli.journal import Journal
     from rbmcli.cli.resuming import take_up
-    from rbmcli.io.runwriter import RunWriter
+    from rbmcli.io.runwriter import RunWriter, check_new
 
+    if not resume:
+        check_new(output, force)  # before data are fetched and read
     dataset, training, validation, provenance = _data(source, options, settings)
     trainer = _trainer(dataset, training, validation, options, settings.seed)
     config = options.config(settings.seed)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rbmcli import __version__
 from rbmcli.errors import RbmError
-from rbmcli.files import remedy
+from rbmcli.files import check_free, remedy
 from rbmcli.io.durable import aside_name, replacing, write_at
 from rbmcli.io.hdf5_image import FileImage, reserve
 from rbmcli.io.lock import Lock, outlasting_readers
@@ -88,14 +88,8 @@ class RunWriter:
         """
         path, target = Path(path), _real(path)
         with _owned(target) as lock:
-            if target.exists() and not force:
-                raise RbmError(
-                    f"{path}: exists already: use --resume to go on with it, --force to replace "
-                    "it, or another output file"
-                )
-            if target.is_dir():
-                raise RbmError(f"{path}: a folder: give the name of a file")
-            for name in _referenced(target):
+            check_new(path, force)
+            for name in _referenced(target) or ():
                 lock.doubt(name)
             snapshots = SnapshotLog(target, tuple(snapshot_shape), [], lock.doubt)
             return cls(path, lock, snapshots, config=config, data=data, image_shape=image_shape)
@@ -273,20 +267,26 @@ def _owned(target: Path) -> Iterator[Lock]:
         raise
 
 
+def check_new(path: Path, force: bool) -> None:
+    """RbmError where a new run cannot be written to `path`; `force` allows to replace a file."""
+    check_free(path, force, "use --resume to go on with it, --force to replace it, or another file")
+
+
 def _settle(target: Path, lock: Lock) -> None:
     """Remove the parts in doubt that the run file does not refer to."""
-    if not lock.doubtful:
+    referenced = _referenced(target)
+    if not lock.doubtful or referenced is None:
         return
-    for name in lock.doubtful - _referenced(target):
+    for name in lock.doubtful - referenced:
         if is_part_of(target, name):
             target.with_name(name).unlink(missing_ok=True)
     lock.settle()
 
 
-def _referenced(target: Path) -> set[str]:
-    """Return the names of the parts that the run file `target` refers to, if it is one."""
+def _referenced(target: Path) -> set[str] | None:
+    """The names of the parts that the run file `target` refers to; None where it cannot be read."""
     try:
         with RunReader(target) as run:
             return {part.name for part in run.parts}
     except RbmError:
-        return set()
+        return None if target.exists() and h5py.is_hdf5(target) else set()

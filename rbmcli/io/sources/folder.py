@@ -11,6 +11,8 @@ from PIL import Image
 from rbmcli.errors import RbmError
 from rbmcli.io.sources.prepare import Raw
 
+_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp"}
+
 
 def read(folder: Path) -> Raw:
     """Read all pictures of `folder`, sorted by name, into (n, height, width) uint8.
@@ -19,12 +21,11 @@ def read(folder: Path) -> Raw:
     folders' places in the sorted list. Other files and hidden ones are passed over. Raises
     RbmError if there is no picture, one cannot be read, or their sizes differ.
     """
-    suffixes = set(Image.registered_extensions())
-    direct = _pictures(folder, suffixes)
+    direct = _pictures(folder)
     classes = {
         child.name: pictures
         for child in sorted(folder.iterdir())
-        if _is_visible_folder(child) and (pictures := _pictures(child, suffixes))
+        if _is_visible_folder(child) and (pictures := _pictures(child))
     }
     if direct and classes:
         raise RbmError(
@@ -43,11 +44,11 @@ def _is_visible_folder(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-def _pictures(folder: Path, suffixes: set[str]) -> list[Path]:
+def _pictures(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
 
 
