@@ -5,6 +5,6 @@ import os
 __version__ = "0.1.0"
 
 # GNU OpenMP lets waiting threads spin for milliseconds. On a machine that others use too, they then
-# keep the thread they wait for from running: training was ten times slower. This many spins bridge
-# the gaps between our parallel loops. Read once, when the library is loaded.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# keep the thread they wait for from running: training took up to ten times as long. This many spins
+# still bridge the gaps between our parallel loops. Read once, when the library is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "4000")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Doubles, Floats
+from rbmcli.arrays import Doubles
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, States
 
@@ -16,11 +16,8 @@ def free_energy(model: Rbm, visible: States) -> Doubles:
     F(v) = -c'v - the sum of the hidden units' cumulants at their total inputs (Hinton 2012, "A
     practical guide to training RBMs", section 16.1).
     """
-    return _from_total(model, visible, model.hidden_input(visible))
-
-
-def _from_total(model: Rbm, visible: States, total: Floats) -> Doubles:
-    return -visible.dot(model.visible.bias[: model.visible.units]) - model.hidden.cumulant(total)
+    bias = model.visible.bias[: model.visible.units]
+    return -visible.dot(bias) - model.hidden.cumulant(model.hidden_input(visible))
 
 
 def pseudo_log_likelihood(model: Rbm, visible: BitStates, units: NDArray[np.int64]) -> Doubles:
@@ -31,10 +28,9 @@ def pseudo_log_likelihood(model: Rbm, visible: BitStates, units: NDArray[np.int6
     """
     rows = np.arange(visible.rows)
     total = model.hidden_input(visible)
-    energy = _from_total(model, visible, total)
     flip = 1.0 - 2.0 * visible.to_array()[rows, units].astype(np.float32)
-    flipped_energy = energy - flip * model.visible.bias[units]
-    flipped_energy += model.hidden.cumulant(total)
+    # The change of log p(v) as the unit is flipped: of c'v and of the cumulants.
+    change = flip * model.visible.bias[units] - model.hidden.cumulant(total)
     total += flip[:, np.newaxis] * model.link.padded_weights[units]
-    flipped_energy -= model.hidden.cumulant(total)
-    return -model.visible.units * np.logaddexp(0, energy - flipped_energy)
+    change += model.hidden.cumulant(total)
+    return -model.visible.units * np.logaddexp(0, change)

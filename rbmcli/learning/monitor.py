@@ -30,6 +30,7 @@ class Monitor:
         self._hidden_draw = self._draws.at(Purpose.MONITOR, 1)
         chosen = self._draws.generator(Purpose.MONITOR)
         self._training = _subset(training, chosen, self._draws)
+        self._pixels = self._training.floats()
         self._validation = None if validation is None else _subset(validation, chosen, self._draws)
         self._flips = chosen.integers(model.visible.units, size=self._training.rows)
 
@@ -58,9 +59,8 @@ class Monitor:
         total = model.hidden_input(visible)
         hidden = model.hidden.sample(total, self._hidden_draw, mean_out=total)
         activation = total[:, : model.hidden.units].mean(dtype=np.float64)
-        mean = model.visible.mean(model.visible_input(hidden)).values
-        difference = mean - visible.floats()
-        error = np.einsum("ru,ru->", difference, difference, dtype=np.float64) / visible.rows
+        difference = model.visible.mean(model.visible_input(hidden)).values - self._pixels
+        error = np.square(difference, out=difference).sum(dtype=np.float64) / visible.rows
         return float(error), float(activation)
 
 
