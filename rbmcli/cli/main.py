@@ -82,7 +82,14 @@ def _fail(message: str) -> int:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped and resumable."""
     _open_closed_streams()
-    sys.exit(run(arguments))
+    status = run(arguments)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left cannot be written, and must not be tried again as the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status or _fail(f"standard output: {error.strerror}")
+    sys.exit(status)
 
 
 def _open_closed_streams() -> None:

@@ -33,6 +33,10 @@ from rbmcli.io.table import Table
 _BLOCK = 8 << 20
 
 
+#: What can be done where a run file exists.
+_CHOICES = "use --resume to go on with it, --force to replace it, or another output file"
+
+
 class RunWriter:
     """The one writer of a run file, from `create` or `resume` to `finish`, `stop` or `close`.
 
@@ -88,7 +92,7 @@ class RunWriter:
         """
         path, target = Path(path), _real(path)
         with _owned(target) as lock:
-            check_new(path, force)
+            check_free(path, force, _CHOICES)
             for name in _referenced(target) or ():
                 lock.doubt(name)
             snapshots = SnapshotLog(target, tuple(snapshot_shape), [], lock.doubt)
@@ -268,8 +272,10 @@ def _owned(target: Path) -> Iterator[Lock]:
 
 
 def check_new(path: Path, force: bool) -> None:
-    """RbmError where a new run cannot be written to `path`; `force` allows to replace a file."""
-    check_free(path, force, "use --resume to go on with it, --force to replace it, or another file")
+    """RbmError where `RunWriter.create` would refuse `path`; nothing is changed."""
+    with _owned(_real(path)) as lock:
+        check_free(path, force, _CHOICES)
+        lock.release()
 
 
 def _settle(target: Path, lock: Lock) -> None:
