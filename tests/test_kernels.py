@@ -676,4 +676,5 @@ def test_environment_forces_an_instruction_set(isa: str) -> None:
     printed = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    assert printed.stdout.strip() == isa
+    lowest = ("baseline", "neon")  # two names of one table
+    assert printed.stdout.strip() in (lowest if isa in lowest else (isa,))

@@ -291,8 +291,10 @@ def _settle(target: Path, lock: Lock) -> None:
 
 def _referenced(target: Path) -> set[str] | None:
     """The names of the parts that the run file `target` refers to; None where it cannot be read."""
+    if not target.is_file():  # to open a pipe would wait for its other end
+        return set()
     try:
         with RunReader(target) as run:
             return {part.name for part in run.parts}
     except RbmError:
-        return None if target.exists() and h5py.is_hdf5(target) else set()
+        return None if h5py.is_hdf5(target) else set()
