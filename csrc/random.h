@@ -1,5 +1,6 @@
 /* Philox 4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"),
- * LANES / 2 blocks at a time, and images drawn to binary states with it. */
+ * LANES / 2 blocks at a time, images drawn to binary states with it, and the lists of what is on.
+ */
 
 #define DRAWN (2 * LANES) /* units that one call of philox serves */
 
