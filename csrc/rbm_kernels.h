@@ -30,13 +30,25 @@ typedef struct {
 /* How an image in [0, 1] becomes visible states. */
 enum rbm_binarize { RBM_SAMPLE = 0, RBM_THRESHOLD = 1 };
 
-/* The step of the update rule, for one weight matrix or bias:
- *   velocity = momentum * velocity + rate * (gradient - decay * weight);  weight += velocity */
+/* The step of the update rule:
+ *   step = rate * (gradient - decay * weight - l1 * sign(weight))
+ *   velocity = momentum * velocity + step
+ *   weight += velocity, or with nesterov: weight += momentum * velocity + step */
 typedef struct {
     float rate;
     float momentum;
     float decay;
+    float l1;
+    int nesterov;
 } rbm_rule;
+
+/* left' right, to be added to a gradient (visible x ld): left is rank x ld_visible, right is
+ * rank x ld_hidden. Rank 0: nothing. */
+typedef struct {
+    const float *left;
+    const float *right;
+    size_t rank;
+} rbm_low_rank;
 
 /* Weights of a dense link with what an update touches. `transposed` always mirrors `weights`. */
 typedef struct {
@@ -90,9 +102,14 @@ typedef struct {
     void (*bernoulli)(const float *total, size_t rows, size_t units, size_t ld, float *mean,
                       uint64_t *bits, size_t words, const rbm_draw *draw, int threads);
 
-    /* out[r] += sum over units of log(1 + exp(total[r, u])), in float64: Bernoulli cumulants. */
+    /* out[r] += weight * the sum over units of log(1 + exp(scale * total[r, u])), in float64:
+     * Bernoulli cumulants. */
     void (*bernoulli_cumulant)(const float *total, size_t rows, size_t units, size_t ld,
-                               double *out, int threads);
+                               float scale, double weight, double *out, int threads);
+
+    /* out[r] = the sum over a row's ld columns of matrix[r] times vector, in float64. */
+    void (*dot_rows)(const float *matrix, size_t rows, size_t ld, const float *vector, double *out,
+                     int threads);
 
     /* out[c] = the sum of column c over the rows. */
     void (*column_sums)(const float *matrix, size_t rows, size_t ld, size_t width, float *out,
@@ -109,12 +126,12 @@ typedef struct {
      * finite, else 1. */
     int (*apply)(const rbm_dense *link, const float *gradient, const rbm_rule *rule, int threads);
 
-    /* accumulate(positive, 1 / rows), accumulate(negative, -1 / rows) and apply in one pass over
-     * the weights, without storing the gradient.
+    /* accumulate(positive, 1 / rows), accumulate(negative, -1 / rows), the correction and apply in
+     * one pass over the weights, without storing the gradient.
      * Workspace: start, visible + 1; index, one for each on-bit of the two states; scaled,
      * (positive rows + negative rows + the smaller of them) x ld_hidden. */
     int (*update)(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative,
-                  const rbm_rule *rule, uint32_t *start, uint32_t *index, float *scaled,
+                  const rbm_low_rank *correction, const rbm_rule *rule, uint32_t *start, uint32_t *index, float *scaled,
                   int threads);
 
     /* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
@@ -134,6 +151,14 @@ int rbm_openmp(void);
 
 /* Integer kernels that no vector unit makes faster (states.c). ----------------------------------
  */
+
+/* out[r] = the sum of the vector's entries that row r lists, in list order. */
+void rbm_dot_listed(const uint32_t *start, const uint32_t *index, size_t rows, const float *vector,
+                    double *out);
+
+/* out[u] = the sum of weight[r] over the rows r that list unit u, in the order of the rows. */
+void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,
+                      const float *weight, size_t units, float *out);
 
 /* Number of on-bits in rows x words. */
 size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words);

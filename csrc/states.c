@@ -122,3 +122,21 @@ void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *
         }
     }
 }
+
+void rbm_dot_listed(const uint32_t *start, const uint32_t *index, size_t rows, const float *vector,
+                    double *out) {
+    for (size_t r = 0; r < rows; r++) {
+        double sum = 0;
+        for (uint32_t e = start[r]; e < start[r + 1]; e++)
+            sum += vector[index[e]];
+        out[r] = sum;
+    }
+}
+
+void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,
+                      const float *weight, size_t units, float *out) {
+    memset(out, 0, units * sizeof *out);
+    for (size_t r = 0; r < rows; r++)
+        for (uint32_t e = start[r]; e < start[r + 1]; e++)
+            out[index[e]] += weight[r];
+}

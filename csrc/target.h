@@ -18,6 +18,7 @@ static const rbm_kernels table = {
     .multiply = multiply,
     .bernoulli = bernoulli,
     .bernoulli_cumulant = bernoulli_cumulant,
+    .dot_rows = dot_rows,
     .column_sums = column_sums,
     .accumulate = accumulate,
     .apply = apply,

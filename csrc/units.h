@@ -83,16 +83,16 @@ static void bernoulli(const float *total, size_t rows, size_t units, size_t ld, 
 }
 
 static void bernoulli_cumulant(const float *total, size_t rows, size_t units, size_t ld,
-                               double *out, int threads) {
+                               float scale, double weight, double *out, int threads) {
     PARALLEL_FOR(threads, 8, rows * units)
     for (size_t r = 0; r < rows; r++) {
         double sum = 0;
         for (size_t u = 0; u < units; u += LANES) {
             float values[LANES];
-            store(values, softplus(load(total + r * ld + u)));
+            store(values, softplus(splat(scale) * load(total + r * ld + u)));
             for (size_t i = 0; i < LANES && u + i < units; i++)
                 sum += values[i];
         }
-        out[r] += sum;
+        out[r] += weight * sum;
     }
 }

@@ -3,10 +3,14 @@
 /* One step of the rule on a vector of weights. `check` gathers 0 for finite weights, else NaN. */
 INLINE void step_vector(float *weights, float *velocity, vfloat gradient, const rbm_rule *rule,
                         vfloat *check) {
-    vfloat w = load(weights);
-    vfloat v = splat(rule->momentum) * load(velocity) +
-               splat(rule->rate) * (gradient - splat(rule->decay) * w);
-    w += v;
+    vfloat w = load(weights), pull = gradient - splat(rule->decay) * w;
+    if (rule->l1 != 0) {
+        vfloat sign = choose(w > 0, splat(1.0f), choose(w < 0, splat(-1.0f), (vfloat){0}));
+        pull -= splat(rule->l1) * sign;
+    }
+    vfloat step = splat(rule->rate) * pull;
+    vfloat v = splat(rule->momentum) * load(velocity) + step;
+    w += rule->nesterov ? splat(rule->momentum) * v + step : v;
     store(velocity, v);
     store(weights, w);
     *check += w - w;
@@ -28,14 +32,18 @@ INLINE void mirror_block(const rbm_dense *link, size_t i, size_t c) {
 }
 
 /* The rule on one visible unit's weights over N vectors of columns; the gradient is the sum of
- * the listed rows of `stack`. */
+ * the listed rows of `stack`, and of the correction's rows `right`, times `left`. */
 #define UPDATE_ROW(N)                                                                              \
     static void update_row_##N(float *weights, float *velocity, const float *stack, size_t ld,     \
-                               const uint32_t *index, size_t count, const rbm_rule *rule,          \
-                               vfloat *check) {                                                    \
+                               const uint32_t *index, size_t count, const float *left,             \
+                               size_t ld_left, const float *right, size_t rank,                    \
+                               const rbm_rule *rule, vfloat *check) {                              \
         vfloat sum[N];                                                                             \
         for (int v = 0; v < N; v++)                                                                \
             sum[v] = (vfloat){0};                                                                  \
+        for (size_t k = 0; k < rank; k++)                                                          \
+            for (int v = 0; v < N; v++)                                                            \
+                sum[v] += splat(left[k * ld_left]) * load(right + k * ld + v * LANES);             \
         for (size_t e = 0; e < count; e++) {                                                       \
             const float *row = stack + index[e] * ld;                                              \
             for (int v = 0; v < N; v++)                                                            \
@@ -54,7 +62,8 @@ UPDATE_ROW(7)
 UPDATE_ROW(8)
 
 typedef void update_row_function(float *, float *, const float *, size_t, const uint32_t *, size_t,
-                                 const rbm_rule *, vfloat *);
+                                 const float *, size_t, const float *, size_t, const rbm_rule *,
+                                 vfloat *);
 static update_row_function *const update_row[MAX_TILE + 1] = {
     0,
     update_row_1,
@@ -97,6 +106,21 @@ static void stack_rows(const rbm_phase *positive, const rbm_phase *negative, siz
             if (r < rows0 && r < rows1)
                 store(stack + (rows0 + rows1 + r) * ld + c, first + second);
         }
+}
+
+/* Sums run in RBM_PAD interleaved parts on every target, so that all give the same. */
+static void dot_rows(const float *matrix, size_t rows, size_t ld, const float *vector, double *out,
+                     int threads) {
+    PARALLEL_FOR(threads, 16, rows * ld / LANES * 2)
+    for (size_t r = 0; r < rows; r++) {
+        double part[RBM_PAD] = {0}, sum = 0;
+        for (size_t c = 0; c < ld; c += RBM_PAD)
+            for (size_t i = 0; i < RBM_PAD; i++)
+                part[i] += (double)matrix[r * ld + c + i] * (double)vector[c + i];
+        for (size_t i = 0; i < RBM_PAD; i++)
+            sum += part[i];
+        out[r] = sum;
+    }
 }
 
 static void column_sums(const float *matrix, size_t rows, size_t ld, size_t width, float *out,
@@ -148,8 +172,8 @@ static int apply(const rbm_dense *link, const float *gradient, const rbm_rule *r
 }
 
 static int update(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative,
-                  const rbm_rule *rule, uint32_t *start, uint32_t *index, float *scaled,
-                  int threads) {
+                  const rbm_low_rank *correction, const rbm_rule *rule, uint32_t *start,
+                  uint32_t *index, float *scaled, int threads) {
     size_t ld = link->ld_hidden, rows0 = positive->rows, rows1 = negative->rows;
     rbm_list_by_unit(positive->visible, rows0, negative->visible, rows1, positive->words,
                      link->visible, start, index, threads);
@@ -167,8 +191,9 @@ static int update(const rbm_dense *link, const rbm_phase *positive, const rbm_ph
         vfloat check = {0};
         for (size_t r = i; r < i + LANES && r < link->visible; r++)
             update_row[count](link->weights + r * ld + column, link->velocity + r * ld + column,
-                              scaled + column, ld, index + start[r], start[r + 1] - start[r], rule,
-                              &check);
+                              scaled + column, ld, index + start[r], start[r + 1] - start[r],
+                              correction->left + r, link->ld_visible, correction->right + column,
+                              correction->rank, rule, &check);
         for (size_t v = 0; v < count; v++)
             mirror_block(link, i, column + v * LANES);
         finite &= all_zero(check);

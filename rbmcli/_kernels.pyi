@@ -53,9 +53,7 @@ def apply(
     transposed: _Floats,
     hidden: int,
     gradient: _Floats,
-    rate: float,
-    momentum: float,
-    decay: float,
+    rule: tuple[float, float, float, float, bool],
 ) -> bool: ...
 def update(
     weights: _Floats,
@@ -66,9 +64,9 @@ def update(
     hidden0: _Floats,
     visible1: _Words,
     hidden1: _Floats,
-    rate: float,
-    momentum: float,
-    decay: float,
+    left: _Floats,
+    right: _Floats,
+    rule: tuple[float, float, float, float, bool],
     start: _Indices,
     index: _Indices,
     scaled: _Floats,
@@ -76,6 +74,13 @@ def update(
 def bernoulli(
     total: _Floats, units: int, mean: _Floats | None, bits: _Words | None, draw: Draw | None
 ) -> None: ...
-def bernoulli_cumulant(total: _Floats, units: int, out: NDArray[np.float64]) -> None: ...
+def bernoulli_cumulant(
+    total: _Floats, units: int, out: NDArray[np.float64], scale: float = 1.0, weight: float = 1.0
+) -> None: ...
+def dot_rows(matrix: _Floats, vector: _Floats, out: NDArray[np.float64]) -> None: ...
+def dot_listed(
+    start: _Indices, index: _Indices, vector: _Floats, out: NDArray[np.float64]
+) -> None: ...
+def weigh_listed(start: _Indices, index: _Indices, weight: _Floats, out: _Floats) -> None: ...
 def column_sums(matrix: _Floats, width: int, out: _Floats) -> None: ...
 def transpose(matrix: _Floats, columns: int, transposed: _Floats) -> None: ...

@@ -28,6 +28,13 @@ cdef extern from "rbm_kernels.h" nogil:
         float rate
         float momentum
         float decay
+        float l1
+        int nesterov
+
+    ctypedef struct rbm_low_rank:
+        const float *left
+        const float *right
+        size_t rank
 
     ctypedef struct rbm_dense:
         float *weights
@@ -55,17 +62,22 @@ cdef extern from "rbm_kernels.h" nogil:
                          const float *, float, float *, size_t, int) noexcept nogil
         void (*bernoulli)(const float *, size_t, size_t, size_t, float *, uint64_t *, size_t,
                           const rbm_draw *, int) noexcept nogil
-        void (*bernoulli_cumulant)(const float *, size_t, size_t, size_t, double *, int) noexcept nogil
+        void (*bernoulli_cumulant)(const float *, size_t, size_t, size_t, float, double, double *,
+                                   int) noexcept nogil
+        void (*dot_rows)(const float *, size_t, size_t, const float *, double *, int) noexcept nogil
         void (*column_sums)(const float *, size_t, size_t, size_t, float *, int) noexcept nogil
         void (*accumulate)(const rbm_phase *, float, size_t, size_t, size_t, float *, uint32_t *,
                            uint32_t *, float *, int) noexcept nogil
         int (*apply)(const rbm_dense *, const float *, const rbm_rule *, int) noexcept nogil
-        int (*update)(const rbm_dense *, const rbm_phase *, const rbm_phase *, const rbm_rule *,
-                      uint32_t *, uint32_t *, float *, int) noexcept nogil
+        int (*update)(const rbm_dense *, const rbm_phase *, const rbm_phase *,
+                      const rbm_low_rank *, const rbm_rule *, uint32_t *, uint32_t *, float *, int) noexcept nogil
         void (*transpose)(const float *, size_t, size_t, size_t, float *, size_t, int) noexcept nogil
 
     const rbm_kernels *rbm_select(const char *)
     int rbm_openmp()
+    void rbm_dot_listed(const uint32_t *, const uint32_t *, size_t, const float *, double *)
+    void rbm_weigh_listed(const uint32_t *, const uint32_t *, size_t, const float *, size_t,
+                          float *)
     size_t rbm_count_on(const uint64_t *, size_t, size_t)
     void rbm_bits_to_floats(const uint64_t *, size_t, size_t, size_t, float *, size_t, int)
     void rbm_floats_to_bits(const float *, size_t, size_t, size_t, uint64_t *, size_t, int)
@@ -279,32 +291,43 @@ cdef rbm_dense _dense(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::
     return link
 
 
+cdef rbm_rule _rule(tuple rule):
+    cdef rbm_rule r
+    r.rate, r.momentum, r.decay, r.l1, r.nesterov = rule
+    return r
+
+
 def apply(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
-          const float[:, ::1] gradient, float rate, float momentum, float decay):
-    """One step of the update rule, in place; True if all weights are finite."""
+          const float[:, ::1] gradient, tuple rule):
+    """One step of the update rule, in place; True if all weights are finite.
+
+    rule = (rate, momentum, decay, l1, nesterov).
+    """
     cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
-    cdef rbm_rule rule = rbm_rule(rate, momentum, decay)
+    cdef rbm_rule r = _rule(rule)
     cdef int finite
     _require(gradient.shape[0] == weights.shape[0] and gradient.shape[1] == weights.shape[1],
              "gradient and weights differ in shape")
     with nogil:
-        finite = _table.apply(&link, &gradient[0, 0], &rule, _threads)
+        finite = _table.apply(&link, &gradient[0, 0], &r, _threads)
     return finite != 0
 
 
 def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
            const uint64_t[:, ::1] visible0, const float[:, ::1] hidden0,
            const uint64_t[:, ::1] visible1, const float[:, ::1] hidden1,
-           float rate, float momentum, float decay,
+           const float[:, ::1] left, const float[:, ::1] right, tuple rule,
            uint32_t[::1] start, uint32_t[::1] index, float[:, ::1] scaled):
-    """accumulate both phases (means over their rows) and apply, fused; True if all is finite.
+    """accumulate both phases (means over their rows), add left' right, apply; True if all is finite.
 
+    left: (rank, ld of visible), right: (rank, ld of hidden). rule: as `apply` takes it.
     Workspace: start (visible + 1,), index (at least the on-bits of both phases),
     scaled (rows0 + rows1 + min(rows0, rows1), ld).
     """
     cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
-    cdef rbm_rule rule = rbm_rule(rate, momentum, decay)
+    cdef rbm_rule r = _rule(rule)
     cdef rbm_phase positive, negative
+    cdef rbm_low_rank correction
     cdef int finite
     _require(visible0.shape[0] == hidden0.shape[0] and visible1.shape[0] == hidden1.shape[0]
              and visible0.shape[1] == visible1.shape[1]
@@ -314,6 +337,13 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
     _require(start.shape[0] >= weights.shape[0] + 1 and scaled.shape[1] == weights.shape[1]
              and scaled.shape[0] >= hidden0.shape[0] + hidden1.shape[0]
              + min(hidden0.shape[0], hidden1.shape[0]), "workspace is too small")
+    _require(left.shape[0] == right.shape[0] and left.shape[1] == transposed.shape[1]
+             and right.shape[1] == weights.shape[1], "the correction does not fit the weights")
+    correction.left = correction.right = link.weights  # not read where the rank is 0
+    correction.rank = left.shape[0]
+    if correction.rank:
+        correction.left = &left[0, 0]
+        correction.right = &right[0, 0]
     positive.visible = &visible0[0, 0]
     positive.hidden = &hidden0[0, 0]
     positive.rows = visible0.shape[0]
@@ -323,8 +353,8 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
     negative.rows = visible1.shape[0]
     negative.words = visible1.shape[1]
     with nogil:
-        finite = _table.update(&link, &positive, &negative, &rule, &start[0], &index[0],
-                               &scaled[0, 0], _threads)
+        finite = _table.update(&link, &positive, &negative, &correction, &r, &start[0],
+                               &index[0], &scaled[0, 0], _threads)
     return finite != 0
 
 
@@ -359,14 +389,46 @@ def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
                          words, &d, _threads)
 
 
-def bernoulli_cumulant(const float[:, ::1] total, size_t units, double[::1] out):
-    """out[r] += the sum over units of log(1 + exp(total))."""
+def bernoulli_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
+                       float scale=1.0, double weight=1.0):
+    """out[r] += weight times the sum over units of log(1 + exp(scale * total))."""
     _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0
              and out.shape[0] == total.shape[0], "total inputs do not fit the units")
     if total.shape[0]:
         with nogil:
-            _table.bernoulli_cumulant(&total[0, 0], total.shape[0], units, total.shape[1],
-                                      &out[0], _threads)
+            _table.bernoulli_cumulant(&total[0, 0], total.shape[0], units, total.shape[1], scale,
+                                      weight, &out[0], _threads)
+
+
+def dot_rows(const float[:, ::1] matrix, const float[::1] vector, double[::1] out):
+    """out[r] = the sum over columns of matrix (rows, ld) times vector (ld,), in float64."""
+    _require(vector.shape[0] == matrix.shape[1] and out.shape[0] == matrix.shape[0]
+             and matrix.shape[1] % RBM_PAD == 0, "columns do not fit")
+    with nogil:
+        _table.dot_rows(&matrix[0, 0], matrix.shape[0], matrix.shape[1], &vector[0], &out[0],
+                        _threads)
+
+
+def dot_listed(const uint32_t[::1] start, const uint32_t[::1] index, const float[::1] vector,
+               double[::1] out):
+    """out[r] = the sum of the vector's entries that row r lists, in float64.
+
+    The entries must lie within the vector: unchecked.
+    """
+    _require(start.shape[0] >= out.shape[0] + 1, "start is too short")
+    with nogil:
+        rbm_dot_listed(&start[0], &index[0], out.shape[0], &vector[0], &out[0])
+
+
+def weigh_listed(const uint32_t[::1] start, const uint32_t[::1] index, const float[::1] weight,
+                 float[::1] out):
+    """out[u] = the sum of weight (rows,) over the rows that list unit u.
+
+    The entries must lie within `out`: unchecked.
+    """
+    _require(start.shape[0] >= weight.shape[0] + 1, "start is too short")
+    with nogil:
+        rbm_weigh_listed(&start[0], &index[0], weight.shape[0], &weight[0], out.shape[0], &out[0])
 
 
 def column_sums(const float[:, ::1] matrix, size_t width, float[::1] out):

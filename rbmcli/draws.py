@@ -30,6 +30,15 @@ class Purpose(IntEnum):
     VISIBLE = 5
     MONITOR = 6
     SAMPLE = 7
+    CHAINS = 8
+    SWAP = 9
+    AIS_VISIBLE = 10
+    AIS_HIDDEN = 11
+    RAISE_VISIBLE = 12
+    RAISE_HIDDEN = 13
+    CROP = 14
+    PATCHES = 15
+    PREPROCESS = 16
 
 
 def _mix(word: int) -> int:

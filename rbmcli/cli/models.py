@@ -9,6 +9,7 @@ from pathlib import Path
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.model.rbm import Rbm
+from rbmcli.model.units import unit_kind
 
 
 @contextmanager
@@ -25,15 +26,10 @@ def damage_told(path: Path) -> Iterator[None]:
 def load_model(run: RunReader) -> Rbm:
     """The machine of the last checkpoint; RbmError where the file's parts do not fit together."""
     with damage_told(run.path):
-        parameters = {
-            name: run.state[f"model/{name}"] for name in ("weights", "visible_bias", "hidden_bias")
-        }
-        model = Rbm.dense(
-            run.image_shape,
-            len(parameters["hidden_bias"]),
-            run.config["visible-kind"],
-            run.config["hidden-kind"],
-        )
+        kind = unit_kind(run.config["hidden-kind"])
+        hidden = len(run.state["model/hidden_bias"]) // kind.group
+        model = Rbm.dense(run.image_shape, hidden, run.config["visible-kind"], kind.name)
+        parameters = {name: run.state[f"model/{name}"] for name in model.parameters()}
         for name, values in model.parameters().items():
             if values.shape != parameters[name].shape:
                 raise ValueError(f"model/{name} has shape {parameters[name].shape}")

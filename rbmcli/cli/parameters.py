@@ -9,6 +9,7 @@ import click
 
 from rbmcli.errors import RbmError
 from rbmcli.learning.schedules import Interval, Schedule
+from rbmcli.model.units import unit_kind
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -24,6 +25,19 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{number:g} is not a finite number", param, ctx)
         return number
+
+
+class UnitKindType(click.ParamType[str]):
+    """The name of a kind of unit."""
+
+    name = "kind"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the name."""
+        try:
+            return unit_kind(str(value)).name
+        except RbmError as error:
+            self.fail(str(error), param, ctx)
 
 
 class ScheduleType(click.ParamType[Schedule]):

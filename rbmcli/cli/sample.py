@@ -168,5 +168,5 @@ def _start(
     draws = Draws(seed)
     rows = draws.generator(Purpose.SAMPLE).choice(len(dataset.images), count)
     images = Images(dataset.images, dataset.scale, rows, config["binarize"])
-    images.check_range(model.visible.kind, dataset.source)
-    return images.states(rows, draws.at(Purpose.BINARIZE, 0))
+    images = images.for_kind(model.visible.kind, dataset.source)
+    return images.states(rows, model.visible, draws.at(Purpose.BINARIZE, 0))

@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 
 from rbmcli.cli.configuration import read_config, read_recipe
 from rbmcli.cli.options import Settings, common_options, force_option
-from rbmcli.cli.parameters import DurationType, FiniteRange, IntervalType, ScheduleType
+from rbmcli.cli.parameters import (
+    DurationType,
+    FiniteRange,
+    IntervalType,
+    ScheduleType,
+    UnitKindType,
+)
 from rbmcli.draws import Draws
 from rbmcli.errors import RbmError
+from rbmcli.learning.algorithms import ALGORITHMS
 from rbmcli.learning.schedules import Interval, Schedule
+from rbmcli.model.units import KINDS
 
 if TYPE_CHECKING:
     from rbmcli.cli.journal import Journal
@@ -39,13 +47,24 @@ class TrainOptions:
     binarize: str
     algorithm: str
     gibbs_steps: Schedule
+    chains: int | None
+    temperatures: int
+    adaptive_ladder: bool
+    fast_learning_rate: float
     reconstruction: str
     normalize_hidden: bool
     epochs: int
     batch_size: int
     learning_rate: Schedule
     momentum: Schedule
+    nesterov: bool
     weight_decay: float
+    l1: float
+    max_norm: float | None
+    sparsity_target: float | None
+    sparsity_cost: float
+    sparsity_on: str
+    centering: bool
     patience: int | None
     snapshot_every: Interval
     checkpoint_every: Interval
@@ -89,11 +108,12 @@ def _training_options(function: Any) -> Any:
             help="Take options from a TOML file, such as `rbm info --config` prints.",
         ),
         click.option("--hidden", type=click.IntRange(1, 1 << 20), default=100, show_default=True,
-                     help="Hidden units."),
-        click.option("--visible-kind", type=click.Choice(["bernoulli"]), default="bernoulli",
-                     show_default=True, help="Kind of the visible units."),
-        click.option("--hidden-kind", type=click.Choice(["bernoulli"]), default="bernoulli",
-                     show_default=True, help="Kind of the hidden units."),
+                     help="Hidden units; of softmax:N, groups of units."),
+        click.option("--visible-kind", type=UnitKindType(), default="bernoulli",
+                     show_default=True, metavar="KIND",
+                     help=f"Visible units: {', '.join(KINDS)}."),
+        click.option("--hidden-kind", type=UnitKindType(), default="bernoulli",
+                     show_default=True, metavar="KIND", help="Hidden units, of the same kinds."),
         click.option("--labels", metavar="FILE", help="Labels of the images, for --only."),
         click.option("--only", type=int, multiple=True, metavar="LABEL",
                      help="Keep the images with this label. May be repeated."),
@@ -104,10 +124,21 @@ def _training_options(function: Any) -> Any:
                      default="sample", show_default=True,
                      help="How a value in [0, 1] becomes a state: drawn anew each time it is used,"
                      " cut at one half, or used as it is."),
-        click.option("--algorithm", type=click.Choice(["cd"]), default="cd", show_default=True,
-                     help="How negative states are made: contrastive divergence."),
+        click.option("--algorithm", type=click.Choice(list(ALGORITHMS)), default="cd",
+                     show_default=True, help="How negative states are made: contrastive"
+                     " divergence, persistent chains, these with fast weights, or parallel"
+                     " tempering."),
         click.option("-k", "--gibbs-steps", type=ScheduleType(1, 10_000, whole=True), default="1",
                      show_default=True, metavar="SCHEDULE", help="Gibbs steps for each update."),
+        click.option("--chains", type=click.IntRange(1, 1 << 20), metavar="N",
+                     help="Persistent chains (pcd, fpcd, pt).  [default: the batch size]"),
+        click.option("--temperatures", type=click.IntRange(2, 1000), default=10,
+                     show_default=True, help="Rungs of the ladder of parallel tempering."),
+        click.option("--adaptive-ladder/--fixed-ladder", default=True, show_default=True,
+                     help="Move the temperatures until all neighbours swap equally often, or leave"
+                     " them evenly spaced."),
+        click.option("--fast-learning-rate", type=FiniteRange(min=0, min_open=True), default=0.05,
+                     show_default=True, help="Learning rate of the fast weights (fpcd)."),
         click.option("--reconstruction", type=click.Choice(["sample", "mean"]), default="sample",
                      show_default=True,
                      help="Visible reconstructions: drawn, or their means (mean field)."),
@@ -123,8 +154,21 @@ def _training_options(function: Any) -> Any:
                      help="Learning rate: 0.1, or 0.1@0,0.01@20 by epoch, or 0.1:0.001, a ramp."),
         click.option("--momentum", type=ScheduleType(0, 1), default="0.5@0,0.9@5",
                      show_default=True, metavar="SCHEDULE", help="Momentum."),
+        click.option("--nesterov", is_flag=True, help="Nesterov's momentum."),
         click.option("--weight-decay", type=FiniteRange(min=0), default=1e-4,
                      show_default=True, help="L2 penalty on the weights."),
+        click.option("--l1", type=FiniteRange(min=0), default=0.0, show_default=True,
+                     help="L1 penalty on the weights."),
+        click.option("--max-norm", type=FiniteRange(min=0, min_open=True), metavar="NORM",
+                     help="Most that the norm of a hidden unit's weights may be."),
+        click.option("--sparsity-target", type=FiniteRange(min=0, min_open=True),
+                     metavar="ACTIVITY", help="Pull hidden units towards this mean activity."),
+        click.option("--sparsity-cost", type=FiniteRange(min=0), default=0.1, show_default=True,
+                     help="How hard."),
+        click.option("--sparsity-on", type=click.Choice(["bias", "both"]), default="bias",
+                     show_default=True, help="By their biases, or by biases and weights."),
+        click.option("--centering/--no-centering", default=True, show_default=True,
+                     help="Learn along the gradient of states counted from their means."),
         click.option("--patience", type=click.IntRange(min=1), metavar="EPOCHS",
                      help="Stop when the free-energy gap to the validation images has not reached"
                      " a new low for so many epochs."),
@@ -257,7 +301,7 @@ def _open(
     if resume:
         writer, seconds = take_up(output, trainer, config, provenance)
         return trainer, Journal(trainer, writer, *intervals, seconds)
-    trainer.model.initialize(training.mean(), Draws(settings.seed))
+    trainer.initialize()
     writer = RunWriter.create(
         output,
         config=config,
@@ -276,14 +320,13 @@ def _data(
     from rbmcli.io.batches import split
     from rbmcli.io.sources import open_source
     from rbmcli.learning.batch import Images
-    from rbmcli.model.units import KINDS
+    from rbmcli.model.units import unit_kind
 
-    kind = KINDS[options.visible_kind]
+    kind = unit_kind(options.visible_kind)
 
     def images(dataset: Dataset, rows: NDArray[np.int64]) -> Images:
         result = Images(dataset.images, dataset.scale, rows, options.binarize)
-        result.check_range(kind, dataset.source)
-        return result
+        return result.for_kind(kind, dataset.source)
 
     dataset = open_source(source, labels=options.labels, only=options.only, limit=options.limit)
     notices = list(dataset.notices)
@@ -335,11 +378,28 @@ def _trainer(
     options: TrainOptions,
     seed: int,
 ) -> Trainer:
+    from rbmcli.learning.algorithm import Method
+    from rbmcli.learning.sparsity import SparsityTarget
     from rbmcli.learning.trainer import Hyperparameters, Trainer
+    from rbmcli.learning.update import Regularization
     from rbmcli.model.rbm import Rbm
 
     model = Rbm.dense(
         dataset.image_shape, options.hidden, options.visible_kind, options.hidden_kind
+    )
+    sparsity = None
+    if options.sparsity_target is not None:
+        sparsity = SparsityTarget(
+            options.sparsity_target, options.sparsity_cost, options.sparsity_on
+        )
+    method = Method(
+        algorithm=options.algorithm,
+        mean_field=options.reconstruction == "mean",
+        normalize_hidden=options.normalize_hidden,
+        chains=options.chains,
+        temperatures=options.temperatures,
+        adaptive_ladder=options.adaptive_ladder,
+        fast_learning_rate=options.fast_learning_rate,
     )
     hyperparameters = Hyperparameters(
         epochs=options.epochs,
@@ -348,8 +408,11 @@ def _trainer(
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         gibbs_steps=options.gibbs_steps,
-        mean_field=options.reconstruction == "mean",
-        normalize_hidden=options.normalize_hidden,
+        method=method,
+        l1=options.l1,
+        nesterov=options.nesterov,
+        centering=options.centering,
+        regularization=Regularization(options.max_norm, sparsity),
         patience=options.patience,
     )
     return Trainer(model, training, validation, hyperparameters, seed)

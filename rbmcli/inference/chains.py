@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rbmcli.arrays import Floats, Scratch
 from rbmcli.draws import Draws, Purpose
+from rbmcli.inference.tempering import Tempered
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, FloatStates, States
 
@@ -14,13 +15,21 @@ class Chain:
     """A set of Gibbs chains, one a row, that draws what it needs by name.
 
     A Gibbs step is visible given hidden, then hidden given visible. The draws of substep s of step
-    t are the same wherever they are made.
+    t are the same wherever they are made. With `mean_field`, visible states are their means.
     """
 
-    def __init__(self, model: Rbm, draws: Draws, scratch: Scratch | None = None) -> None:
+    def __init__(
+        self,
+        model: Rbm | Tempered,
+        draws: Draws,
+        scratch: Scratch | None = None,
+        *,
+        mean_field: bool = False,
+    ) -> None:
         self._model = model
         self._draws = draws
         self._scratch = scratch or Scratch()
+        self._mean_field = mean_field
 
     def visible_mean(self, hidden: States) -> FloatStates:
         """Expected visible states given hidden ones; they last until the next call."""
@@ -28,6 +37,8 @@ class Chain:
 
     def sample_visible(self, hidden: States, step: int, substep: int) -> States:
         """Visible states drawn given hidden ones."""
+        if self._mean_field:
+            return self.visible_mean(hidden)
         draw = self._draws.at(Purpose.VISIBLE, step, substep)
         return self._model.visible.sample(self._visible_input(hidden), draw)
 

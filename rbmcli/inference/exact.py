@@ -1,44 +1,79 @@
-"""Exact results for machines small enough to enumerate."""
+"""Exact results for machines with a layer small enough to enumerate."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli.arrays import Doubles
 from rbmcli.errors import RbmError
 from rbmcli.inference.free_energy import free_energy
+from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import BitStates, States
+from rbmcli.model.states import States
 
-#: Largest number of binary visible units whose states are enumerated.
-MOST_UNITS = 25
-_BLOCK = 1 << 14
-
-
-def all_states(units: int, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
-    """Binary states number start..stop - 1 (default: all 2^units), uint8 (states, units)."""
-    numbers = np.arange(start, 1 << units if stop is None else stop, dtype=np.int64)
-    return (numbers[:, np.newaxis] >> np.arange(units) & 1).astype(np.uint8)
+#: Largest number of joint states of a layer that are enumerated: those of 25 binary units.
+MOST_STATES = 1 << 25
+#: Joint states looked at together.
+_BLOCK = 1 << 12
 
 
-def log_partition(model: Rbm) -> float:
-    """log Z, by summing exp(-F(v)) over every state of the binary visible units.
+def count_states(layer: Layer) -> int | None:
+    """Number of joint states of a layer, None where they are infinitely many."""
+    states = layer.kind.group_states
+    return None if states is None else len(states) ** (layer.units // layer.kind.group)
 
-    RbmError for more than MOST_UNITS visible units.
+
+def layer_states(layer: Layer, start: int, stop: int) -> NDArray[np.float32]:
+    """Joint states number start .. stop - 1 of a layer, float32 (states, units).
+
+    The states of the groups are the digits of the number, those of the first group the lowest.
     """
-    units = model.visible.units
-    if units > MOST_UNITS:
-        raise RbmError(
-            f"log Z: {units} visible units are too many to enumerate; at most {MOST_UNITS}"
-        )
+    of_group = layer.kind.group_states
+    assert of_group is not None
+    powers = len(of_group) ** np.arange(layer.units // layer.kind.group)
+    digits = np.arange(start, stop)[:, np.newaxis] // powers % len(of_group)
+    return of_group[digits].reshape(stop - start, layer.units)
+
+
+def is_exact(model: Rbm) -> bool:
+    """Whether `log_partition` can be had: a layer has at most MOST_STATES joint states."""
+    counts = (count_states(layer) for layer in (model.visible, model.hidden))
+    return any(count is not None and count <= MOST_STATES for count in counts)
+
+
+def log_partition(model: Rbm, progress: Callable[[float], None] = lambda _: None) -> float:
+    """log Z, by summing over every state of one layer, the other being summed out.
+
+    progress: told the fraction done. RbmError where both layers have more than MOST_STATES states.
+    """
+    if not is_exact(model):
+        sizes = f"{model.visible.units} visible and {model.hidden.units} hidden units"
+        raise RbmError(f"log Z: {sizes} are too many to enumerate; at most {MOST_STATES} states")
+    layers = {
+        model.visible: lambda states: -free_energy(model, states),
+        model.hidden: lambda states: _log_weight_of_hidden(model, states),
+    }
+    count, layer = min(
+        ((count, layer) for layer in layers if (count := count_states(layer)) is not None),
+        key=lambda pair: pair[0],
+    )
     result = -np.inf
-    for start in range(0, 1 << units, _BLOCK):
-        states = all_states(units, start, min(start + _BLOCK, 1 << units))
-        energies = free_energy(model, BitStates.from_array(states))
-        result = np.logaddexp(result, np.logaddexp.reduce(-energies))
+    for start in range(0, count, _BLOCK):
+        values = layer_states(layer, start, min(start + _BLOCK, count))
+        weights = layers[layer](layer.states_of(values))
+        result = np.logaddexp(result, np.logaddexp.reduce(weights))
+        progress(min(start + _BLOCK, count) / count)
     return float(result)
 
 
-def log_likelihood(model: Rbm, visible: States) -> NDArray[np.float64]:
+def log_likelihood(model: Rbm, visible: States) -> Doubles:
     """log p(v) = -F(v) - log Z, in nats, float64 (rows,)."""
     return -free_energy(model, visible) - log_partition(model)
+
+
+def _log_weight_of_hidden(model: Rbm, hidden: States) -> Doubles:
+    """log of the sum over visible states of exp(-E(v, h)), float64 (rows,)."""
+    return model.hidden.log_weight(hidden) + model.visible.cumulant(model.visible_input(hidden))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Doubles
+from rbmcli.arrays import Doubles, Floats
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, States
 
@@ -13,24 +13,39 @@ from rbmcli.model.states import BitStates, States
 def free_energy(model: Rbm, visible: States) -> Doubles:
     """F(v), with p(v) = exp(-F(v)) / Z; in nats, float64 (rows,).
 
-    F(v) = -c'v - the sum of the hidden units' cumulants at their total inputs (Hinton 2012, "A
+    F(v) = E_c(v) - the sum of the hidden units' cumulants at their total inputs (Hinton 2012, "A
     practical guide to training RBMs", section 16.1).
     """
-    bias = model.visible.bias[: model.visible.units]
-    return -visible.dot(bias) - model.hidden.cumulant(model.hidden_input(visible))
+    return -model.visible.log_weight(visible) - model.hidden.cumulant(model.hidden_input(visible))
 
 
-def pseudo_log_likelihood(model: Rbm, visible: BitStates, units: NDArray[np.int64]) -> Doubles:
-    """A stochastic estimate of log PL(v) = sum over i of log p(v_i | the other units); (rows,).
+def has_pseudo_likelihood(model: Rbm, visible: States) -> bool:
+    """Whether the visible units have finitely many states, and these are such states."""
+    if model.visible.kind.group_states is None:
+        return False
+    return isinstance(visible, BitStates) or bool((visible.floats() % 1 == 0).all())
 
-    Row r's estimate is visible units times the term of unit units[r] (Besag 1975; the estimate by
-    one unit, Marlin et al. 2010). Binary visible units only.
+
+def pseudo_log_likelihood(model: Rbm, visible: States, groups: NDArray[np.int64]) -> Doubles:
+    """A stochastic estimate of log PL(v) = sum over i of log p(v_i | the others); float64 (rows,).
+
+    i counts the visible units, or groups of units that are drawn together. Row r's estimate is
+    their number times the term of i = groups[r] (Besag 1975; the estimate by one unit, Marlin et
+    al. 2010). For visible units with finitely many states only.
     """
-    rows = np.arange(visible.rows)
+    layer, kind = model.visible, model.visible.kind
+    if kind.group_states is None:
+        raise ValueError(f"{kind.name} units have infinitely many states")
+    rows = np.arange(visible.rows)[:, np.newaxis]
+    units = groups[:, np.newaxis] * kind.group + np.arange(kind.group)
+    found: Floats = visible.floats()[rows, units]
     total = model.hidden_input(visible)
-    flip = 1.0 - 2.0 * visible.to_array()[rows, units].astype(np.float32)
-    # The change of log p(v) as the unit is flipped: of c'v and of the cumulants.
-    change = flip * model.visible.bias[units] - model.hidden.cumulant(total)
-    total += flip[:, np.newaxis] * model.link.padded_weights[units]
-    change += model.hidden.cumulant(total)
-    return -model.visible.units * np.logaddexp(0, change)
+    bias = layer.bias[units]
+    alternatives = []
+    for state in kind.group_states:
+        shift = state - found
+        own = (bias * shift).sum(axis=1, dtype=np.float64) + kind.define_log_base(state).sum()
+        inputs = total + model.link.shift_up(units, shift)
+        alternatives.append(own + model.hidden.cumulant(inputs))
+    here = kind.define_log_base(found).sum(axis=1) + model.hidden.cumulant(total)
+    return (layer.units // kind.group) * (here - np.logaddexp.reduce(alternatives, axis=0))

@@ -11,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.draws import Draws, Purpose
-from rbmcli.inference.free_energy import free_energy, pseudo_log_likelihood
+from rbmcli.inference.free_energy import (
+    free_energy,
+    has_pseudo_likelihood,
+    pseudo_log_likelihood,
+)
 from rbmcli.learning.batch import Images
+from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import BitStates, FloatStates
+from rbmcli.model.states import States
 
 #: Images of the training set, and as many of the validation set, that are measured: few enough
 #: that it takes a few per cent of the time of an epoch on MNIST.
@@ -26,24 +31,26 @@ class Monitor:
 
     def __init__(self, model: Rbm, training: Images, validation: Images | None, seed: int) -> None:
         self._model = model
-        self._draws = Draws(seed)
-        self._hidden_draw = self._draws.at(Purpose.MONITOR, 1)
-        chosen = self._draws.generator(Purpose.MONITOR)
-        self._training = _subset(training, chosen, self._draws)
-        self._pixels = self._training.floats()
-        self._validation = None if validation is None else _subset(validation, chosen, self._draws)
-        self._flips = chosen.integers(model.visible.units, size=self._training.rows)
+        draws = Draws(seed)
+        self._hidden_draw = draws.at(Purpose.MONITOR, 1)
+        chosen = draws.generator(Purpose.MONITOR)
+        self._training = _Subset(training, chosen, draws)
+        self._validation = None if validation is None else _Subset(validation, chosen, draws)
+        groups = model.visible.units // model.visible.kind.group
+        self._groups = chosen.integers(groups, size=len(self._training.rows))
 
     def measure(self) -> dict[str, float]:
         """The measurements now; means over the images, in nats, NaN where not defined."""
-        energy = free_energy(self._model, self._training).mean()
+        model = self._model
+        visible = self._training.states(model.visible)
+        energy = free_energy(model, visible).mean()
         held_out = np.nan
         if self._validation is not None:
-            held_out = free_energy(self._model, self._validation).mean()
+            held_out = free_energy(model, self._validation.states(model.visible)).mean()
         pseudo = np.nan
-        if isinstance(self._training, BitStates):
-            pseudo = pseudo_log_likelihood(self._model, self._training, self._flips).mean()
-        error, activation = self._reconstruction()
+        if has_pseudo_likelihood(model, visible):
+            pseudo = pseudo_log_likelihood(model, visible, self._groups).mean()
+        error, activation = self._reconstruction(visible)
         return {
             "reconstruction_error": error,
             "pseudo_log_likelihood": float(pseudo),
@@ -53,19 +60,27 @@ class Monitor:
             "hidden_activation": activation,
         }
 
-    def _reconstruction(self) -> tuple[float, float]:
+    def _reconstruction(self, visible: States) -> tuple[float, float]:
         """(sum over units of (v0 - E[v1])^2, mean hidden activation), means over the images."""
-        model, visible = self._model, self._training
+        model = self._model
         total = model.hidden_input(visible)
         hidden = model.hidden.sample(total, self._hidden_draw, mean_out=total)
         activation = total[:, : model.hidden.units].mean(dtype=np.float64)
-        difference = model.visible.mean(model.visible_input(hidden)).values - self._pixels
-        error = np.square(difference, out=difference).sum(dtype=np.float64) / visible.rows
+        difference = model.visible.mean(model.visible_input(hidden)).values - visible.floats()
+        difference = model.visible.to_data(difference[:, : model.visible.units])
+        error = np.square(difference).sum(dtype=np.float64) / visible.rows
         return float(error), float(activation)
 
 
-def _subset(images: Images, chosen: np.random.Generator, draws: Draws) -> BitStates | FloatStates:
-    rows: NDArray[Any] = images.rows
-    if len(rows) > SUBSET:
-        rows = np.sort(chosen.choice(rows, SUBSET, replace=False))
-    return images.states(rows, draws.at(Purpose.MONITOR, 0))
+class _Subset:
+    """Some of the images, always drawn to the same states by the same machine."""
+
+    def __init__(self, images: Images, chosen: np.random.Generator, draws: Draws) -> None:
+        self.rows: NDArray[Any] = images.rows
+        if len(self.rows) > SUBSET:
+            self.rows = np.sort(chosen.choice(self.rows, SUBSET, replace=False))
+        self._images = images
+        self._draw = draws.at(Purpose.MONITOR, 0)
+
+    def states(self, layer: Layer) -> States:
+        return self._images.states(self.rows, layer, self._draw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.io.batches import Batches
+from rbmcli.learning.algorithm import Method
+from rbmcli.learning.algorithms import ALGORITHMS
 from rbmcli.learning.batch import Images
-from rbmcli.learning.cd import ContrastiveDivergence
+from rbmcli.learning.centering import Centering
 from rbmcli.learning.monitor import Monitor
 from rbmcli.learning.schedules import Schedule
-from rbmcli.learning.update import Update
+from rbmcli.learning.update import Regularization, Update
 from rbmcli.model.link import Rule
 from rbmcli.model.rbm import Rbm
 
@@ -32,8 +34,11 @@ class Hyperparameters:
     momentum: Schedule
     weight_decay: float
     gibbs_steps: Schedule
-    mean_field: bool = False
-    normalize_hidden: bool = False
+    method: Method = field(default_factory=Method)
+    l1: float = 0.0
+    nesterov: bool = False
+    centering: bool = True
+    regularization: Regularization = field(default_factory=Regularization)
     patience: int | None = None
 
 
@@ -86,13 +91,15 @@ class Trainer:
         self._draws = Draws(seed)
         self._batches = Batches(training.rows, hyperparameters.batch_size, self._draws)
         self._monitor = Monitor(model, training, validation, seed)
-        self._update = Update(model)
-        self._algorithm = ContrastiveDivergence(
-            model,
-            self._draws,
-            mean_field=hyperparameters.mean_field,
-            normalize_hidden=hyperparameters.normalize_hidden,
-        )
+        centering = Centering(model, training.mean) if hyperparameters.centering else None
+        self._update = Update(model, centering, hyperparameters.regularization)
+        method = hyperparameters.method
+        batch_size = min(hyperparameters.batch_size, len(training.rows))
+        self._algorithm = ALGORITHMS[method.algorithm](model, self._draws, method, batch_size)
+
+    def initialize(self) -> None:
+        """Give the parameters the values that training starts from."""
+        self.model.initialize(self._images.mean, self._images.deviation, self._draws)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,12 +130,14 @@ class Trainer:
 
     def state(self) -> dict[str, NDArray[Any] | int]:
         """What `restore` needs besides parameters, velocities and metrics."""
-        return {"step": self.step, **self._algorithm.state()}
+        return {"step": self.step, **self._update.state(), **self._algorithm.state()}
 
     def restore(self, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
         """Go on from the state and metrics of an earlier trainer."""
         self.step = int(state["step"])
         self.metrics = metrics
+        self._update.restore(state)
+        self._algorithm.restore(state)
 
     def _rule(self, epoch: int) -> tuple[Rule, int]:
         """The update rule and the number of Gibbs steps during an epoch, counted from 0."""
@@ -137,6 +146,8 @@ class Trainer:
             hyper.learning_rate.at(epoch, hyper.epochs),
             hyper.momentum.at(epoch, hyper.epochs),
             hyper.weight_decay,
+            hyper.l1,
+            hyper.nesterov,
         )
         return rule, round(hyper.gibbs_steps.at(epoch, hyper.epochs))
 
@@ -144,10 +155,12 @@ class Trainer:
     def _take_step(self) -> StepDone:
         rule, gibbs_steps = self._rule(self.step // self.steps_per_epoch)
         rows = self._batches.at(self.step)
-        visible = self._images.states(rows, self._draws.at(Purpose.BINARIZE, self.step))
+        draw = self._draws.at(Purpose.BINARIZE, self.step)
+        visible = self._images.states(rows, self.model.visible, draw)
         positive = self._algorithm.positive(visible, self.step)
-        negative = self._algorithm.negative(positive, self.step, gibbs_steps)
-        finite = self._update.step(positive.phase, negative, rule)
+        negative = self._algorithm.negative(self.step, gibbs_steps)
+        finite = self._update.step(positive, negative, rule)
+        self._algorithm.follow(positive, negative, rule)
         self.step += 1
         if not finite:
             raise Diverged(

@@ -2,40 +2,124 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from rbmcli import _kernels
-from rbmcli.arrays import Floats, Scratch
-from rbmcli.model.link import Phase, Rule
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.arrays import Floats, Scratch, to_padded, zeros
+from rbmcli.learning.centering import Centering
+from rbmcli.learning.sparsity import Sparsity, SparsityTarget
+from rbmcli.model.layer import Layer
+from rbmcli.model.link import Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
+from rbmcli.model.states import FloatStates
+
+
+@dataclass(frozen=True)
+class Regularization:
+    """What shapes the update besides the likelihood and the rule's decay.
+
+    max_norm: most that the norm of a hidden unit's weights may be, or None.
+    """
+
+    max_norm: float | None = None
+    sparsity: SparsityTarget | None = None
 
 
 class Update:
-    """Steps up the gradient of the log-likelihood, with momentum and weight decay.
+    """Steps up the gradient of the log-likelihood.
 
     The gradient is the batch mean of positive minus negative statistics: v h' for the weights, v
-    and h for the biases (Hinton 2002, equation 5). Decay is on weights only.
+    and h for the biases (Hinton 2002, equation 5), centred where offsets are given. Decay and L1
+    are on weights only.
     """
 
-    def __init__(self, model: Rbm) -> None:
+    def __init__(
+        self,
+        model: Rbm,
+        centering: Centering | None = None,
+        regularization: Regularization | None = None,
+    ) -> None:
         self._model = model
+        self._centering = centering
+        self._max_norm = regularization.max_norm if regularization else None
+        wanted = regularization.sparsity if regularization else None
+        self._sparsity = Sparsity(wanted, model.hidden.units) if wanted else None
         self._scratch = Scratch()
 
     def step(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
         """Change the parameters in place; True if all of them are finite."""
-        model = self._model
-        visible = positive.visible.mean_by_unit() - negative.visible.mean_by_unit()
-        hidden = self._hidden_mean(positive.hidden) - self._hidden_mean(negative.hidden)
-        finite = [
-            model.link.update(positive, negative, rule, self._scratch),
-            model.visible.step_bias(visible, rule.rate, rule.momentum),
-            model.hidden.step_bias(hidden, rule.rate, rule.momentum),
+        model, units = self._model, self._model.hidden.units
+        means = [
+            (phase.visible.mean_by_unit(), FloatStates(phase.hidden, units).mean_by_unit())
+            for phase in (positive, negative)
         ]
+        (visible0, hidden0), (visible1, hidden1) = means
+        below = self._own_gradients(model.visible, positive, negative)
+        above = self._own_gradients(model.hidden, positive, negative)
+        below["bias"], above["bias"] = visible0 - visible1, hidden0 - hidden1
+        left, right = zeros((0, model.visible.ld)), zeros((0, model.hidden.ld))
+        if self._centering is not None:
+            self._centering.follow(visible0, hidden0)
+            differences = below["bias"], above["bias"]
+            left, right = self._centering.weight_terms(*differences)
+            terms = self._centering.bias_terms(positive, negative, *differences)
+            below["bias"], above["bias"] = below["bias"] + terms[0], above["bias"] + terms[1]
+        if self._sparsity is not None:
+            pull = self._sparsity.pull(hidden0)
+            above["bias"] = above["bias"] + pull
+            if self._sparsity.wanted.on == "both":
+                left = np.concatenate([left, to_padded(visible0)[np.newaxis]])
+                right = np.concatenate([right, to_padded(pull)[np.newaxis]])
+        correction = Correction(left, right)
+        finite = [
+            model.link.update(positive, negative, rule, self._scratch, correction),
+            model.visible.step(below, rule.rate, rule.momentum, nesterov=rule.nesterov),
+            model.hidden.step(above, rule.rate, rule.momentum, nesterov=rule.nesterov),
+        ]
+        if self._max_norm is not None:
+            model.link.limit_norms(self._max_norm)
         return all(finite)
 
-    def _hidden_mean(self, means: Floats) -> Floats:
-        sums = np.empty(means.shape[1], np.float32)
-        _kernels.column_sums(means, self._model.hidden.units, sums)
-        mean = sums[: self._model.hidden.units]
-        mean /= np.float32(len(means))
-        return mean
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What a resumed run needs besides parameters and velocities."""
+        state: dict[str, NDArray[Any]] = {}
+        if self._centering is not None:
+            state["offset/visible"] = self._centering.visible
+            state["offset/hidden"] = self._centering.hidden
+        if self._sparsity is not None:
+            state["activity"] = self._sparsity.activity
+        return state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from an earlier state."""
+        for name, values in self.state().items():
+            values[:] = state[name]
+
+    def _own_gradients(self, layer: Layer, positive: Phase, negative: Phase) -> dict[str, Floats]:
+        """Gradients of the layer's parameters other than its bias, by name, (units,)."""
+        if not layer.kind.learns_sigma:
+            return {}
+        statistics = [self._log_sigma(layer, phase) for phase in (positive, negative)]
+        return {"log_sigma": statistics[0] - statistics[1]}
+
+    def _log_sigma(self, layer: Layer, phase: Phase) -> Floats:
+        """Mean over a phase of -dE / d log sigma: (s - m)^2 - s x, x being the link's input.
+
+        s = v / sigma is a state, m = c / sigma its natural bias (Melchior, Wang and Wiskott 2017,
+        "Gaussian-binary restricted Boltzmann machines for modeling natural image statistics",
+        section 2, in these terms). Hidden units are averaged given their total inputs m + x:
+        1 - m x.
+        """
+        bias = layer.bias[: layer.units]
+        if layer is self._model.hidden:
+            mean = FloatStates(phase.hidden, layer.units).mean_by_unit()
+            return np.float32(1) - bias * (mean - bias)
+        hidden = FloatStates(phase.hidden, self._model.hidden.units)
+        states = phase.visible.floats()[:, : layer.units]
+        link_input = self._model.visible_input(hidden)[:, : layer.units] - bias
+        squares = np.square(states - bias) - states * link_input
+        return squares.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -1,22 +1,35 @@
-"""A layer: units of one kind, with their biases."""
+"""A layer: units of one kind, with their own parameters.
+
+Inside the machine everything is in natural terms (`rbmcli.model.units.kind`): a unit's total input
+is its natural bias plus what the link adds. Only where standard deviations are learned does that
+differ from what is stored: a Gaussian unit with E = (v - c)^2 / (2 sigma^2) - (v / sigma) x has the
+states s = v / sigma of unit variance, and the natural bias c / sigma.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rbmcli.arrays import Doubles, Floats, padded, zeros
+from rbmcli.arrays import Doubles, Floats, padded, to_padded, zeros
 from rbmcli.draws import Draw
-from rbmcli.model.states import FloatStates, States
+from rbmcli.model.states import BitStates, FloatStates, States
 from rbmcli.model.units import UnitKind
+
+#: Learned standard deviations stay within these, so that none collapses onto a datum.
+SIGMA_RANGE = (0.05, 20.0)
 
 
 class Layer:
-    """Units of one kind and their biases.
+    """Units of one kind and their parameters.
 
-    `shape` is how a state is shown, such as (28, 28); `units` its number of units. `bias` and
-    `velocity` are float32 (padded units,).
+    `shape` is how a state is shown, such as (28, 28); `units` its number of units.
+    `bias` is the natural bias, float32 (padded units,). `parameters` and `velocities` hold what is
+    stored and learned, each float32 (padded units,), by name: "bias" and, where they are learned,
+    "log_sigma".
     """
 
     def __init__(self, kind: UnitKind, shape: tuple[int, ...]) -> None:
@@ -24,8 +37,12 @@ class Layer:
         self.shape = shape
         self.units = math.prod(shape)
         self.ld = padded(self.units)
-        self.bias: Floats = zeros((self.ld,))
-        self.velocity: Floats = zeros((self.ld,))
+        names = ("bias", "log_sigma") if kind.learns_sigma else ("bias",)
+        self.parameters: dict[str, Floats] = {name: zeros((self.ld,)) for name in names}
+        self.velocities: dict[str, Floats] = {name: zeros((self.ld,)) for name in names}
+        self.bias: Floats = zeros((self.ld,)) if kind.learns_sigma else self.parameters["bias"]
+
+    # States -------------------------------------------------------------------------------------
 
     def mean(self, total: Floats) -> FloatStates:
         """Expected states given total inputs (rows, ld), which are overwritten."""
@@ -35,16 +52,116 @@ class Layer:
         """States drawn given total inputs (rows, ld); means as well where `mean_out` is given."""
         return self.kind.sample(total, self.units, draw, mean_out)
 
+    def from_data(
+        self,
+        images: NDArray[Any],
+        index: NDArray[np.int64],
+        scale: float,
+        binarize: str,
+        draw: Draw,
+    ) -> States:
+        """States of the rows `index` of `images` (n, units), of which x stands for x / scale."""
+        states = self.kind.from_data(images, index, scale, binarize, draw)
+        if not self.kind.learns_sigma:
+            return states
+        values = states.floats()
+        values[:, : self.units] /= self.sigma
+        return FloatStates(values, self.units)
+
+    def to_data(self, states: Floats) -> Floats:
+        """States (or means of states) (rows, units) in the data's own terms."""
+        return states * self.sigma if self.kind.learns_sigma else states
+
+    def states_of(self, values: NDArray[Any]) -> States:
+        """States from an array (rows, units) as `to_array` gives it."""
+        if self.kind.as_bits:
+            return BitStates.from_array(values)
+        return FloatStates(to_padded(values), self.units)
+
+    # Energies -----------------------------------------------------------------------------------
+
+    def log_weight(self, states: States) -> Doubles:
+        """Minus the energy that states have by themselves, float64 (rows,)."""
+        own = states.dot(self.bias) + self.kind.log_base(states)
+        return own + self._energy_offset()
+
     def cumulant(self, total: Floats) -> Doubles:
-        """Sum over the units of the log-partition function, float64 (rows,)."""
-        out = np.zeros(total.shape[0])
+        """log of the sum over this layer's states of exp(-E), given total inputs; float64 (rows,).
+
+        What the states of the other layer have by themselves is left out.
+        """
+        out = np.full(total.shape[0], self.log_volume)
         self.kind.add_cumulant(total, self.units, out)
         return out
 
-    def step_bias(self, gradient: Floats, rate: float, momentum: float) -> bool:
-        """One step of the update rule, without decay; True if the biases are finite."""
-        velocity, bias = self.velocity[: self.units], self.bias[: self.units]
-        velocity *= np.float32(momentum)
-        velocity += np.float32(rate) * gradient
-        bias += velocity
-        return bool(np.isfinite(bias).all())
+    @property
+    def log_volume(self) -> float:
+        """What the energies of this layer add to the sum of natural cumulants.
+
+        A Gaussian's (v - c)^2 / (2 sigma^2) holds c^2 / (2 sigma^2), which natural terms leave out,
+        and dv = sigma ds.
+        """
+        volume = self._energy_offset()
+        if self.kind.learns_sigma:
+            volume += float(self.parameters["log_sigma"][: self.units].sum(dtype=np.float64))
+        return volume
+
+    def _energy_offset(self) -> float:
+        if not self.kind.squared_energy:
+            return 0.0
+        return -0.5 * float(np.square(self.bias[: self.units], dtype=np.float64).sum())
+
+    # Learning -----------------------------------------------------------------------------------
+
+    @property
+    def sigma(self) -> Floats:
+        """Standard deviations, float32 (units,); of a kind that does not learn them, ones."""
+        if not self.kind.learns_sigma:
+            return np.ones(self.units, np.float32)
+        return np.exp(self.parameters["log_sigma"][: self.units])
+
+    def initialize(self, mean: NDArray[Any], deviation: NDArray[Any]) -> None:
+        """Parameters at which unconnected units have about this mean and standard deviation."""
+        if self.kind.learns_sigma:
+            sigma = np.clip(deviation, *SIGMA_RANGE)
+            self.parameters["log_sigma"][: self.units] = np.log(sigma)
+        self.parameters["bias"][: self.units] = self.kind.bias_from_mean(mean)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Make the natural bias that of the parameters, after these were changed."""
+        if self.kind.learns_sigma:
+            self.bias[: self.units] = self.parameters["bias"][: self.units] / self.sigma
+
+    def step(
+        self, gradients: dict[str, Floats], rate: float, momentum: float, *, nesterov: bool = False
+    ) -> bool:
+        """One step of the update rule, without decay; True if the parameters are finite.
+
+        gradients: by name, (units,); that of "bias" is with respect to the natural bias.
+        """
+        if self.kind.learns_sigma:
+            gradients["bias"] = gradients["bias"] / self.sigma
+        finite = True
+        for name, gradient in gradients.items():
+            velocity = self.velocities[name][: self.units]
+            parameter = self.parameters[name][: self.units]
+            velocity *= np.float32(momentum)
+            velocity += np.float32(rate) * gradient
+            if nesterov:
+                parameter += np.float32(momentum) * velocity + np.float32(rate) * gradient
+            else:
+                parameter += velocity
+            finite &= bool(np.isfinite(parameter).all())
+        if self.kind.learns_sigma:
+            log_sigma = self.parameters["log_sigma"][: self.units]
+            np.clip(log_sigma, *np.log(SIGMA_RANGE), out=log_sigma)
+            self.refresh()
+        return finite
+
+
+def natural_log_partition(layer: Layer, bias: NDArray[Any]) -> float:
+    """Sum of the natural cumulants of a layer's units at the given natural biases (units,)."""
+    out = np.zeros(1)
+    layer.kind.add_cumulant(to_padded(np.asarray(bias)[np.newaxis]), layer.units, out)
+    return float(out[0])

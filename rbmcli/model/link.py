@@ -6,7 +6,7 @@ Nothing outside this file knows how visible and hidden units are connected.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,31 @@ class Phase:
 
 @dataclass(frozen=True)
 class Rule:
-    """velocity = momentum velocity + rate (gradient - decay weight); weight += velocity."""
+    """The step of the update rule.
+
+    step = rate (gradient - decay weight - l1 sign(weight)); velocity = momentum velocity + step;
+    weight += velocity, or with nesterov, momentum velocity + step (Sutskever et al. 2013, "On the
+    importance of initialization and momentum in deep learning", with the parameters stored where
+    the gradient is taken; Bengio et al. 2013, "Advances in optimizing recurrent networks",
+    equations 6 and 7).
+    """
 
     rate: float
-    momentum: float
-    decay: float
+    momentum: float = 0.0
+    decay: float = 0.0
+    l1: float = 0.0
+    nesterov: bool = False
+
+    def as_tuple(self) -> tuple[float, float, float, float, bool]:
+        """The fields in the order in which the kernels take them."""
+        return self.rate, self.momentum, self.decay, self.l1, self.nesterov
+
+
+class Correction(NamedTuple):
+    """left' right, to be added to a gradient: left (rank, ld visible), right (rank, ld hidden)."""
+
+    left: Floats
+    right: Floats
 
 
 class DenseLink:
@@ -53,6 +73,7 @@ class DenseLink:
         self.padded_weights: Floats = zeros((visible, padded(hidden)))
         self.velocity: Floats = zeros((visible, padded(hidden)))
         self._transposed: Floats = zeros((hidden, padded(visible)))
+        self._no_correction = Correction(zeros((0, padded(visible))), zeros((0, padded(hidden))))
 
     @property
     def weights(self) -> Floats:
@@ -75,6 +96,13 @@ class DenseLink:
     def down(self, hidden: States, bias: Floats, out: Floats) -> Floats:
         """Total inputs of the visible units, into `out` (rows, ld)."""
         return _total(hidden, self._transposed, self.visible, bias, out)
+
+    def shift_up(self, units: NDArray[np.int64], change: Floats) -> Floats:
+        """By how much the hidden units' total inputs change with some visible states; (rows, ld).
+
+        units: (rows, k), the visible units that change in each row; change: float32 (rows, k).
+        """
+        return np.einsum("rk,rkh->rh", change, self.padded_weights[units])
 
     def accumulate(self, phase: Phase, scale: float, gradient: Floats, scratch: Scratch) -> None:
         """Gradient (visible, ld) += scale times visible' hidden, summed over the phase's rows."""
@@ -102,16 +130,22 @@ class DenseLink:
             self._transposed,
             self.hidden,
             gradient,
-            rule.rate,
-            rule.momentum,
-            rule.decay,
+            rule.as_tuple(),
         )
 
-    def update(self, positive: Phase, negative: Phase, rule: Rule, scratch: Scratch) -> bool:
+    def update(
+        self,
+        positive: Phase,
+        negative: Phase,
+        rule: Rule,
+        scratch: Scratch,
+        correction: Correction | None = None,
+    ) -> bool:
         """One step up the gradient, the mean of positive minus the mean of negative statistics.
 
         True if the weights are finite. Two bit states take the fused kernel.
         """
+        left, right = correction or self._no_correction
         first, second = positive.visible, negative.visible
         rows0, rows1, ld = first.rows, second.rows, self.padded_weights.shape[1]
         if isinstance(first, BitStates) and isinstance(second, BitStates):
@@ -124,9 +158,9 @@ class DenseLink:
                 positive.hidden,
                 second.bits,
                 negative.hidden,
-                rule.rate,
-                rule.momentum,
-                rule.decay,
+                left,
+                right,
+                rule.as_tuple(),
                 scratch.flat("list start", self.visible + 1, np.uint32),
                 scratch.flat("list index", first.count + second.count + 1, np.uint32),
                 scratch.rows("scaled", rows0 + rows1 + min(rows0, rows1), ld),
@@ -135,7 +169,16 @@ class DenseLink:
         gradient[:] = 0
         self.accumulate(positive, 1 / rows0, gradient, scratch)
         self.accumulate(negative, -1 / rows1, gradient, scratch)
+        if len(left):
+            _kernels.accumulate_dense(left, right, self.hidden, 1.0, gradient)
         return self.apply(gradient, rule)
+
+    def limit_norms(self, most: float) -> None:
+        """Scale down the weights of every hidden unit whose norm exceeds `most`."""
+        squares = np.einsum("vh,vh->h", self.weights, self.weights, dtype=np.float64)
+        scale = most / np.maximum(np.sqrt(squares), most)
+        if scale.min() < 1:
+            self.set_weights(self.weights * scale.astype(np.float32))
 
 
 def _total(states: States, matrix: Floats, width: int, bias: Floats, out: Floats) -> Floats:

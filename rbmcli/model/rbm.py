@@ -1,7 +1,8 @@
 """The machine: a visible layer, a hidden layer and the link between them.
 
-Energy of binary units (Smolensky 1986; Hinton 2002), c visible and b hidden biases:
-    E(v, h) = -c'v - b'h - v'Wh
+Energy (Smolensky 1986; Hinton 2002), c visible and b hidden biases, s what a layer shows the other:
+    E(v, h) = E_c(v) + E_b(h) - s(v)' W s(h)
+For binary units E_c(v) = -c'v and s(v) = v; other kinds are in `rbmcli.model.units`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 from rbmcli.arrays import Floats, zeros
 from rbmcli.draws import Draws, Purpose
+from rbmcli.errors import RbmError
 from rbmcli.model.layer import Layer
 from rbmcli.model.link import DenseLink
 from rbmcli.model.states import States
-from rbmcli.model.units import KINDS
+from rbmcli.model.units import unit_kind
 
 #: Standard deviation of the initial weights (Hinton 2012, "A practical guide to training RBMs",
 #: section 8).
@@ -39,18 +41,29 @@ class Rbm:
         visible_kind: str = "bernoulli",
         hidden_kind: str = "bernoulli",
     ) -> Rbm:
-        """A machine with all parameters zero."""
-        below = Layer(KINDS[visible_kind], visible_shape)
-        above = Layer(KINDS[hidden_kind], (hidden,))
+        """A machine with all parameters zero; `hidden` counts groups.
+
+        RbmError where the visible units are not whole groups.
+        """
+        above_kind, below_kind = unit_kind(hidden_kind), unit_kind(visible_kind)
+        below = Layer(below_kind, visible_shape)
+        if below.units % below_kind.group:
+            raise RbmError(
+                f"{below.units} visible units are not whole groups of {below_kind.group}, which"
+                f" {below_kind.name} needs"
+            )
+        above = Layer(above_kind, (hidden * above_kind.group,))
         return Rbm(below, above, DenseLink(below.units, above.units))
 
-    def initialize(self, data_mean: NDArray[Any], draws: Draws) -> None:
-        """Small random weights, and visible biases at which the units have the data's means."""
+    def initialize(
+        self, data_mean: NDArray[Any], data_deviation: NDArray[Any], draws: Draws
+    ) -> None:
+        """Small random weights, and a visible layer that has the data's means and deviations."""
         normal = draws.generator(Purpose.WEIGHTS).standard_normal(
             (self.visible.units, self.hidden.units), np.float32
         )
         self.link.set_weights(np.float32(INITIAL_WEIGHT) * normal)
-        self.visible.bias[: self.visible.units] = self.visible.kind.bias_from_mean(data_mean)
+        self.visible.initialize(data_mean, data_deviation)
 
     def hidden_input(self, visible: States, out: Floats | None = None) -> Floats:
         """Total inputs of the hidden units, float32 (rows, ld of hidden)."""
@@ -69,20 +82,17 @@ class Rbm:
         return self.link.filters(self.visible.shape)
 
     def parameters(self) -> dict[str, NDArray[Any]]:
-        """The parameters by their names in files; views, not copies."""
-        return {
-            "weights": self.link.weights,
-            "visible_bias": self.visible.bias[: self.visible.units],
-            "hidden_bias": self.hidden.bias[: self.hidden.units],
-        }
+        """The parameters by their names in files; views, not copies.
+
+        "weights" (visible, hidden), "visible_bias", "hidden_bias" and, where they are learned,
+        "visible_log_sigma" and "hidden_log_sigma".
+        """
+        return {"weights": self.link.weights, **self._of_layers("parameters")}
 
     def velocities(self) -> dict[str, NDArray[Any]]:
         """The velocities of the same names; views, not copies."""
-        return {
-            "weights": self.link.velocity[:, : self.hidden.units],
-            "visible_bias": self.visible.velocity[: self.visible.units],
-            "hidden_bias": self.hidden.velocity[: self.hidden.units],
-        }
+        velocity = self.link.velocity[:, : self.hidden.units]
+        return {"weights": velocity, **self._of_layers("velocities")}
 
     def load(
         self,
@@ -91,7 +101,17 @@ class Rbm:
     ) -> None:
         """Take over parameters, and velocities where given, by their names in files."""
         self.link.set_weights(parameters["weights"])
-        for name in ("visible_bias", "hidden_bias"):
-            self.parameters()[name][:] = parameters[name]
+        for name, values in self._of_layers("parameters").items():
+            values[:] = parameters[name]
+        self.visible.refresh()
+        self.hidden.refresh()
         for name, values in (velocities or {}).items():
             self.velocities()[name][:] = values
+
+    def _of_layers(self, what: str) -> dict[str, NDArray[Any]]:
+        layers = {"visible": self.visible, "hidden": self.hidden}
+        return {
+            f"{place}_{name}": values[: layer.units]
+            for place, layer in layers.items()
+            for name, values in getattr(layer, what).items()
+        }

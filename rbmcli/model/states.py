@@ -45,9 +45,23 @@ class FloatStates:
         _kernels.column_sums(self.values, self.units, sums)
         return np.divide(sums[: self.units], self.rows, dtype=np.float32)
 
-    def dot(self, bias: Floats) -> NDArray[np.float64]:
-        """Per row the sum of values times `bias` (units,), in float64."""
-        return self.values[:, : self.units].astype(np.float64) @ bias.astype(np.float64)
+    def weighted_mean_by_unit(self, weight: Floats) -> Floats:
+        """Mean over the rows of `weight` (rows,) times the values, float32 (units,)."""
+        out = zeros((1, self.values.shape[1]))
+        _kernels.multiply(weight[np.newaxis], self.values, self.units, zeros(out.shape[1:]), out)
+        return np.divide(out[0, : self.units], self.rows, dtype=np.float32)
+
+    def dot(self, vector: Floats) -> NDArray[np.float64]:
+        """Per row the sum of values times `vector` (padded units,), float64 (rows,)."""
+        out = np.empty(self.rows)
+        _kernels.dot_rows(self.values, vector, out)
+        return out
+
+    def take(self, rows: NDArray[np.int64]) -> FloatStates:
+        """Some of the rows, in the order given; a copy."""
+        values = zeros((len(rows), self.values.shape[1]))
+        np.take(self.values, rows, axis=0, out=values)
+        return FloatStates(values, self.units)
 
 
 @dataclass(frozen=True)
@@ -110,11 +124,21 @@ class BitStates:
         _kernels.count_by_unit(self.bits, count)
         return np.divide(count, self.rows, dtype=np.float32)
 
-    def dot(self, bias: Floats) -> NDArray[np.float64]:
-        """Per row the sum of `bias` (units,) over the units that are on, in float64."""
-        start, index = self.lists
-        running = np.concatenate(([0.0], np.cumsum(bias.astype(np.float64)[index[: self.count]])))
-        return running[start[1:]] - running[start[:-1]]
+    def weighted_mean_by_unit(self, weight: Floats) -> Floats:
+        """Mean over the rows of `weight` (rows,) times the states, float32 (units,)."""
+        out = np.empty(self.units, np.float32)
+        _kernels.weigh_listed(*self.lists, weight, out)
+        return np.divide(out, self.rows, dtype=np.float32)
+
+    def dot(self, vector: Floats) -> NDArray[np.float64]:
+        """Per row the sum of `vector` (padded units,) over the units that are on, float64."""
+        out = np.empty(self.rows)
+        _kernels.dot_listed(*self.lists, vector, out)
+        return out
+
+    def take(self, rows: NDArray[np.int64]) -> BitStates:
+        """Some of the rows, in the order given; a copy."""
+        return BitStates(np.ascontiguousarray(self.bits[rows]), self.units)
 
 
 States = BitStates | FloatStates

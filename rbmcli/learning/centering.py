@@ -1,0 +1,77 @@
+"""Centred gradients: the gradient of a machine whose states are counted from offsets.
+
+Montavon and Mueller 2012, "Deep Boltzmann machines and the centering trick"; Melchior, Fischer and
+Wiskott 2016, "How to center deep Boltzmann machines", equations 8 to 10. With offsets m of the
+visible and l of the hidden units,
+    dW = <(v - m)(h - l)'>_data - <(v - m)(h - l)'>_model
+    dc = <v>_data - <v>_model - dW l,    db = <h>_data - <h>_model - dW' m
+are steps for the ordinary parameters: only the direction of learning changes, not the energy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.arrays import Doubles, Floats, to_padded, zeros
+from rbmcli.model.link import Phase
+from rbmcli.model.rbm import Rbm
+from rbmcli.model.states import FloatStates
+
+#: How fast offsets follow the means of the batches.
+SLIDE = np.float32(0.01)
+
+
+class Centering:
+    """Offsets that follow the data's means, float32 (padded units,); state of the trainer."""
+
+    def __init__(self, model: Rbm, data_mean: NDArray[Any]) -> None:
+        """data_mean: of the visible states, (visible units,)."""
+        self._model = model
+        self.visible: Floats = to_padded(data_mean)
+        self.hidden: Floats = zeros((model.hidden.ld,))
+        model.hidden.kind.mean(
+            model.hidden.bias[np.newaxis], model.hidden.units, self.hidden[np.newaxis]
+        )
+
+    def follow(self, visible_mean: Floats, hidden_mean: Floats) -> None:
+        """Move towards the means (units,) of the data in a batch."""
+        for offset, mean in ((self.visible, visible_mean), (self.hidden, hidden_mean)):
+            known = offset[: len(mean)]
+            known += SLIDE * (mean - known)
+
+    def weight_terms(self, visible: Floats, hidden: Floats) -> tuple[Floats, Floats]:
+        """(left, right) so that left' right turns the plain into the centred gradient of weights.
+
+        visible, hidden: data minus model means, (units,). left: (2, ld visible).
+        """
+        left = np.stack([self.visible, to_padded(visible)])
+        right = np.stack([to_padded(hidden), self.hidden])
+        np.negative(right, out=right)
+        return left, right
+
+    def bias_terms(
+        self, positive: Phase, negative: Phase, visible: Floats, hidden: Floats
+    ) -> tuple[Floats, Floats]:
+        """(-dW l, -dW' m), (visible units,) and (hidden units,), dW being the centred gradient."""
+        below, above = self.visible[: len(visible)], self.hidden[: len(hidden)]
+        up, down = (np.zeros_like(x) for x in (visible, hidden))
+        for phase, sign in ((positive, np.float32(1)), (negative, np.float32(-1))):
+            means = FloatStates(phase.hidden, len(hidden))
+            up += sign * phase.visible.weighted_mean_by_unit(_single(means.dot(self.hidden)))
+            down += sign * means.weighted_mean_by_unit(_single(phase.visible.dot(self.visible)))
+        return (
+            below * _product(hidden, above) + visible * _product(above, above) - up,
+            above * _product(visible, below) + hidden * _product(below, below) - down,
+        )
+
+
+def _single(values: Doubles) -> Floats:
+    return values.astype(np.float32)
+
+
+def _product(a: Floats, b: Floats) -> np.float32:
+    # Not np.dot, whose sums depend on the processor.
+    return np.float32(np.multiply(a, b, dtype=np.float64).sum())

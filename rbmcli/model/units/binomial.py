@@ -1,0 +1,96 @@
+"""Binomial units: n binary replicas that share bias and weights, drawn as one count.
+
+Teh and Hinton 2001, "Rate-coded restricted Boltzmann machines for face recognition".
+"""
+
+from __future__ import annotations
+
+from math import comb, log
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.arrays import Doubles, Floats, zeros
+from rbmcli.draws import Draw
+from rbmcli.model.states import FloatStates, States, as_floats
+from rbmcli.model.units.bernoulli import Bernoulli
+from rbmcli.model.units.kind import UnitKind
+
+#: Largest number of replicas.
+MOST = 255
+
+_ONE = Bernoulli()
+
+
+class Binomial(UnitKind):
+    """Counts from 0 to n: Binomial(n, sigmoid(x))."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.name = f"binomial:{n}"
+        self.valid_range = (0.0, float(n))
+        self.group_states = np.arange(n + 1, dtype=np.float32)[:, np.newaxis]
+        self._log_ways = np.array([log(comb(n, k)) for k in range(n + 1)])
+
+    def define_mean(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return self.n * _ONE.define_mean(total)
+
+    def define_sample(self, total: NDArray[Any], uniforms: NDArray[Any]) -> NDArray[Any]:
+        """By inversion: the number of k whose cumulative probability the uniform reaches."""
+        counts = np.arange(self.n)
+        exponents = counts * total[..., np.newaxis] + self._log_ways[:-1]
+        log_p = exponents - self.define_cumulant(total)[..., np.newaxis]
+        cumulative = np.cumsum(np.exp(log_p), axis=-1)
+        return (uniforms[..., np.newaxis] >= cumulative).sum(axis=-1).astype(total.dtype)
+
+    def define_cumulant(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return self.n * _ONE.define_cumulant(total)
+
+    def define_log_base(self, states: NDArray[Any]) -> NDArray[Any]:
+        """Logarithm of the ways to choose which replicas are on; between counts, interpolated."""
+        return np.interp(states, np.arange(self.n + 1), self._log_ways)
+
+    def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return _ONE.bias_from_mean(mean / self.n)
+
+    def mean(self, total: Floats, units: int, out: Floats) -> FloatStates:  # noqa: D102
+        states = _ONE.mean(total, units, out)
+        states.values[:] *= np.float32(self.n)
+        return states
+
+    def add_cumulant(  # noqa: D102
+        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+    ) -> None:
+        _ONE.add_cumulant(total, units, out, scale, weight * self.n)
+
+    def log_base(self, states: States) -> Doubles:  # noqa: D102
+        values = states.floats()[:, : states.units]
+        return self.define_log_base(values).sum(axis=1)
+
+    def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:
+        """Counts where the largest stored value is above 1 and no more than n; else fractions."""
+        if 1 < largest <= self.n:
+            return "none", 1.0
+        return binarize, scale / self.n
+
+    def from_data(  # noqa: D102
+        self,
+        images: NDArray[Any],
+        index: NDArray[np.int64],
+        scale: float,
+        binarize: str,
+        draw: Draw,
+    ) -> States:
+        states = as_floats(images, index, scale)
+        counts = states.values[:, : states.units]
+        if binarize == "threshold":
+            np.rint(counts, out=counts)
+        if binarize != "sample":
+            return states
+        fraction = counts / np.float32(self.n)
+        with np.errstate(divide="ignore"):
+            total = np.log(fraction) - np.log1p(-fraction)
+        padded = zeros(states.values.shape)
+        padded[:, : states.units] = np.clip(total, -100, 100)  # beyond, the draw is certain
+        return self.sample(padded, states.units, draw)

@@ -1,0 +1,66 @@
+"""Gaussian units, of unit variance within their layer.
+
+Where a layer learns standard deviations (`gaussian:learned`), states inside the machine are
+v / sigma, which have unit variance again; `rbmcli.model.layer` goes between the two.
+"""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.arrays import Doubles, Floats
+from rbmcli.model.states import FloatStates, States
+from rbmcli.model.units.kind import UnitKind
+
+HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
+_quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+
+
+def define_normals(uniforms: NDArray[Any]) -> NDArray[np.float64]:
+    """Standard normal draws by inversion, from the middles of the uniforms' steps of 2^-24."""
+    return _quantile(uniforms.astype(np.float64) + 2.0**-25)
+
+
+class Gaussian(UnitKind):
+    """Real values: normal with mean x and variance 1; the base measure is exp(-s^2 / 2)."""
+
+    valid_range = (-np.inf, np.inf)
+    quadratic = True
+    squared_energy = True
+
+    def __init__(self, *, learned: bool = False) -> None:
+        self.name = "gaussian:learned" if learned else "gaussian"
+        self.learns_sigma = learned
+
+    @property
+    def without_sigma(self) -> UnitKind:
+        """Unit variance."""
+        return Gaussian() if self.learns_sigma else self
+
+    def define_mean(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return total.copy()
+
+    def define_sample(self, total: NDArray[Any], uniforms: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return (total + define_normals(uniforms)).astype(total.dtype)
+
+    def define_cumulant(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return total * total / 2 + HALF_LOG_TAU
+
+    def define_log_base(self, states: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return -states * states / 2
+
+    def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return np.array(mean, copy=True)
+
+    def mean(self, total: Floats, units: int, out: Floats) -> FloatStates:  # noqa: D102
+        if out is not total:
+            out[:] = total
+        return FloatStates(out, units)
+
+    def log_base(self, states: States) -> Doubles:  # noqa: D102
+        values = states.floats()[:, : states.units].astype(np.float64)
+        return -0.5 * np.einsum("ru,ru->r", values, values)

@@ -1,0 +1,132 @@
+"""What the rest of the house may ask of a kind of unit.
+
+The methods named `define_*` are a kind's definition, in plain numpy on arrays of any shape; the
+tests hold the kernels to them. The others do the same by kernel on padded matrices (rows, ld).
+
+All of it is said in natural terms: given its total input x from bias and connected units, a unit
+has state s with probability (or density) proportional to base(s) exp(s x), whose normaliser's
+logarithm is the cumulant.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli import _kernels
+from rbmcli.arrays import Doubles, Floats, to_padded
+from rbmcli.draws import Draw
+from rbmcli.model.states import BitStates, FloatStates, States, as_floats
+
+#: `--binarize`: how data become states: by draw, cut at one half, or as they are.
+BINARIZE = ("sample", "threshold", "none")
+THRESHOLD = 0.5
+
+
+class UnitKind(ABC):
+    """A kind of stochastic unit, given its total input x from bias and connected units."""
+
+    #: How the command line and run files call it, with its argument if any.
+    name: str
+    #: Least and greatest value that a datum of this kind may have.
+    valid_range: tuple[float, float]
+    #: Neighbouring units that are drawn together: exactly one of them is on. Else 1.
+    group: int = 1
+    #: All states of a group, (states, group), where they can be listed.
+    group_states: NDArray[np.float32] | None = None
+    #: Whether drawn states are BitStates; else they are FloatStates.
+    as_bits: ClassVar[bool] = False
+    #: Whether the cumulant grows like x^2, so that two such layers need small weights between them
+    #: to have a density at all.
+    quadratic: ClassVar[bool] = False
+    #: Whether the energy is written (s - bias)^2 / 2: with bias^2 / 2 beside the natural terms.
+    squared_energy: ClassVar[bool] = False
+    #: Whether a layer of this kind learns the standard deviation of each unit.
+    learns_sigma: bool = False
+
+    @abstractmethod
+    def define_mean(self, total: NDArray[Any]) -> NDArray[Any]:
+        """Expected state given the total input."""
+
+    @abstractmethod
+    def define_sample(self, total: NDArray[Any], uniforms: NDArray[Any]) -> NDArray[Any]:
+        """State drawn with uniforms of the same shape, multiples of 2^-24 in [0, 1)."""
+
+    @abstractmethod
+    def define_cumulant(self, total: NDArray[Any]) -> NDArray[Any]:
+        """Log-partition function; its derivative is the mean. One value for each group."""
+
+    @abstractmethod
+    def define_log_base(self, states: NDArray[Any]) -> NDArray[Any]:
+        """Logarithm of the base measure, for each unit."""
+
+    @abstractmethod
+    def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
+        """The bias at which an unconnected unit has (about) this mean."""
+
+    def mean(self, total: Floats, units: int, out: Floats) -> FloatStates:
+        """Means into `out` (may be `total`)."""
+        out[:, :units] = self.define_mean(total[:, :units].astype(np.float64))
+        out[:, units:] = 0
+        return FloatStates(out, units)
+
+    def sample(
+        self, total: Floats, units: int, draw: Draw, mean_out: Floats | None = None
+    ) -> States:
+        """Drawn states; the means as well where `mean_out` (may be `total`) is given."""
+        words = np.empty((total.shape[0], units), np.uint32)
+        _kernels.random_words(draw, words)
+        uniforms = (words >> 8) * 2.0**-24
+        drawn = self.define_sample(total[:, :units].astype(np.float64), uniforms)
+        if mean_out is not None:
+            self.mean(total, units, mean_out)
+        if self.as_bits:
+            return BitStates.from_array(drawn)
+        return FloatStates(to_padded(drawn), units)
+
+    def add_cumulant(
+        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+    ) -> None:
+        """out (rows,) += weight times each row's cumulants at scale * total, summed."""
+        out += weight * self.define_cumulant(scale * total[:, :units].astype(float)).sum(axis=1)
+
+    def log_base(self, states: States) -> Doubles:
+        """Logarithm of the base measure summed over the units, float64 (rows,)."""
+        return np.zeros(states.rows)
+
+    @property
+    def of_model(self) -> UnitKind:
+        """The kind that likelihoods and stationarity are about: itself, or what it approximates."""
+        return self
+
+    @property
+    def without_sigma(self) -> UnitKind:
+        """The kind of the states inside the machine, which have no deviation to be learned."""
+        return self
+
+    # Data ---------------------------------------------------------------------------------------
+
+    def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:
+        """(binarize, scale) for data whose largest stored value is `largest`.
+
+        value / scale is then what a unit's mean is compared with.
+        """
+        return "none", scale
+
+    def from_data(
+        self,
+        images: NDArray[Any],
+        index: NDArray[np.int64],
+        scale: float,
+        binarize: str,
+        draw: Draw,
+    ) -> States:
+        """States of the rows `index` of `images` (n, units), as `reading` says."""
+        return as_floats(images, index, scale)
+
+    def fed(self, total: Floats, units: int, out: Floats) -> FloatStates:
+        """What a layer above is fed, given total inputs: the means, unless a kind says else."""
+        return self.mean(total, units, out)

@@ -1,0 +1,87 @@
+"""Rectified units: infinitely many binary replicas with biases -0.5, -1.5, -2.5, ... lower.
+
+Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines". The number n
+of replicas that are on has probability proportional to
+    exp(n x - n^2 / 2) / product over k = 1 .. n of (1 - exp(-k)),
+by the q-binomial theorem with q = 1 / e, so its sampler, cumulant and free energy can be exact. The
+paper draws max(0, x + N(0, sigmoid(x))) instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.arrays import Doubles, Floats
+from rbmcli.model.states import FloatStates, States
+from rbmcli.model.units.gaussian import define_normals
+from rbmcli.model.units.kind import UnitKind
+
+#: Replicas whose biases lie further than this below the total input are as good as always off.
+_REACH = 40
+
+
+def _log_weights(most: int) -> NDArray[np.float64]:
+    """-n^2 / 2 - the sum over k <= n of log(1 - exp(-k)), for n = 0 .. most."""
+    n = np.arange(most + 1)
+    tail = np.cumsum(np.concatenate([[0.0], np.log(-np.expm1(-n[1:].astype(float)))]))
+    return -n * n / 2 - tail
+
+
+class Nrelu(UnitKind):
+    """Rectified units, drawn as the paper does (the default) or exactly."""
+
+    valid_range = (0.0, np.inf)
+    quadratic = True
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self.name = "nrelu:exact" if exact else "nrelu"
+        self.exact = exact
+
+    @property
+    def of_model(self) -> UnitKind:
+        """The exact kind, which the paper's sampler approximates."""
+        return self if self.exact else Nrelu(exact=True)
+
+    def define_mean(self, total: NDArray[Any]) -> NDArray[Any]:
+        """The sum over the replicas of sigmoid(x - i + 0.5), i = 1, 2, ...."""
+        return np.exp(-np.logaddexp(0, -self._replicas(total))).sum(axis=-1)
+
+    def define_sample(self, total: NDArray[Any], uniforms: NDArray[Any]) -> NDArray[Any]:
+        """By inversion of the number of replicas that are on; or as the paper says."""
+        if not self.exact:
+            noise = np.exp(-0.5 * np.logaddexp(0, -total)) * define_normals(uniforms)
+            return np.maximum(0, total + noise).astype(total.dtype)
+        weights = _log_weights(max(0, int(np.ceil(total.max()))) + _REACH)
+        log_p = np.arange(len(weights)) * total[..., np.newaxis] + weights
+        log_p -= self.define_cumulant(total)[..., np.newaxis]
+        cumulative = np.cumsum(np.exp(log_p), axis=-1)
+        return (uniforms[..., np.newaxis] >= cumulative).sum(axis=-1).astype(total.dtype)
+
+    def define_cumulant(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
+        return np.logaddexp(0, self._replicas(total)).sum(axis=-1)
+
+    def define_log_base(self, states: NDArray[Any]) -> NDArray[Any]:
+        """Of whole numbers; in between, which only the paper's sampler reaches, interpolated."""
+        weights = _log_weights(int(np.ceil(np.max(states, initial=0))))
+        return np.interp(states, np.arange(len(weights)), weights)
+
+    def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of softplus, which the mean is close to."""
+        kept = np.maximum(mean, 0.001)
+        return kept + np.log(-np.expm1(-kept))
+
+    def log_base(self, states: States) -> Doubles:  # noqa: D102
+        values = states.floats()[:, : states.units]
+        return self.define_log_base(values).sum(axis=1)
+
+    def fed(self, total: Floats, units: int, out: Floats) -> FloatStates:
+        """max(0, x): without biases, scaling the input scales what the layer above is fed."""
+        np.maximum(total, 0, out=out)
+        return FloatStates(out, units)
+
+    def _replicas(self, total: NDArray[Any]) -> NDArray[Any]:
+        count = max(0, int(np.ceil(np.max(total, initial=0)))) + _REACH
+        return total[..., np.newaxis] - np.arange(count) - 0.5
