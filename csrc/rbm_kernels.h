@@ -111,9 +111,9 @@ typedef struct {
     void (*dot_rows)(const float *matrix, size_t rows, size_t ld, const float *vector, double *out,
                      int threads);
 
-    /* out[c] = the sum of column c over the rows. */
-    void (*column_sums)(const float *matrix, size_t rows, size_t ld, size_t width, float *out,
-                        int threads);
+    /* out[c] = the sum of column c over the rows, each times its weight where `weight` is given. */
+    void (*column_sums)(const float *matrix, size_t rows, size_t ld, size_t width,
+                        const float *weight, float *out, int threads);
 
     /* gradient (visible x ld) += scale * visible' hidden over the rows of one phase, the means
      * being rows x ld of which `width` columns count. Workspace: start, visible + 1; index, one
@@ -131,8 +131,8 @@ typedef struct {
      * Workspace: start, visible + 1; index, one for each on-bit of the two states; scaled,
      * (positive rows + negative rows + the smaller of them) x ld_hidden. */
     int (*update)(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative,
-                  const rbm_low_rank *correction, const rbm_rule *rule, uint32_t *start, uint32_t *index, float *scaled,
-                  int threads);
+                  const rbm_low_rank *correction, const rbm_rule *rule, uint32_t *start,
+                  uint32_t *index, float *scaled, int threads);
 
     /* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
     void (*transpose)(const float *matrix, size_t rows, size_t columns, size_t ld_columns,
@@ -152,7 +152,7 @@ int rbm_openmp(void);
 /* Integer kernels that no vector unit makes faster (states.c). ----------------------------------
  */
 
-/* out[r] = the sum of the vector's entries that row r lists, in list order. */
+/* out[r] = the sum of the vector's entries that row r lists. */
 void rbm_dot_listed(const uint32_t *start, const uint32_t *index, size_t rows, const float *vector,
                     double *out);
 

@@ -65,7 +65,8 @@ cdef extern from "rbm_kernels.h" nogil:
         void (*bernoulli_cumulant)(const float *, size_t, size_t, size_t, float, double, double *,
                                    int) noexcept nogil
         void (*dot_rows)(const float *, size_t, size_t, const float *, double *, int) noexcept nogil
-        void (*column_sums)(const float *, size_t, size_t, size_t, float *, int) noexcept nogil
+        void (*column_sums)(const float *, size_t, size_t, size_t, const float *, float *,
+                            int) noexcept nogil
         void (*accumulate)(const rbm_phase *, float, size_t, size_t, size_t, float *, uint32_t *,
                            uint32_t *, float *, int) noexcept nogil
         int (*apply)(const rbm_dense *, const float *, const rbm_rule *, int) noexcept nogil
@@ -431,13 +432,19 @@ def weigh_listed(const uint32_t[::1] start, const uint32_t[::1] index, const flo
         rbm_weigh_listed(&start[0], &index[0], weight.shape[0], &weight[0], out.shape[0], &out[0])
 
 
-def column_sums(const float[:, ::1] matrix, size_t width, float[::1] out):
-    """out (ld,) = the sums of the columns."""
+def column_sums(const float[:, ::1] matrix, size_t width, float[::1] out, weight=None):
+    """out (ld,) = the sums of the columns, of rows weighted by `weight` (rows,) or alike."""
+    cdef const float[::1] weight_view
+    cdef const float *weight_at = NULL
     _require(out.shape[0] == matrix.shape[1] and <Py_ssize_t>width <= matrix.shape[1]
              and matrix.shape[1] % RBM_PAD == 0, "columns do not fit")
+    if weight is not None:
+        weight_view = weight
+        _require(weight_view.shape[0] == matrix.shape[0], "weights and rows differ in number")
+        weight_at = &weight_view[0]
     with nogil:
-        _table.column_sums(&matrix[0, 0], matrix.shape[0], matrix.shape[1], width, &out[0],
-                           _threads)
+        _table.column_sums(&matrix[0, 0], matrix.shape[0], matrix.shape[1], width, weight_at,
+                           &out[0], _threads)
 
 
 def transpose(const float[:, ::1] matrix, size_t columns, float[:, ::1] transposed):

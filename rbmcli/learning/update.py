@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Floats, Scratch, to_padded, zeros
+from rbmcli.arrays import Floats, Scratch, to_padded
 from rbmcli.learning.centering import Centering
 from rbmcli.learning.sparsity import Sparsity, SparsityTarget
 from rbmcli.model.layer import Layer
@@ -61,20 +61,19 @@ class Update:
         below = self._own_gradients(model.visible, positive, negative)
         above = self._own_gradients(model.hidden, positive, negative)
         below["bias"], above["bias"] = visible0 - visible1, hidden0 - hidden1
-        left, right = zeros((0, model.visible.ld)), zeros((0, model.hidden.ld))
+        correction = None
         if self._centering is not None:
             self._centering.follow(visible0, hidden0)
             differences = below["bias"], above["bias"]
-            left, right = self._centering.weight_terms(*differences)
+            correction = self._centering.weight_terms(*differences)
             terms = self._centering.bias_terms(positive, negative, *differences)
             below["bias"], above["bias"] = below["bias"] + terms[0], above["bias"] + terms[1]
         if self._sparsity is not None:
             pull = self._sparsity.pull(hidden0)
             above["bias"] = above["bias"] + pull
             if self._sparsity.wanted.on == "both":
-                left = np.concatenate([left, to_padded(visible0)[np.newaxis]])
-                right = np.concatenate([right, to_padded(pull)[np.newaxis]])
-        correction = Correction(left, right)
+                outer = Correction(to_padded(visible0[np.newaxis]), to_padded(pull[np.newaxis]))
+                correction = outer if correction is None else correction.plus(outer)
         finite = [
             model.link.update(positive, negative, rule, self._scratch, correction),
             model.visible.step(below, rule.rate, rule.momentum, nesterov=rule.nesterov),

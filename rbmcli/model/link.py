@@ -59,6 +59,10 @@ class Correction(NamedTuple):
     left: Floats
     right: Floats
 
+    def plus(self, other: Correction) -> Correction:
+        """Both together."""
+        return Correction(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+
 
 class DenseLink:
     """Every visible unit connected to every hidden unit.
