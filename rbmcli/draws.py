@@ -30,6 +30,9 @@ class Purpose(IntEnum):
     VISIBLE = 5
     MONITOR = 6
     SAMPLE = 7
+    PATCHES = 16
+    AUGMENT = 17
+    PREPROCESS = 18
 
 
 def _mix(word: int) -> int:

@@ -144,7 +144,8 @@ class Trainer:
     def _take_step(self) -> StepDone:
         rule, gibbs_steps = self._rule(self.step // self.steps_per_epoch)
         rows = self._batches.at(self.step)
-        visible = self._images.states(rows, self._draws.at(Purpose.BINARIZE, self.step))
+        draw = self._draws.at(Purpose.BINARIZE, self.step)
+        visible = self._images.states(rows, draw, self.step)
         positive = self._algorithm.positive(visible, self.step)
         negative = self._algorithm.negative(positive, self.step, gibbs_steps)
         finite = self._update.step(positive.phase, negative, rule)
