@@ -156,7 +156,8 @@ def test_preprocessing_comes_after():
     augment, rows = augmentation((6, 8)), np.array([9, 8, 41])
     plain = images(augment=augment)
     fitted_to = plain.for_fitting()
-    assert fitted_to.shape == (45, 20)
+    once = augment.drawn(plain.pixels, plain.rows, 0, Purpose.PREPROCESS)
+    np.testing.assert_array_equal(fitted_to, once / np.float32(255))
     steps = Preprocessing.fit(["contrast", "zca"], fitted_to.copy(), DRAWS)
     done = plain.preprocessed(steps)
     assert done.pixels is plain.pixels
@@ -204,7 +205,7 @@ def test_a_crop_itself_is_a_start_for_chains(folder):
     assert rbm([*sample, "--source", "cropped.npy", "-o", "x.png"]) == 0
 
 
-@pytest.mark.parametrize("more", [[], ["--preprocess", "standardize,zca"]])
+@pytest.mark.parametrize("more", [[], ["--preprocess", "contrast,standardize,zca"]])
 def test_neither_threads_nor_interruptions_show(folder, monkeypatch, more):
     options = [*BOTH, "--validation", "0.2"]
     if more:
@@ -269,6 +270,16 @@ def test_validation_images_may_be_of_another_size(folder):
 def test_what_is_no_size(capfd, size):
     assert rbm(["train", "-o", "run.h5", "--crop", size]) == 2
     assert f"'{size}' is not a size: write 24x32" in " ".join(capfd.readouterr().err.split())
+
+
+def test_the_options_come_back_from_a_file(folder, monkeypatch, capfd):
+    monkeypatch.setattr(Bernoulli, "valid_range", (-np.inf, np.inf))
+    options = ["--patches", "60:7x8", "--preprocess", "zca", "--binarize", "none", "--lr", "1e-3"]
+    assert train("run.h5", *BOTH, *options) == 0
+    assert rbm(["info", "run.h5", "--config"]) == 0
+    (folder / "options.toml").write_text(capfd.readouterr().out)
+    assert rbm(["train", "images.npy", "--config", "options.toml", "-q", "-o", "again.h5"]) == 0
+    assert contents(folder / "again.h5") == contents(folder / "run.h5")
 
 
 def test_resume_with_another_crop_is_refused(folder, capfd):

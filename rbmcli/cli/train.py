@@ -194,7 +194,7 @@ def command(
       rbm train images.gz --labels labels.gz --only 7 --hidden 50 -o seven.h5
       rbm train mnist --recipe seven -o seven.h5
       rbm train mnist --hidden 500 --max-time 8h --resume -o run.h5
-      rbm train photos --patches 100000:12x12 --preprocess contrast,zca -o patches.h5
+      rbm train photos --patches 100000:12x12 --hidden 200 -o patches.h5
     """
     from rbmcli import _kernels
     from rbmcli.cli.resuming import with_stored
