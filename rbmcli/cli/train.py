@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from rbmcli.cli.configuration import read_config, read_recipe
 from rbmcli.cli.options import Settings, common_options, force_option
@@ -16,20 +14,22 @@ from rbmcli.cli.parameters import (
     DurationType,
     FiniteRange,
     IntervalType,
+    PatchesType,
     ScheduleType,
+    SizeType,
+    StepsType,
     UnitKindType,
 )
-from rbmcli.draws import Draws
 from rbmcli.errors import RbmError
+from rbmcli.io.sizes import Patches, Size
 from rbmcli.learning.algorithms import ALGORITHMS
 from rbmcli.learning.schedules import Interval, Schedule
 from rbmcli.model.units import KINDS
 
 if TYPE_CHECKING:
+    from rbmcli.cli.datasets import TrainingData
     from rbmcli.cli.journal import Journal
     from rbmcli.cli.stopping import Stopping
-    from rbmcli.io.sources import Dataset
-    from rbmcli.learning.batch import Images
     from rbmcli.learning.trainer import Trainer
 
 
@@ -45,6 +45,10 @@ class TrainOptions:
     limit: int | None
     validation: str | None
     binarize: str
+    preprocess: str | None
+    patches: Patches | None
+    crop: Size | None
+    flip: bool
     algorithm: str
     gibbs_steps: Schedule
     chains: int | None
@@ -75,8 +79,7 @@ class TrainOptions:
         """The options as `--config` takes them, with the seed; None is left out."""
         values = {field.name: getattr(self, field.name) for field in fields(self)} | {"seed": seed}
         plain = {
-            name.replace("_", "-"): value.text if isinstance(value, Schedule | Interval) else value
-            for name, value in values.items()
+            name.replace("_", "-"): getattr(value, "text", value) for name, value in values.items()
         }
         plain["only"] = list(self.only)
         return {name: value for name, value in plain.items() if value is not None}
@@ -124,6 +127,18 @@ def _training_options(function: Any) -> Any:
                      default="sample", show_default=True,
                      help="How a value in [0, 1] becomes a state: drawn anew each time it is used,"
                      " cut at one half, or used as it is."),
+        click.option("--preprocess", type=StepsType(), metavar="STEPS",
+                     help="Steps, in order, with commas: standardize (each pixel by its mean and"
+                     " deviation over the images), contrast (each image by its own), zca"
+                     " (whitening). For visible units that take any value."),
+        click.option("--patches", type=PatchesType(), metavar="N:HxW",
+                     help="Learn N patches of this height and width, cut at random places from the"
+                     " images; a folder's pictures may then be of different sizes."),
+        click.option("--crop", type=SizeType(), metavar="HxW",
+                     help="Crop an image at a random place each time it is trained on; measured"
+                     " are its central crops."),
+        click.option("--flip", is_flag=True,
+                     help="Flip an image left to right, or not, each time it is trained on."),
         click.option("--algorithm", type=click.Choice(list(ALGORITHMS)), default="cd",
                      show_default=True, help="How negative states are made: contrastive"
                      " divergence, persistent chains, these with fast weights, or parallel"
@@ -217,6 +232,7 @@ def command(
       rbm train images.gz --labels labels.gz --only 7 --hidden 50 -o seven.h5
       rbm train mnist --recipe seven -o seven.h5
       rbm train mnist --hidden 500 --max-time 8h --resume -o run.h5
+      rbm train photos --patches 100000:12x12 --hidden 200 -o patches.h5
     """
     from rbmcli import _kernels
     from rbmcli.cli.resuming import with_stored
@@ -288,105 +304,40 @@ def _open(
     force: bool,
 ) -> tuple[Trainer, Journal]:
     """A trainer on the data, new or where the run file left it, and the run's journal."""
+    from rbmcli.cli import datasets
     from rbmcli.cli.journal import Journal
     from rbmcli.cli.resuming import take_up
     from rbmcli.io.runwriter import RunWriter, check_new
 
     if not resume:
         check_new(output, force)  # before data are fetched and read
-    dataset, training, validation, provenance = _data(source, options, settings)
-    trainer = _trainer(dataset, training, validation, options, settings.seed)
+    data = datasets.read(source, options, settings, output if resume else None)
+    trainer = _trainer(data, options, settings.seed)
     config = options.config(settings.seed)
     intervals = options.snapshot_every, options.checkpoint_every
     if resume:
-        writer, seconds = take_up(output, trainer, config, provenance)
-        return trainer, Journal(trainer, writer, *intervals, seconds)
+        writer, seconds = take_up(output, trainer, config, data.provenance)
+        return trainer, Journal(trainer, writer, *intervals, seconds, data.preprocessing)
     trainer.initialize()
     writer = RunWriter.create(
         output,
         config=config,
-        data=provenance,
-        image_shape=dataset.image_shape,
+        data=data.provenance,
+        image_shape=data.image_shape,
         snapshot_shape=trainer.model.filters().shape,
         force=force,
     )
-    return trainer, Journal(trainer, writer, *intervals)
+    return trainer, Journal(trainer, writer, *intervals, preprocessing=data.preprocessing)
 
 
-def _data(
-    source: str, options: TrainOptions, settings: Settings
-) -> tuple[Dataset, Images, Images | None, dict[str, Any]]:
-    """The data set, its training and validation images, and what the run file says of them."""
-    from rbmcli.io.batches import split
-    from rbmcli.io.sources import open_source
-    from rbmcli.learning.batch import Images
-    from rbmcli.model.units import unit_kind
-
-    kind = unit_kind(options.visible_kind)
-
-    def images(dataset: Dataset, rows: NDArray[np.int64]) -> Images:
-        result = Images(dataset.images, dataset.scale, rows, options.binarize)
-        return result.for_kind(kind, dataset.source)
-
-    dataset = open_source(source, labels=options.labels, only=options.only, limit=options.limit)
-    notices = list(dataset.notices)
-    provenance: dict[str, Any] = dict(dataset.provenance())
-    rows = np.arange(len(dataset.images))
-    validation = None
-    if options.validation is not None:
-        fraction = _fraction(options.validation)
-        if fraction is not None:
-            rows, held_out = split(len(rows), fraction, Draws(settings.seed))
-            if not len(rows) or not len(held_out):
-                raise RbmError(
-                    f"--validation {options.validation}: {len(dataset.images)} images leave none"
-                    " to train on or none to measure; choose another fraction"
-                )
-            provenance["validation"] = {"fraction": fraction}
-            validation = images(dataset, held_out)
-        else:
-            other = open_source(options.validation, only=(), limit=None)
-            if other.image_shape != dataset.image_shape:
-                raise RbmError(
-                    f"{options.validation}: images of shape {other.image_shape}, but those of"
-                    f" {source} are {dataset.image_shape}"
-                )
-            notices += other.notices
-            provenance["validation"] = other.provenance()
-            validation = images(other, np.arange(len(other.images)))
-    if not settings.quiet:
-        for notice in notices:
-            click.echo(f"note: {notice}", err=True)
-    return dataset, images(dataset, rows), validation, provenance
-
-
-def _fraction(text: str) -> float | None:
-    """The text as a fraction, or None if it names a source."""
-    try:
-        fraction = float(text)
-    except ValueError:
-        return None
-    if not 0 < fraction < 1:
-        raise click.BadParameter(f"{text} is not between 0 and 1", param_hint="'--validation'")
-    return fraction
-
-
-def _trainer(
-    dataset: Dataset,
-    training: Images,
-    validation: Images | None,
-    options: TrainOptions,
-    seed: int,
-) -> Trainer:
+def _trainer(data: TrainingData, options: TrainOptions, seed: int) -> Trainer:
     from rbmcli.learning.algorithm import Method
     from rbmcli.learning.sparsity import SparsityTarget
     from rbmcli.learning.trainer import Hyperparameters, Trainer
     from rbmcli.learning.update import Regularization
     from rbmcli.model.rbm import Rbm
 
-    model = Rbm.dense(
-        dataset.image_shape, options.hidden, options.visible_kind, options.hidden_kind
-    )
+    model = Rbm.dense(data.image_shape, options.hidden, options.visible_kind, options.hidden_kind)
     sparsity = None
     if options.sparsity_target is not None:
         sparsity = SparsityTarget(
@@ -415,4 +366,4 @@ def _trainer(
         regularization=Regularization(options.max_norm, sparsity),
         patience=options.patience,
     )
-    return Trainer(model, training, validation, hyperparameters, seed)
+    return Trainer(model, data.training, data.validation, hyperparameters, seed)

@@ -68,6 +68,11 @@ class Binomial(UnitKind):
         values = states.floats()[:, : states.units]
         return self.define_log_base(values).sum(axis=1)
 
+    @property
+    def takes(self) -> str:
+        """Fractions or counts."""
+        return f"0 to 1, or counts from 0 to {self.n}"
+
     def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:
         """Counts where the largest stored value is above 1 and no more than n; else fractions."""
         if 1 < largest <= self.n:

@@ -107,6 +107,12 @@ class UnitKind(ABC):
         """The kind of the states inside the machine, which have no deviation to be learned."""
         return self
 
+    @property
+    def takes(self) -> str:
+        """The range of valid data in words."""
+        low, high = self.valid_range
+        return f"{low:g} and above" if high == np.inf else f"{low:g} to {high:g}"
+
     # Data ---------------------------------------------------------------------------------------
 
     def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:
