@@ -65,6 +65,22 @@ typedef struct {
     size_t rows, words;
 } rbm_phase;
 
+/* Units of one kind, whose states are bits or floats, given their total inputs (rows x ld): their
+ * means (rows x ld), which may be written over the total inputs, and drawn states. Either output
+ * may be null. */
+typedef void rbm_bit_units(const float *total, size_t rows, size_t units, size_t ld, size_t n,
+                           float *mean, uint64_t *bits, size_t words, const rbm_draw *draw,
+                           int threads);
+typedef void rbm_float_units(const float *total, size_t rows, size_t units, size_t ld, size_t n,
+                             float *mean, float *states, const rbm_draw *draw, int threads);
+
+/* out[r] += weight * the sum over units, or groups of them, of the cumulant (log-partition
+ * function) at scale * total[r, u]. The terms are float32, their sum float64. */
+typedef void rbm_cumulant(const float *total, size_t rows, size_t units, size_t ld, size_t n,
+                          float scale, double weight, double *out, int threads);
+
+#define RBM_MOST_GROUP 1024 /* units in a group of softmax units */
+
 typedef struct {
     const char *name;
     int lanes; /* floats in one vector */
@@ -97,15 +113,11 @@ typedef struct {
                      size_t ld, size_t width, const float *bias, float scale, float *out,
                      size_t rows, int threads);
 
-    /* Bernoulli units: mean = sigmoid(total), bits = on where a uniform draw lies below the mean.
-     * Either output may be null; mean may be total itself. */
-    void (*bernoulli)(const float *total, size_t rows, size_t units, size_t ld, float *mean,
-                      uint64_t *bits, size_t words, const rbm_draw *draw, int threads);
-
-    /* out[r] += weight * the sum over units of log(1 + exp(scale * total[r, u])), in float64:
-     * Bernoulli cumulants. */
-    void (*bernoulli_cumulant)(const float *total, size_t rows, size_t units, size_t ld,
-                               float scale, double weight, double *out, int threads);
+    /* Unit kinds; csrc/units/ defines each. `n` is the N of binomial:N and softmax:N, and unused
+     * elsewhere. The cumulant of binomial:n is n times that of a Bernoulli unit. */
+    rbm_bit_units *bernoulli, *softmax;
+    rbm_float_units *binomial, *gaussian, *nrelu, *nrelu_exact;
+    rbm_cumulant *bernoulli_cumulant, *gaussian_cumulant, *nrelu_cumulant, *softmax_cumulant;
 
     /* out[r] = the sum over a row's ld columns of matrix[r] times vector, in float64. */
     void (*dot_rows)(const float *matrix, size_t rows, size_t ld, const float *vector, double *out,
