@@ -4,6 +4,7 @@
 #include "vec.h"
 #include "random.h"
 #include "units.h"
+#include "tempering.h"
 #include "link.h"
 #include "update.h"
 
@@ -18,6 +19,7 @@ static const rbm_kernels table = {
     .multiply = multiply,
     .bernoulli = bernoulli,
     .bernoulli_cumulant = bernoulli_cumulant,
+    .bernoulli_cumulant_change = bernoulli_cumulant_change,
     .dot_rows = dot_rows,
     .column_sums = column_sums,
     .accumulate = accumulate,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rbmcli.arrays import Doubles, Floats, Scratch, to_padded
 from rbmcli.draws import Draw, Draws, Purpose
 from rbmcli.inference.tempering import Tempered
+from rbmcli.model.fixed_link import FixedLink
 from rbmcli.model.layer import Layer, natural_log_partition
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States
@@ -40,7 +41,7 @@ class Path:
     """
 
     def __init__(self, model: Rbm, mean: NDArray[Any]) -> None:
-        self.model = Rbm(_of_model(model.visible), _of_model(model.hidden), model.link)
+        self.model = Rbm(_of_model(model.visible), _of_model(model.hidden), FixedLink(model.link))
         self.reference: Floats = to_padded(model.visible.kind.bias_from_mean(mean))
 
     def log_partition_at_0(self) -> float:
@@ -89,8 +90,7 @@ def anneal(
     for step, (before, after) in enumerate(pairwise(betas.tolist()), 1):
         model.hidden_input(visible, total)
         log_weight += (after - before) * visible.dot(slope)
-        model.hidden.kind.add_cumulant(total, units, log_weight, after)
-        model.hidden.kind.add_cumulant(total, units, log_weight, before, -1.0)
+        model.hidden.kind.add_cumulant_change(total, units, log_weight, before, after)
         if step < len(betas) - 1:
             tempered.at(after)
             total *= np.float32(after)
