@@ -24,7 +24,7 @@ static void bernoulli_cumulant_change(const float *total, size_t rows, size_t un
                                       int threads) {
     PARALLEL_FOR(threads, 8, rows * units)
     for (size_t r = 0; r < rows; r++) {
-        /* As many sums on every instruction set; columns beyond the units are 0, and change by 0. */
+        /* As many sums on every instruction set. Columns beyond the units are 0: no change. */
         double sums[RBM_PAD] = {0}, sum = 0;
         for (size_t u = 0; u < units; u += RBM_PAD) {
             float values[RBM_PAD];

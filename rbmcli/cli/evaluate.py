@@ -39,7 +39,8 @@ _RAISE_IMAGES, _RAISE_CHAINS = 500, 1
 @click.option("--ais-chains", type=click.IntRange(min=2), default=_AIS_CHAINS, show_default=True,
               help="Chains of annealed importance sampling.")  # fmt: skip
 @click.option("--ais-temperatures", type=click.IntRange(min=2), default=_TEMPERATURES,
-              show_default=True, help="Inverse temperatures of AIS and RAISE, from 0 to 1.")  # fmt: skip
+              show_default=True,
+              help="Inverse temperatures of AIS and RAISE, from 0 to 1.")  # fmt: skip
 @click.option("--raise-images", type=click.IntRange(min=0), default=_RAISE_IMAGES,
               show_default=True, help="Images, evenly spread over SOURCE, whose likelihood is"
               " estimated from below by RAISE; 0: none.")  # fmt: skip
@@ -189,16 +190,17 @@ def _no_likelihood(model: Rbm, measured: Measurements) -> str | None:
     """Why there is no likelihood, or None where there is one."""
     from rbmcli.model.density import has_density, spectral_norm
 
+    visible, hidden = model.visible.kind.name, model.hidden.kind.name
     if not measured.are_states:
         return (
-            f"the data are real values, which {model.visible.kind.name} units cannot take;"
-            " --binarize sample or threshold makes states of them"
+            f"the data are no states of {visible} units, as real values are not;"
+            " --binarize sample or threshold makes states of them where units allow it"
         )
     if not has_density(model):
         return (
-            f"{model.visible.kind.name} and {model.hidden.kind.name} units have a density for sure"
-            " only while the spectral norm of the weights is below 1, and it is"
-            f" {spectral_norm(model.link.weights):.4g}; train with more --weight-decay or --max-norm"
+            f"{visible} and {hidden} units have a density for sure only while the spectral norm of"
+            f" the weights is below 1, and it is {spectral_norm(model.link.weights):.4g}; train"
+            " with more --weight-decay or a smaller --max-norm"
         )
     return None
 

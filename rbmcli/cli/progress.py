@@ -58,8 +58,8 @@ class Progress:
         elif not self._quiet:
             click.echo(text, err=True)
 
-    def part(self, done: float, what: str) -> None:
-        """Where the total is 100 and it is time to show something: the text is like "AIS 30%"."""
+    def part(self, what: str, done: float) -> None:
+        """Show what fraction is done, if it is time to; the total is 100, the text "AIS 30%"."""
         if self.due:
             self.show(round(100 * done), f"{what} {done:.0%}")
 

@@ -51,9 +51,7 @@ def annealed(estimate: Estimate, chains: int, temperatures: int) -> LogPartition
 def mean_log_likelihood(free_energies: Doubles, partition: LogPartition) -> LogLikelihood:
     """The mean over images of log p(v) = -F(v) - log Z; where log Z is exact, so is this."""
     mean = -float(free_energies.mean())
-    result = LogLikelihood(
-        mean - partition.value, mean - partition.high, mean - partition.low
-    )
+    result = LogLikelihood(mean - partition.value, mean - partition.high, mean - partition.low)
     if partition.method != "exact":
         return result
     return result._replace(

@@ -68,9 +68,7 @@ def _sums_together(matrix: Floats) -> Floats:
     return table.reshape(groups << _TOGETHER, ld)
 
 
-def _sum_looked_up(
-    states: States, table: Floats, width: int, bias: Floats, out: Floats
-) -> Floats:
+def _sum_looked_up(states: States, table: Floats, width: int, bias: Floats, out: Floats) -> Floats:
     assert isinstance(states, BitStates)
     groups = len(table) >> _TOGETHER
     in_bytes = states.bits.view(np.uint8)
