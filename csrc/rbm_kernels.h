@@ -119,6 +119,12 @@ typedef struct {
     rbm_float_units *binomial, *gaussian, *nrelu, *nrelu_exact;
     rbm_cumulant *bernoulli_cumulant, *gaussian_cumulant, *nrelu_cumulant, *softmax_cumulant;
 
+    /* out[r] += weight * the sum over units of log(1 + exp(after * total[r, u])) - log(1 +
+     * exp(before * total[r, u])), in float64. Columns of total beyond the units must be 0. */
+    void (*bernoulli_cumulant_change)(const float *total, size_t rows, size_t units, size_t ld,
+                                      float before, float after, double weight, double *out,
+                                      int threads);
+
     /* out[r] = the sum over a row's ld columns of matrix[r] times vector, in float64. */
     void (*dot_rows)(const float *matrix, size_t rows, size_t ld, const float *vector, double *out,
                      int threads);

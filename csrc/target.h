@@ -5,6 +5,7 @@
 #include "random.h"
 #include "maths.h"
 #include "units.h"
+#include "tempering.h"
 #include "link.h"
 #include "update.h"
 
@@ -27,6 +28,7 @@ static const rbm_kernels table = {
     .nrelu_cumulant = nrelu_cumulant,
     .softmax = softmax,
     .softmax_cumulant = softmax_cumulant,
+    .bernoulli_cumulant_change = bernoulli_cumulant_change,
     .dot_rows = dot_rows,
     .column_sums = column_sums,
     .accumulate = accumulate,

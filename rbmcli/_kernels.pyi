@@ -145,6 +145,14 @@ def softmax_cumulant(
     scale: float = 1.0,
     weight: float = 1.0,
 ) -> None: ...
+def bernoulli_cumulant_change(
+    total: _Floats,
+    units: int,
+    out: NDArray[np.float64],
+    before: float,
+    after: float,
+    weight: float = 1.0,
+) -> None: ...
 def dot_rows(matrix: _Floats, vector: _Floats, out: NDArray[np.float64]) -> None: ...
 def dot_listed(
     start: _Indices, index: _Indices, vector: _Floats, out: NDArray[np.float64]

@@ -78,6 +78,8 @@ cdef extern from "rbm_kernels.h" nogil:
         rbm_cumulant *gaussian_cumulant
         rbm_cumulant *nrelu_cumulant
         rbm_cumulant *softmax_cumulant
+        void (*bernoulli_cumulant_change)(const float *, size_t, size_t, size_t, float, float,
+                                          double, double *, int) noexcept nogil
         void (*dot_rows)(const float *, size_t, size_t, const float *, double *, int) noexcept nogil
         void (*column_sums)(const float *, size_t, size_t, size_t, const float *, float *,
                             int) noexcept nogil
@@ -500,6 +502,20 @@ def softmax_cumulant(const float[:, ::1] total, size_t units, size_t group, doub
                      float scale=1.0, double weight=1.0):
     """out[r] += weight times the sum over groups of log(sum of exp(scale * total))."""
     _cumulant(_table.softmax_cumulant, total, units, group, out, scale, weight)
+
+
+def bernoulli_cumulant_change(const float[:, ::1] total, size_t units, double[::1] out,
+                              float before, float after, double weight=1.0):
+    """out[r] += weight times the sum over units of what log(1 + exp(scale * total)) changes by.
+
+    The scale goes from `before` to `after`.
+    """
+    _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0
+             and out.shape[0] == total.shape[0], "total inputs do not fit the units")
+    if total.shape[0]:
+        with nogil:
+            _table.bernoulli_cumulant_change(&total[0, 0], total.shape[0], units, total.shape[1],
+                                             before, after, weight, &out[0], _threads)
 
 
 def dot_rows(const float[:, ::1] matrix, const float[::1] vector, double[::1] out):

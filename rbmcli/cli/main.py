@@ -17,6 +17,7 @@ from rbmcli.errors import RbmError
 COMMANDS = {
     "train": ("train", "Train a machine and write it to a run file."),
     "sample": ("sample", "Draw fantasy particles from a trained machine."),
+    "evaluate": ("evaluate", "Measure how well a machine describes images."),
     "render-gif": ("render_gif", "Animate the filters of one or several runs."),
     "info": ("info", "Show what a run file holds."),
     "data": ("data", "List, fetch and locate the named data sets."),

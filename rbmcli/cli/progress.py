@@ -58,6 +58,11 @@ class Progress:
         elif not self._quiet:
             click.echo(text, err=True)
 
+    def part(self, what: str, done: float) -> None:
+        """Show what fraction is done, if it is time to; the total is 100, the text "AIS 30%"."""
+        if self.due:
+            self.show(round(100 * done), f"{what} {done:.0%}")
+
     def over(self, items: Iterable[T], what: str) -> Iterator[T]:
         """The items, while it shows how many there were: the text is like "3/10 frames"."""
         for number, item in enumerate(items, 1):

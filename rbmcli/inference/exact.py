@@ -44,14 +44,22 @@ def is_exact(model: Rbm) -> bool:
     return any(count is not None and count <= MOST_STATES for count in counts)
 
 
+def check_exact(model: Rbm) -> None:
+    """RbmError where both layers have more than MOST_STATES joint states."""
+    if not is_exact(model):
+        sizes = f"{model.visible.units} visible and {model.hidden.units} hidden units"
+        raise RbmError(
+            f"log Z: {sizes} have too many states to sum over, more than {MOST_STATES};"
+            " estimate it by AIS, without --exact"
+        )
+
+
 def log_partition(model: Rbm, progress: Callable[[float], None] = lambda _: None) -> float:
     """log Z, by summing over every state of one layer, the other being summed out.
 
     progress: told the fraction done. RbmError where both layers have more than MOST_STATES states.
     """
-    if not is_exact(model):
-        sizes = f"{model.visible.units} visible and {model.hidden.units} hidden units"
-        raise RbmError(f"log Z: {sizes} are too many to enumerate; at most {MOST_STATES} states")
+    check_exact(model)
     layers = {
         model.visible: lambda states: -free_energy(model, states),
         model.hidden: lambda states: _log_weight_of_hidden(model, states),

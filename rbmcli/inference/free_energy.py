@@ -19,11 +19,19 @@ def free_energy(model: Rbm, visible: States) -> Doubles:
     return -model.visible.log_weight(visible) - model.hidden.cumulant(model.hidden_input(visible))
 
 
+def are_states(model: Rbm, visible: States) -> bool:
+    """Whether the visible units can be in these states: real values, or whole numbers.
+
+    Only then they have a likelihood.
+    """
+    if model.visible.kind.squared_energy or isinstance(visible, BitStates):
+        return True
+    return bool((visible.floats() % 1 == 0).all())
+
+
 def has_pseudo_likelihood(model: Rbm, visible: States) -> bool:
     """Whether the visible units have finitely many states, and these are such states."""
-    if model.visible.kind.group_states is None:
-        return False
-    return isinstance(visible, BitStates) or bool((visible.floats() % 1 == 0).all())
+    return model.visible.kind.group_states is not None and are_states(model, visible)
 
 
 def pseudo_log_likelihood(model: Rbm, visible: States, groups: NDArray[np.int64]) -> Doubles:

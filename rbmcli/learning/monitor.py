@@ -16,6 +16,7 @@ from rbmcli.inference.free_energy import (
     has_pseudo_likelihood,
     pseudo_log_likelihood,
 )
+from rbmcli.inference.reconstruction import reconstruct
 from rbmcli.learning.batch import Images
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
@@ -50,26 +51,15 @@ class Monitor:
         pseudo = np.nan
         if has_pseudo_likelihood(model, visible):
             pseudo = pseudo_log_likelihood(model, visible, self._groups).mean()
-        error, activation = self._reconstruction(visible)
+        reconstruction = reconstruct(model, visible, self._hidden_draw)
         return {
-            "reconstruction_error": error,
+            "reconstruction_error": float(reconstruction.error.mean()),
             "pseudo_log_likelihood": float(pseudo),
             "free_energy_train": float(energy),
             "free_energy_validation": float(held_out),
             "free_energy_gap": float(held_out - energy),
-            "hidden_activation": activation,
+            "hidden_activation": reconstruction.activation,
         }
-
-    def _reconstruction(self, visible: States) -> tuple[float, float]:
-        """(sum over units of (v0 - E[v1])^2, mean hidden activation), means over the images."""
-        model = self._model
-        total = model.hidden_input(visible)
-        hidden = model.hidden.sample(total, self._hidden_draw, mean_out=total)
-        activation = total[:, : model.hidden.units].mean(dtype=np.float64)
-        difference = model.visible.mean(model.visible_input(hidden)).values - visible.floats()
-        difference = model.visible.to_data(difference[:, : model.visible.units])
-        error = np.square(difference).sum(dtype=np.float64) / visible.rows
-        return float(error), float(activation)
 
 
 class _Subset:

@@ -54,6 +54,17 @@ class Bernoulli(UnitKind):
     ) -> None:
         _kernels.bernoulli_cumulant(total, units, out, scale, weight)
 
+    def add_cumulant_change(  # noqa: D102
+        self,
+        total: Floats,
+        units: int,
+        out: Doubles,
+        before: float,
+        after: float,
+        weight: float = 1.0,
+    ) -> None:
+        _kernels.bernoulli_cumulant_change(total, units, out, before, after, weight)
+
     def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:  # noqa: D102
         return binarize, scale
 

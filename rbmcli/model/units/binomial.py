@@ -70,6 +70,17 @@ class Binomial(UnitKind):
     ) -> None:
         _kernels.bernoulli_cumulant(total, units, out, scale, weight * self.n)
 
+    def add_cumulant_change(  # noqa: D102
+        self,
+        total: Floats,
+        units: int,
+        out: Doubles,
+        before: float,
+        after: float,
+        weight: float = 1.0,
+    ) -> None:
+        _ONE.add_cumulant_change(total, units, out, before, after, weight * self.n)
+
     def log_base(self, states: States) -> Doubles:  # noqa: D102
         values = states.floats()[:, : states.units]
         return self.define_log_base(values).sum(axis=1)

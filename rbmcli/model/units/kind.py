@@ -108,6 +108,22 @@ class UnitKind(ABC):
         self.run(total, units, mean_out, floats.values, draw)
         return floats
 
+    def add_cumulant_change(
+        self,
+        total: Floats,
+        units: int,
+        out: Doubles,
+        before: float,
+        after: float,
+        weight: float = 1.0,
+    ) -> None:
+        """out (rows,) += weight times what each row's cumulants change by, summed.
+
+        The total inputs go from before * total to after * total.
+        """
+        self.add_cumulant(total, units, out, after, weight)
+        self.add_cumulant(total, units, out, before, -weight)
+
     def log_base(self, states: States) -> Doubles:
         """Logarithm of the base measure summed over the units, float64 (rows,)."""
         return np.zeros(states.rows)

@@ -1,0 +1,42 @@
+/* From one inverse temperature to the next. */
+
+/* log(1 + exp(a)) - log(1 + exp(b)) = max(a, 0) - max(b, 0) + log((1 + y) / (1 + z)) with
+ * y = exp(-|a|), z = exp(-|b|), and that logarithm as 2 artanh(s), s = (y - z) / (2 + y + z) within
+ * [-1/3, 1/3]: precise where a and b are close. */
+INLINE vfloat softplus_change(vfloat a, vfloat b) {
+    vfloat above = at_least(a, 0.0f), from = at_least(b, 0.0f);
+    vfloat y = exponential(at_least(at_most(a, 0.0f) - above, -87.0f));
+    vfloat z = exponential(at_least(at_most(b, 0.0f) - from, -87.0f));
+    vfloat s = (y - z) / (splat(2.0f) + y + z), t = s * s;
+    vfloat p = splat(1.0f / 15);
+    p = p * t + splat(1.0f / 13);
+    p = p * t + splat(1.0f / 11);
+    p = p * t + splat(1.0f / 9);
+    p = p * t + splat(1.0f / 7);
+    p = p * t + splat(1.0f / 5);
+    p = p * t + splat(1.0f / 3);
+    p = p * t + splat(1.0f);
+    return above - from + splat(2.0f) * s * p;
+}
+
+static void bernoulli_cumulant_change(const float *total, size_t rows, size_t units, size_t ld,
+                                      float before, float after, double weight, double *out,
+                                      int threads) {
+    PARALLEL_FOR(threads, 8, rows * units)
+    for (size_t r = 0; r < rows; r++) {
+        /* As many sums on every instruction set. Columns beyond the units are 0: no change. */
+        double sums[RBM_PAD] = {0}, sum = 0;
+        for (size_t u = 0; u < units; u += RBM_PAD) {
+            float values[RBM_PAD];
+            for (size_t i = 0; i < RBM_PAD; i += LANES) {
+                vfloat x = load(total + r * ld + u + i);
+                store(values + i, softplus_change(splat(after) * x, splat(before) * x));
+            }
+            for (size_t i = 0; i < RBM_PAD; i++)
+                sums[i] += values[i];
+        }
+        for (size_t i = 0; i < RBM_PAD; i++)
+            sum += sums[i];
+        out[r] += weight * sum;
+    }
+}

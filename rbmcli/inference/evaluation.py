@@ -1,0 +1,88 @@
+"""How well a machine describes images: what can be measured on a pass over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.arrays import Doubles
+from rbmcli.draws import Draws, Purpose
+from rbmcli.inference.free_energy import (
+    are_states,
+    free_energy,
+    has_pseudo_likelihood,
+    pseudo_log_likelihood,
+)
+from rbmcli.inference.reconstruction import reconstruct
+from rbmcli.model.rbm import Rbm
+from rbmcli.model.states import States
+
+#: Terms of its pseudo-log-likelihood, evenly spread, that are computed of each image.
+_TERMS = 20
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Means over the images, in nats where they are logarithms.
+
+    pseudo_log_likelihood: None where it is not defined. free_energies: of each image, float64
+    (images,). mean: mean visible states, float64 (visible units,). are_states: whether all the
+    images are states that the machine can be in, without which they have no likelihood. kept: the
+    states of the rows that were to be kept, (rows, visible units).
+    """
+
+    reconstruction_error: float
+    pseudo_log_likelihood: float | None
+    free_energies: Doubles
+    mean: NDArray[np.float64]
+    are_states: bool
+    kept: NDArray[Any]
+
+
+def measure(
+    model: Rbm, blocks: Iterable[States], draws: Draws, keep: NDArray[np.int64]
+) -> Measurements:
+    """Measure on images that come as blocks of visible states, one block at a time.
+
+    keep: numbers, ascending, of the images whose states are wanted.
+    """
+    groups = model.visible.units // model.visible.kind.group
+    generator = draws.generator(Purpose.MONITOR)
+    errors, energies, pseudo, kept = [], [], [], []
+    total = np.zeros(model.visible.units)
+    rows, real, finite = 0, True, True
+    for visible in blocks:
+        errors.append(reconstruct(model, visible, draws.at(Purpose.MONITOR, 0, 0, rows)).error)
+        energies.append(free_energy(model, visible))
+        total += visible.mean_by_unit() * visible.rows
+        kept.append(visible.to_array()[keep[(keep >= rows) & (keep < rows + visible.rows)] - rows])
+        rows += visible.rows
+        real = real and are_states(model, visible)
+        finite = finite and has_pseudo_likelihood(model, visible)
+        first = generator.integers(groups, size=visible.rows)
+        if finite:
+            pseudo.append(_pseudo_log_likelihood(model, visible, first, groups))
+    return Measurements(
+        float(np.concatenate(errors).mean()),
+        float(np.concatenate(pseudo).mean()) if finite else None,
+        np.concatenate(energies),
+        total / rows,
+        real,
+        np.concatenate(kept),
+    )
+
+
+def _pseudo_log_likelihood(
+    model: Rbm, visible: States, first: NDArray[np.int64], groups: int
+) -> Doubles:
+    """The mean of the estimates by several units, evenly spaced from a first one on."""
+    terms = min(_TERMS, groups)
+    total = np.zeros(visible.rows)
+    for term in range(terms):
+        chosen = (first + term * groups // terms) % groups
+        total += pseudo_log_likelihood(model, visible, chosen)
+    return total / terms
