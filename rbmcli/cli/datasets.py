@@ -24,7 +24,7 @@ from rbmcli.model.layer import Layer
 from rbmcli.model.units import unit_kind
 
 if TYPE_CHECKING:
-    from rbmcli.cli.train import TrainOptions
+    from rbmcli.cli.training_options import TrainOptions
 
 
 @dataclass(frozen=True)

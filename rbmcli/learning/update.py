@@ -23,9 +23,12 @@ class Regularization:
     """What shapes the update besides the likelihood and the rule's decay.
 
     max_norm: most that the norm of a hidden unit's weights may be, or None.
+    max_spectral_norm: most that the largest singular value of the weights may be, or None. Below 1,
+        pairs of layers whose energies grow like s^2 / 2 have a density.
     """
 
     max_norm: float | None = None
+    max_spectral_norm: float | None = None
     sparsity: SparsityTarget | None = None
 
 
@@ -45,9 +48,11 @@ class Update:
     ) -> None:
         self._model = model
         self._centering = centering
-        self._max_norm = regularization.max_norm if regularization else None
-        wanted = regularization.sparsity if regularization else None
+        self._limits = regularization or Regularization()
+        wanted = self._limits.sparsity
         self._sparsity = Sparsity(wanted, model.hidden.units) if wanted else None
+        #: Where the power iteration for the spectral norm stands.
+        self._direction: Floats = to_padded(np.full(model.hidden.units, model.hidden.units**-0.5))
         self._scratch = Scratch()
 
     def step(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
@@ -79,8 +84,12 @@ class Update:
             model.visible.step(below, rule.rate, rule.momentum, nesterov=rule.nesterov),
             model.hidden.step(above, rule.rate, rule.momentum, nesterov=rule.nesterov),
         ]
-        if self._max_norm is not None:
-            model.link.limit_norms(self._max_norm)
+        if self._limits.max_norm is not None:
+            model.link.limit_norms(self._limits.max_norm)
+        if self._limits.max_spectral_norm is not None:
+            norm, self._direction[:] = model.link.power_step(self._direction)
+            if norm > self._limits.max_spectral_norm:
+                model.link.scale_weights(self._limits.max_spectral_norm / norm)
         return all(finite)
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -91,6 +100,8 @@ class Update:
             state["offset/hidden"] = self._centering.hidden
         if self._sparsity is not None:
             state["activity"] = self._sparsity.activity
+        if self._limits.max_spectral_norm is not None:
+            state["direction"] = self._direction
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:

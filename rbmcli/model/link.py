@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Floats, Scratch, padded, zeros
+from rbmcli.arrays import Floats, Scratch, padded, to_padded, zeros
 from rbmcli.model.states import BitStates, States
 
 #: Bits denser than this are multiplied as floats; sparser ones are summed from their on-lists. With
 #: AVX-512 the dense product overtakes the lists here (benchmarks/kernels.py).
 DENSE_ABOVE = 0.4
+
+
+#: Most steps of the power iteration for a spectral norm.
+_POWER_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,35 @@ class DenseLink:
         if len(left):
             _kernels.accumulate_dense(left, right, self.hidden, 1.0, gradient)
         return self.apply(gradient, rule)
+
+    def power_step(self, direction: Floats) -> tuple[float, Floats]:
+        """One step of the power iteration for the largest singular value of the weights.
+
+        direction: float32 (ld of hidden,), of length 1. Returns a lower bound of the norm, and the
+        next direction.
+        """
+        up, down = np.empty(self.visible), np.empty(self.hidden)
+        _kernels.dot_rows(self.padded_weights, direction, up)
+        _kernels.dot_rows(self._transposed, to_padded(up), down)
+        length = float(np.sqrt(np.square(down).sum()))
+        if length == 0:
+            return 0.0, direction
+        return float(np.sqrt(np.square(up).sum())), to_padded(down / length)
+
+    def spectral_norm(self) -> float:
+        """The largest singular value of the weights, to about 1 in 1000."""
+        direction = to_padded(np.full(self.hidden, self.hidden**-0.5))
+        norm, before = 0.0, -1.0
+        for _ in range(_POWER_STEPS):
+            norm, direction = self.power_step(direction)
+            if norm <= before * (1 + 1e-6):
+                break
+            before = norm
+        return norm
+
+    def scale_weights(self, factor: float) -> None:
+        """Multiply all weights by a factor."""
+        self.set_weights(self.weights * np.float32(factor))
 
     def limit_norms(self, most: float) -> None:
         """Scale down the weights of every hidden unit whose norm exceeds `most`."""

@@ -27,6 +27,8 @@ _ONE = Bernoulli()
 class Binomial(UnitKind):
     """Counts from 0 to n: Binomial(n, sigmoid(x))."""
 
+    is_drawn_from_data = True
+
     def __init__(self, n: int) -> None:
         self.n = n
         self.name = f"binomial:{n}"

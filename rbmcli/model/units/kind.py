@@ -41,6 +41,8 @@ class UnitKind(ABC):
     group: int = 1
     #: All states of a group, (states, group), where they can be listed.
     group_states: NDArray[np.float32] | None = None
+    #: Whether data are drawn, cut or taken as they are, as `--binarize` says.
+    is_drawn_from_data: ClassVar[bool] = False
     #: Whether drawn states are BitStates; else they are FloatStates.
     as_bits: ClassVar[bool] = False
     #: Whether the cumulant grows like x^2, so that two such layers need small weights between them
