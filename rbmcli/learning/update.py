@@ -87,9 +87,8 @@ class Update:
         if self._limits.max_norm is not None:
             model.link.limit_norms(self._limits.max_norm)
         if self._limits.max_spectral_norm is not None:
-            norm, self._direction[:] = model.link.power_step(self._direction)
-            if norm > self._limits.max_spectral_norm:
-                model.link.scale_weights(self._limits.max_spectral_norm / norm)
+            most = self._limits.max_spectral_norm
+            _, self._direction[:] = model.link.power_step(self._direction, most)
         return all(finite)
 
     def state(self) -> dict[str, NDArray[Any]]:

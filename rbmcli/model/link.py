@@ -181,11 +181,12 @@ class DenseLink:
             _kernels.accumulate_dense(left, right, self.hidden, 1.0, gradient)
         return self.apply(gradient, rule)
 
-    def power_step(self, direction: Floats) -> tuple[float, Floats]:
+    def power_step(self, direction: Floats, most: float = np.inf) -> tuple[float, Floats]:
         """One step of the power iteration for the largest singular value of the weights.
 
         direction: float32 (ld of hidden,), of length 1. Returns a lower bound of the norm, and the
-        next direction.
+        next direction. Where the bound exceeds `most`, the weights are shrunk along the direction,
+        to `most`.
         """
         up, down = np.empty(self.visible), np.empty(self.hidden)
         _kernels.dot_rows(self.padded_weights, direction, up)
@@ -193,7 +194,11 @@ class DenseLink:
         length = float(np.sqrt(np.square(down).sum()))
         if length == 0:
             return 0.0, direction
-        return float(np.sqrt(np.square(up).sum())), to_padded(down / length)
+        norm = float(np.sqrt(np.square(up).sum()))
+        if norm > most:
+            along = direction[: self.hidden]
+            self.set_weights(self.weights - np.outer((1 - most / norm) * up, along))
+        return norm, to_padded(down / length)
 
     def spectral_norm(self) -> float:
         """The largest singular value of the weights, to about 1 in 1000."""
@@ -205,10 +210,6 @@ class DenseLink:
                 break
             before = norm
         return norm
-
-    def scale_weights(self, factor: float) -> None:
-        """Multiply all weights by a factor."""
-        self.set_weights(self.weights * np.float32(factor))
 
     def limit_norms(self, most: float) -> None:
         """Scale down the weights of every hidden unit whose norm exceeds `most`."""
