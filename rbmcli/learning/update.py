@@ -67,7 +67,9 @@ class Update:
             differences = below["bias"], above["bias"]
             left, right = self._centering.weight_terms(*differences)
             terms = self._centering.bias_terms(positive, negative, *differences)
-            below["bias"], above["bias"] = below["bias"] + terms[0], above["bias"] + terms[1]
+            # The terms are steps of natural biases, which `Layer.step` takes gradients of.
+            below["bias"] = below["bias"] + model.visible.sigma**2 * terms[0]
+            above["bias"] = above["bias"] + model.hidden.sigma**2 * terms[1]
         if self._sparsity is not None:
             pull = self._sparsity.pull(hidden0)
             above["bias"] = above["bias"] + pull
