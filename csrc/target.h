@@ -27,6 +27,7 @@ static const rbm_kernels table = {
     .nrelu_cumulant = nrelu_cumulant,
     .softmax = softmax,
     .softmax_cumulant = softmax_cumulant,
+    .sum_tabulated = sum_tabulated,
     .dot_rows = dot_rows,
     .column_sums = column_sums,
     .accumulate = accumulate,

@@ -145,6 +145,9 @@ def softmax_cumulant(
     scale: float = 1.0,
     weight: float = 1.0,
 ) -> None: ...
+def sum_tabulated(
+    states: _Floats, units: int, table: NDArray[np.float64], out: NDArray[np.float64]
+) -> None: ...
 def dot_rows(matrix: _Floats, vector: _Floats, out: NDArray[np.float64]) -> None: ...
 def dot_listed(
     start: _Indices, index: _Indices, vector: _Floats, out: NDArray[np.float64]

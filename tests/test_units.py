@@ -16,6 +16,7 @@ from reference import every_kind, sigmoid
 from rbmcli.arrays import to_padded
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
+from rbmcli.model.states import FloatStates
 from rbmcli.model.units import KINDS, UnitKind, unit_kind
 from rbmcli.model.units.nrelu import Nrelu
 
@@ -123,13 +124,18 @@ def test_cumulant_is_the_logarithm_of_the_sum_over_states(kind: UnitKind) -> Non
     np.testing.assert_allclose(kind.define_cumulant(totals)[:, 0], exact, rtol=0, atol=1e-9)
 
 
-def test_states_are_summed_to_the_logarithm_of_the_base(kind: UnitKind) -> None:
+def test_states_are_summed_to_the_logarithm_of_the_base(kind: UnitKind, isa: str) -> None:
     units = 7 * kind.group
     totals = to_padded(np.random.default_rng(4).normal(0, 2, (5, units)))
-    states = kind.sample(totals, units, DRAW)
-    values = states.floats()[:, :units].astype(np.float64)
-    exact = kind.define_log_base(values).sum(axis=1)
-    np.testing.assert_allclose(kind.log_base(states), exact, rtol=1e-12)
+    states = [kind.sample(totals, units, DRAW)]
+    if not kind.as_bits:  # also between whole numbers, and far out
+        low, high = np.clip(kind.valid_range, -100, 100)
+        values = np.random.default_rng(5).uniform(low, high, (5, units))
+        values[0] = high
+        states.append(FloatStates(to_padded(values), units))
+    for given in states:
+        exact = kind.define_log_base(given.floats()[:, :units].astype(np.float64)).sum(axis=1)
+        np.testing.assert_allclose(kind.log_base(given), exact, rtol=1e-12)
 
 
 def test_definition_draws_with_the_mean_and_the_variance(kind: UnitKind) -> None:

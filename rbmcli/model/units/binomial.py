@@ -71,8 +71,9 @@ class Binomial(UnitKind):
         _kernels.bernoulli_cumulant(total, units, out, scale, weight * self.n)
 
     def log_base(self, states: States) -> Doubles:  # noqa: D102
-        values = states.floats()[:, : states.units]
-        return self.define_log_base(values).sum(axis=1)
+        out = np.empty(states.rows)
+        _kernels.sum_tabulated(states.floats(), states.units, self._log_ways, out)
+        return out
 
     def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:
         """Counts where the largest stored value is above 1 and no more than n; else fractions."""
