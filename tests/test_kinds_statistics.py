@@ -21,7 +21,10 @@ from rbmcli.inference.chains import Chain
 from rbmcli.inference.exact import is_exact, log_likelihood, log_partition
 from rbmcli.inference.free_energy import free_energy, pseudo_log_likelihood
 from rbmcli.learning import centering
+from rbmcli.learning.batch import Images
 from rbmcli.learning.centering import Centering
+from rbmcli.learning.schedules import Schedule
+from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.learning.update import Update
 from rbmcli.model.link import Phase, Rule
 from rbmcli.model.rbm import Rbm
@@ -345,6 +348,7 @@ def test_a_centred_update_follows_the_gradient_in_centred_parameters(
         np.linspace(0.6, 0.2, model.hidden.units),
     )
     offsets = Centering(model, below)
+    offsets.visible[: model.visible.units] = below
     offsets.hidden[: model.hidden.units] = above
     before, exact = parameters_of(model), gradient(model, (below, above))
     sigma = {
@@ -359,3 +363,17 @@ def test_a_centred_update_follows_the_gradient_in_centred_parameters(
     for name, values in parameters_of(model).items():
         step = (values - before[name]) / RATE
         np.testing.assert_allclose(step, exact[name], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "gaussian:learned"])
+def test_offsets_start_at_the_mean_of_the_states(kind: str) -> None:
+    data = np.random.default_rng(6).normal([3, -1, 5], [0.5, 2, 4], (200, 3)).astype(np.float32)
+    model = Rbm.dense((3,), 2, kind)
+    images = Images(data, 1.0, np.arange(200))
+    rate, steps = Schedule.parse("0.1"), Schedule.parse("1")
+    hyperparameters = Hyperparameters(1, 10, rate, rate, weight_decay=0.0, gibbs_steps=steps)
+    trainer = Trainer(model, images, None, hyperparameters, seed=1)
+    trainer.initialize()
+    sigma = data.std(axis=0) if kind == "gaussian:learned" else 1
+    offset = trainer.state()["offset/visible"][:3]
+    np.testing.assert_allclose(offset, data.mean(axis=0) / sigma, rtol=1e-5)

@@ -28,13 +28,19 @@ class Centering:
     """Offsets that follow the data's means, float32 (padded units,); state of the trainer."""
 
     def __init__(self, model: Rbm, data_mean: NDArray[Any]) -> None:
-        """data_mean: of the visible states, (visible units,)."""
         self._model = model
-        self.visible: Floats = to_padded(data_mean)
+        self.visible: Floats = zeros((model.visible.ld,))
         self.hidden: Floats = zeros((model.hidden.ld,))
-        model.hidden.kind.mean(
-            model.hidden.bias[np.newaxis], model.hidden.units, self.hidden[np.newaxis]
-        )
+        self.start(data_mean)
+
+    def start(self, data_mean: NDArray[Any]) -> None:
+        """Begin at the data's mean (visible units,), and at the hidden biases' own.
+
+        Offsets are of states, which are data / sigma where the model learns deviations.
+        """
+        visible, hidden = self._model.visible, self._model.hidden
+        self.visible[: visible.units] = data_mean / visible.sigma
+        hidden.kind.mean(hidden.bias[np.newaxis], hidden.units, self.hidden[np.newaxis])
 
     def follow(self, visible_mean: Floats, hidden_mean: Floats) -> None:
         """Move towards the means (units,) of the data in a batch."""

@@ -86,6 +86,11 @@ class Update:
             model.link.limit_norms(self._max_norm)
         return all(finite)
 
+    def start(self, data_mean: NDArray[Any]) -> None:
+        """Begin with the parameters that the model has got since, and this mean of the data."""
+        if self._centering is not None:
+            self._centering.start(data_mean)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """What a resumed run needs besides parameters and velocities."""
         state: dict[str, NDArray[Any]] = {}
