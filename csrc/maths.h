@@ -58,13 +58,14 @@ INLINE vfloat softplus(vfloat x) {
     return at_least(x, 0.0f) + log_one_plus(decay(-magnitude(x)));
 }
 
-/* log(x) for finite x >= 2^-126: x = m 2^e with m between sqrt(1/2) and sqrt(2). */
+/* log(x) for finite x >= 2^-126 (or a NaN): x = m 2^e with m between sqrt(1/2) and sqrt(2). */
 INLINE vfloat logarithm(vfloat x) {
     const int32_t root_half = 0x3f3504f3;
     vint e = ((vint)x - root_half) >> 23;
     vfloat m = (vfloat)((vint)x - (e << 23)), n = __builtin_convertvector(e, vfloat);
     vfloat of_m = twice_artanh((m - splat(1.0f)) / (m + splat(1.0f)));
-    return n * splat(0.693359375f) + (of_m - n * splat(2.12194440e-4f));
+    vfloat result = n * splat(0.693359375f) + (of_m - n * splat(2.12194440e-4f));
+    return choose(x != x, x, result);
 }
 
 /* A standard normal draw by inversion of (k + 1/2) 2^-24, k being the top 24 bits of a word:

@@ -125,6 +125,11 @@ typedef struct {
                                       float before, float after, double weight, double *out,
                                       int threads);
 
+    /* out[r] = the sum over units of the table's values at the states (rows x ld), interpolated
+     * between whole numbers, and beyond 0 .. size - 1 (at least 1) those at the ends. */
+    void (*sum_tabulated)(const float *states, size_t rows, size_t units, size_t ld,
+                          const double *table, size_t size, double *out, int threads);
+
     /* out[r] = the sum over a row's ld columns of matrix[r] times vector, in float64. */
     void (*dot_rows)(const float *matrix, size_t rows, size_t ld, const float *vector, double *out,
                      int threads);

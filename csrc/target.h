@@ -29,6 +29,7 @@ static const rbm_kernels table = {
     .softmax = softmax,
     .softmax_cumulant = softmax_cumulant,
     .bernoulli_cumulant_change = bernoulli_cumulant_change,
+    .sum_tabulated = sum_tabulated,
     .dot_rows = dot_rows,
     .column_sums = column_sums,
     .accumulate = accumulate,

@@ -51,6 +51,22 @@
         }                                                                                          \
     }
 
+/* Base measures that depend on counts are looked up. */
+static void sum_tabulated(const float *states, size_t rows, size_t units, size_t ld,
+                          const double *table, size_t size, double *out, int threads) {
+    PARALLEL_FOR(threads, 8, rows * units)
+    for (size_t r = 0; r < rows; r++) {
+        double sum = 0, last = (double)(size - 1);
+        for (size_t u = 0; u < units; u++) {
+            double s = (double)states[r * ld + u];
+            s = s < 0 ? 0 : s > last ? last : s;
+            size_t below = s >= last ? size - 2 : s > 0 ? (size_t)s : 0; /* 0 where s is a NaN */
+            sum += table[below] + (s - (double)below) * (table[below + 1] - table[below]);
+        }
+        out[r] = sum;
+    }
+}
+
 #include "units/bernoulli.h"
 #include "units/binomial.h"
 #include "units/gaussian.h"

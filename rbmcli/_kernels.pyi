@@ -153,6 +153,9 @@ def bernoulli_cumulant_change(
     after: float,
     weight: float = 1.0,
 ) -> None: ...
+def sum_tabulated(
+    states: _Floats, units: int, table: NDArray[np.float64], out: NDArray[np.float64]
+) -> None: ...
 def dot_rows(matrix: _Floats, vector: _Floats, out: NDArray[np.float64]) -> None: ...
 def dot_listed(
     start: _Indices, index: _Indices, vector: _Floats, out: NDArray[np.float64]

@@ -80,6 +80,8 @@ cdef extern from "rbm_kernels.h" nogil:
         rbm_cumulant *softmax_cumulant
         void (*bernoulli_cumulant_change)(const float *, size_t, size_t, size_t, float, float,
                                           double, double *, int) noexcept nogil
+        void (*sum_tabulated)(const float *, size_t, size_t, size_t, const double *, size_t,
+                              double *, int) noexcept nogil
         void (*dot_rows)(const float *, size_t, size_t, const float *, double *, int) noexcept nogil
         void (*column_sums)(const float *, size_t, size_t, size_t, const float *, float *,
                             int) noexcept nogil
@@ -516,6 +518,18 @@ def bernoulli_cumulant_change(const float[:, ::1] total, size_t units, double[::
         with nogil:
             _table.bernoulli_cumulant_change(&total[0, 0], total.shape[0], units, total.shape[1],
                                              before, after, weight, &out[0], _threads)
+
+
+def sum_tabulated(const float[:, ::1] states, size_t units, const double[::1] table,
+                  double[::1] out):
+    """out[r] = the sum over units of table values at the states, interpolated between them."""
+    cdef const float *states_at = _totals(states, units, 1, 1, None)
+    _require(table.shape[0] >= 2 and out.shape[0] == states.shape[0],
+             "the table is too short, or sums and states differ in rows")
+    if states.shape[0]:
+        with nogil:
+            _table.sum_tabulated(states_at, states.shape[0], units, states.shape[1], &table[0],
+                                 table.shape[0], &out[0], _threads)
 
 
 def dot_rows(const float[:, ::1] matrix, const float[::1] vector, double[::1] out):

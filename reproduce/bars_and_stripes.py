@@ -100,7 +100,9 @@ def main() -> None:
             curves = np.array([curve(method, rate, seed, options.updates) for seed in seeds])
             final = np.sort(curves[:, -1])
             median = np.median(final)
-            print(f"{name:6} {rate:7} {median:8.2f}  ({final[0]:.2f} to {final[-1]:.2f})", flush=True)
+            print(
+                f"{name:6} {rate:7} {median:8.2f}  ({final[0]:.2f} to {final[-1]:.2f})", flush=True
+            )
             if name not in best or median > np.median(best[name][:, -1]):
                 best[name] = curves
     draw(best, options.output)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rbmcli.arrays import Words, words_for
 from rbmcli.draws import Draw
+from rbmcli.model.units import KINDS, UnitKind, unit_kind
 
 #: The unit roundoff of float32: the result of one operation is off by at most this fraction.
 ROUNDOFF = 2.0**-24
@@ -65,3 +66,16 @@ def from_bits(bits: Words, units: int) -> NDArray[np.bool_]:
     """States (rows, units) of bit rows."""
     number = np.arange(units)
     return (bits[:, number // 64] >> (number % 64).astype(np.uint64) & np.uint64(1)).astype(bool)
+
+
+#: The numbers with which the families of kinds, "NAME:N", are tested.
+NUMBERS = {"binomial": (1, 5, 70, 255), "softmax": (2, 3, 10, 40)}
+
+
+def every_kind() -> list[UnitKind]:
+    """Every kind of the table; of families, several."""
+    names = []
+    for name in KINDS:
+        family = name.removesuffix(":N")
+        names += [name] if family == name else [f"{family}:{n}" for n in NUMBERS[family]]
+    return [unit_kind(name) for name in names]

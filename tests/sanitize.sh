@@ -30,4 +30,5 @@ CC=$compiler CFLAGS="-g -fno-omit-frame-pointer -DWORTH_SHARING=1 $flags" LDFLAG
 # cache and no bytecode: nothing is left in the tree.
 LD_PRELOAD=$runtime ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
     PYTHONPATH=$folder/site PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 \
-    "$python" -m pytest -p no:cacheprovider --capture=sys tests/test_kernels.py tests/test_units.py
+    "$python" -m pytest -p no:cacheprovider --capture=sys \
+    tests/test_kernels.py tests/test_unit_kernels.py tests/test_units.py

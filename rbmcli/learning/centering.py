@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Doubles, Floats, to_padded, zeros
+from rbmcli.arrays import Doubles, Floats, zeros
 from rbmcli.model.link import Correction, Phase
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import FloatStates
@@ -28,15 +28,21 @@ class Centering:
     """Offsets that follow the data's means, float32 (padded units,); state of the trainer."""
 
     def __init__(self, model: Rbm, data_mean: NDArray[Any]) -> None:
-        """data_mean: of the visible states, (visible units,)."""
         self._model = model
-        self.visible: Floats = to_padded(data_mean)
+        self.visible: Floats = zeros((model.visible.ld,))
         self.hidden: Floats = zeros((model.hidden.ld,))
         self._left: Floats = zeros((2, model.visible.ld))
         self._right: Floats = zeros((2, model.hidden.ld))
-        model.hidden.kind.mean(
-            model.hidden.bias[np.newaxis], model.hidden.units, self.hidden[np.newaxis]
-        )
+        self.start(data_mean)
+
+    def start(self, data_mean: NDArray[Any]) -> None:
+        """Begin at the data's mean (visible units,), and at the hidden biases' own.
+
+        Offsets are of states, which are data / sigma where the model learns deviations.
+        """
+        visible, hidden = self._model.visible, self._model.hidden
+        self.visible[: visible.units] = data_mean / visible.sigma
+        hidden.kind.mean(hidden.bias[np.newaxis], hidden.units, self.hidden[np.newaxis])
 
     def follow(self, visible_mean: Floats, hidden_mean: Floats) -> None:
         """Move towards the means (units,) of the data in a batch."""

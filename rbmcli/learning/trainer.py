@@ -100,6 +100,7 @@ class Trainer:
     def initialize(self) -> None:
         """Give the parameters the values that training starts from."""
         self.model.initialize(self._images.mean, self._images.deviation, self._draws)
+        self._update.start(self._images.mean)
 
     @property
     def steps_per_epoch(self) -> int:

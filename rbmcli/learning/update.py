@@ -72,7 +72,9 @@ class Update:
             differences = below["bias"], above["bias"]
             correction = self._centering.weight_terms(*differences)
             terms = self._centering.bias_terms(positive, negative, *differences)
-            below["bias"], above["bias"] = below["bias"] + terms[0], above["bias"] + terms[1]
+            # The terms are steps of natural biases, which `Layer.step` takes gradients of.
+            below["bias"] = below["bias"] + model.visible.sigma**2 * terms[0]
+            above["bias"] = above["bias"] + model.hidden.sigma**2 * terms[1]
         if self._sparsity is not None:
             pull = self._sparsity.pull(hidden0)
             above["bias"] = above["bias"] + pull
@@ -90,6 +92,11 @@ class Update:
             most = self._limits.max_spectral_norm
             _, self._direction[:] = model.link.power_step(self._direction, most)
         return all(finite)
+
+    def start(self, data_mean: NDArray[Any]) -> None:
+        """Begin with the parameters that the model has got since, and this mean of the data."""
+        if self._centering is not None:
+            self._centering.start(data_mean)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What a resumed run needs besides parameters and velocities."""

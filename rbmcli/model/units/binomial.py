@@ -84,8 +84,9 @@ class Binomial(UnitKind):
         _ONE.add_cumulant_change(total, units, out, before, after, weight * self.n)
 
     def log_base(self, states: States) -> Doubles:  # noqa: D102
-        values = states.floats()[:, : states.units]
-        return self.define_log_base(values).sum(axis=1)
+        out = np.empty(states.rows)
+        _kernels.sum_tabulated(states.floats(), states.units, self._log_ways, out)
+        return out
 
     @property
     def takes(self) -> str:

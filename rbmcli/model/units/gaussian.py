@@ -27,6 +27,12 @@ def define_normals(uniforms: NDArray[Any]) -> NDArray[np.float64]:
     return _quantile(middles(uniforms))
 
 
+def half_squares(states: States) -> Doubles:
+    """The sum over the units of s^2 / 2, float64 (rows,)."""
+    values = states.floats()[:, : states.units].astype(np.float64)
+    return 0.5 * np.einsum("ru,ru->r", values, values)
+
+
 class Gaussian(UnitKind):
     """Real values: normal with mean x and variance 1; the base measure is exp(-s^2 / 2)."""
 
@@ -74,5 +80,4 @@ class Gaussian(UnitKind):
         _kernels.gaussian_cumulant(total, units, out, scale, weight)
 
     def log_base(self, states: States) -> Doubles:  # noqa: D102
-        values = states.floats()[:, : states.units].astype(np.float64)
-        return -0.5 * np.einsum("ru,ru->r", values, values)
+        return -half_squares(states)

@@ -18,13 +18,11 @@ from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draw
 from rbmcli.model.states import FloatStates, States
-from rbmcli.model.units.gaussian import define_normals
+from rbmcli.model.units.gaussian import define_normals, half_squares
 from rbmcli.model.units.kind import UnitKind, middles
 
 #: Replicas whose biases lie further than this below the total input are as good as always off.
 _REACH = 40
-
-
 #: The sum over k = 1 .. n of log(1 - exp(-k)), for n = 0 .. _REACH, beyond which it stays.
 _LOG_PRODUCT = np.cumsum([0.0, *np.log(-np.expm1(-np.arange(1.0, _REACH + 1)))])
 
@@ -63,7 +61,7 @@ class Nrelu(UnitKind):
         return np.logaddexp(0, self._replicas(total)).sum(axis=-1)
 
     def define_log_base(self, states: NDArray[Any]) -> NDArray[Any]:
-        """Of whole numbers; in between, which only the paper's sampler reaches, interpolated."""
+        """In between whole numbers, which only the paper's sampler reaches, interpolated."""
         return -states * states / 2 - np.interp(states, np.arange(_REACH + 1), _LOG_PRODUCT)
 
     def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
@@ -88,8 +86,9 @@ class Nrelu(UnitKind):
         _kernels.nrelu_cumulant(total, units, out, scale, weight)
 
     def log_base(self, states: States) -> Doubles:  # noqa: D102
-        values = states.floats()[:, : states.units].astype(np.float64)
-        return self.define_log_base(values).sum(axis=1)
+        out = np.empty(states.rows)
+        _kernels.sum_tabulated(states.floats(), states.units, _LOG_PRODUCT, out)
+        return -half_squares(states) - out
 
     def fed(self, total: Floats, units: int, out: Floats) -> FloatStates:
         """max(0, x): without biases, scaling the input scales what the layer above is fed."""
