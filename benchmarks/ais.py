@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def plain_numpy(parameters: dict[str, Floats], reference: Floats, betas: list[fl
     log_weight = np.zeros(CHAINS)
     shape = CHAINS, len(c)
     visible = (rng.random(shape, np.float32) < sigmoid(reference)).astype(np.float32)
-    for before, after in zip(betas, betas[1:], strict=False):
+    for before, after in pairwise(betas):
         total = visible @ weights + b
         log_weight += (after - before) * (visible @ (c - reference))
         log_weight += np.logaddexp(0, np.float32(after) * total).sum(axis=1)
