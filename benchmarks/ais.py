@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, help="A run file with the machine to take.")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--temperatures", type=int, default=TEMPERATURES)
     parser.add_argument("--numpy-temperatures", type=int, default=300)
     options = parser.parse_args()
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -93,18 +94,18 @@ def main() -> None:
     model = machine(options.run)
     path = Annealing(model, np.full(model.visible.units, 0.13))
     start = time.perf_counter()
-    estimate = log_partition(path, ladder(TEMPERATURES), CHAINS, Draws(0))
+    estimate = log_partition(path, ladder(options.temperatures), CHAINS, Draws(0))
     ours = time.perf_counter() - start
-    print(f"{CHAINS} chains, {TEMPERATURES} temperatures, {options.threads} threads")
+    print(f"{CHAINS} chains, {options.temperatures} temperatures, {options.threads} threads")
     print(f"  log Z {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})")
     print(f"  rbm   {ours:8.1f} s", flush=True)
 
-    betas = ladder(TEMPERATURES)[:: TEMPERATURES // options.numpy_temperatures].tolist()
+    betas = ladder(options.numpy_temperatures).tolist()
     parameters = {name: np.array(values) for name, values in model.parameters().items()}
     reference = path.reference[: model.visible.units]
     start = time.perf_counter()
     plain_numpy(parameters, reference, betas)
-    seconds = (time.perf_counter() - start) * (TEMPERATURES - 1) / (len(betas) - 1)
+    seconds = (time.perf_counter() - start) * (options.temperatures - 1) / (len(betas) - 1)
     print(f"  numpy {seconds:8.1f} s (from {len(betas)}), {seconds / ours:.1f} times ours")
 
 
