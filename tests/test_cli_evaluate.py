@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from commands import names, write_images
 
+from rbmcli.cli.evaluate import command
 from rbmcli.cli.main import run as rbm
 from rbmcli.cli.models import load_model
 from rbmcli.draws import Draws, Purpose
+from rbmcli.inference import ais, annealing, reverse_ais
 from rbmcli.inference.exact import log_likelihood
 from rbmcli.inference.free_energy import free_energy
 from rbmcli.io.runfile import RunReader
@@ -293,3 +295,12 @@ def test_errors(folder, capfd, monkeypatch):
 )
 def test_wrong_usage(folder, options):
     assert rbm(["evaluate", "run.h5", "images.npy", *options.split()]) == 2
+
+
+def test_defaults_are_those_of_inference():
+    """They stand in the command's file a second time, so that --help imports nothing heavy."""
+    defaults = {option.name: option.default for option in command.params}
+    assert defaults["ais_chains"] == ais.CHAINS
+    assert defaults["ais_temperatures"] == annealing.TEMPERATURES
+    assert defaults["raise_images"] == reverse_ais.IMAGES
+    assert defaults["raise_chains"] == reverse_ais.CHAINS
