@@ -2,13 +2,15 @@
 
 /* Columns are worked on in tiles of at most this many vectors, so that a row's sums stay in
  * registers, and few enough that the tile of the matrix stays in the L2 cache while every row
- * passes over it. The tiles do not show in the result. */
+ * passes over it; but of no less than two cache lines a row. AVX-512 comes with an L2 cache of a
+ * megabyte and more, what is older has half or a quarter. The tiles do not show in the result. */
 #define MAX_TILE 8
-#define TILE_BYTES (512 * 1024)
+#define MIN_TILE (128 / (int)sizeof(vfloat))
+#define TILE_BYTES ((LANES == 16 ? 512 : 256) * 1024)
 
 INLINE size_t tile_vectors(size_t matrix_rows, size_t vectors) {
     size_t fit = TILE_BYTES / (matrix_rows * sizeof(vfloat) + 1);
-    size_t most = fit < 2 ? 2 : fit > MAX_TILE ? MAX_TILE : fit;
+    size_t most = fit < MIN_TILE ? MIN_TILE : fit > MAX_TILE ? MAX_TILE : fit;
     size_t tiles = (vectors + most - 1) / most;
     return (vectors + tiles - 1) / tiles;
 }

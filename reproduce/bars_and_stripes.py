@@ -3,9 +3,9 @@
 python reproduce/bars_and_stripes.py [--updates N] [--seeds N] -o PICTURE.png
 
 The 30 pictures of 4 x 4 whose rows, or whose columns, are each of one colour; 16 hidden units;
-updates from 30 of 500 shuffled copies of them; learning rates that fall to 0. The best sum of their
-log-likelihoods is 30 log(1 / 30) = -102.04. Prints, for each algorithm and rate, the median over the
-seeds of the final sum, and draws the medians of each algorithm's best rate as training goes on.
+updates from 30 of 500 shuffled copies of them; learning rates that fall to 0. The best sum of
+their log-likelihoods is 30 log(1 / 30) = -102.04. Prints, for each algorithm and rate, the median
+over the seeds of the final sum, and draws each algorithm's best rate as training goes on.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def draw(best: dict[str, np.ndarray], path: str) -> None:
 
 
 def main() -> None:
+    """Run all, print the table, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=30_000)
     parser.add_argument("--seeds", type=int, default=10)

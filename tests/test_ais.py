@@ -260,6 +260,16 @@ def test_each_image_has_its_own_estimate() -> None:
     assert np.abs(found - exact.log_likelihood(model, states)).max() < 0.3
 
 
+def test_blocks_of_walks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Walks are named by their number; sums in another order are all that may differ."""
+    model = random_machine("bernoulli", "bernoulli", 0.8)
+    states = all_states(model)
+    whole = reverse_ais.log_likelihood(path_of(model), ladder(10), states, 3, Draws(0))
+    monkeypatch.setattr(reverse_ais, "_BLOCK", 50)
+    parts = reverse_ais.log_likelihood(path_of(model), ladder(10), states, 3, Draws(0))
+    np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-5)
+
+
 # What is made of them ---------------------------------------------------------------------------
 
 

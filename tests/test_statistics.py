@@ -221,7 +221,7 @@ def test_log_partition_of_a_machine_without_weights() -> None:
 
 
 def test_log_partition_refuses_more_states_than_can_be_counted() -> None:
-    with pytest.raises(RbmError, match=f"at most {MOST_STATES}"):
+    with pytest.raises(RbmError, match=f"more than {MOST_STATES}"):
         log_partition(Rbm.dense((26,), 26))
 
 

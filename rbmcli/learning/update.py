@@ -17,6 +17,9 @@ from rbmcli.model.link import Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import FloatStates
 
+#: Most steps of the power iteration for the bound on the spectral norm, after each update.
+_POWER_STEPS = 20
+
 
 @dataclass(frozen=True)
 class Regularization:
@@ -90,7 +93,10 @@ class Update:
             model.link.limit_norms(self._limits.max_norm)
         if self._limits.max_spectral_norm is not None:
             most = self._limits.max_spectral_norm
-            _, self._direction[:] = model.link.power_step(self._direction, most)
+            for _ in range(_POWER_STEPS):
+                norm, self._direction[:] = model.link.power_step(self._direction, most)
+                if norm <= most:
+                    break
         return all(finite)
 
     def start(self, data_mean: NDArray[Any]) -> None:

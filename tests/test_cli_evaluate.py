@@ -1,0 +1,306 @@
+"""`rbm evaluate`: what it measures, how it says it, and where it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from commands import names, write_images
+
+from rbmcli.cli.evaluate import command
+from rbmcli.cli.main import run as rbm
+from rbmcli.cli.models import load_model
+from rbmcli.draws import Draws, Purpose
+from rbmcli.inference import ais, annealing, reverse_ais
+from rbmcli.inference.exact import log_likelihood
+from rbmcli.inference.free_energy import free_energy
+from rbmcli.io.runfile import RunReader
+from rbmcli.model.states import BitStates
+
+SIDE = 4
+FEW = ["--ais-temperatures", "60", "--ais-chains", "40", "--threads", "1"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "images.npy", 90, SIDE)
+    return tmp_path
+
+
+def train(*options: object, source: str = "images.npy") -> None:
+    usual = ["-o", "run.h5", "--force", "--batch-size", "10", "--epochs", "2", "--threads", "1"]
+    usual += ["--checkpoint-every", "100epochs", "--snapshot-every", "100epochs"]
+    arguments = ["train", source, *usual, "--hidden", "5", "--quiet", *map(str, options)]
+    assert rbm(arguments) == 0
+
+
+def evaluate(capfd, *options: object, source: str = "images.npy") -> dict[str, Any]:
+    """What `--json` prints; nothing else is said."""
+    capfd.readouterr()
+    arguments = ["evaluate", "run.h5", source, "--json", "--quiet", *FEW, *map(str, options)]
+    assert rbm(arguments) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    return json.loads(out, parse_constant=pytest.fail)
+
+
+def fails(capfd, *arguments: str) -> str:
+    before = names(Path())
+    capfd.readouterr()
+    assert rbm(["evaluate", *arguments, *FEW]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert names(Path()) == before
+    assert err.startswith("rbm: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def too_large_to_count(monkeypatch, most: int = 1) -> None:
+    monkeypatch.setattr("rbmcli.inference.exact.MOST_STATES", most)
+
+
+def test_exact_numbers_are_those_of_the_model(folder, capfd):
+    train("--binarize", "threshold")
+    found = evaluate(capfd)
+    with RunReader(Path("run.h5")) as run:
+        model = load_model(run)
+    pixels = np.load("images.npy").reshape(90, -1)
+    states = BitStates.from_array(pixels / 255)
+    assert found["free_energy"] == pytest.approx(free_energy(model, states).mean())
+    partition, likelihood = found["log_partition"], found["log_likelihood"]
+    assert partition["method"] == "exact"
+    assert partition["low"] == partition["value"] == partition["high"]
+    assert likelihood["value"] == pytest.approx(log_likelihood(model, states).mean())
+    assert likelihood["conservative"] == likelihood["value"]
+    assert found["images"] == 90
+    assert found["kinds"] == {"visible": "bernoulli", "hidden": "bernoulli"}
+
+    hidden = model.hidden.sample(
+        model.hidden_input(states), Draws(0).at(Purpose.MONITOR, 0, 0, 0)
+    ).to_array()
+    total = hidden @ model.link.weights.T + model.visible.bias[: SIDE**2]
+    error = np.square(states.to_array() - 1 / (1 + np.exp(-total.astype(np.float64))))
+    assert found["reconstruction_error"] == pytest.approx(error.sum(axis=1).mean(), rel=1e-5)
+
+    def flipped(unit: int) -> np.ndarray:
+        other = states.to_array()
+        other[:, unit] ^= 1
+        return free_energy(model, BitStates.from_array(other))
+
+    here = free_energy(model, states)
+    terms = sum(-np.logaddexp(0, here - flipped(unit)) for unit in range(SIDE**2))
+    # 16 units are fewer than the terms that are looked at: the sum is complete.
+    assert found["pseudo_log_likelihood"] == pytest.approx(terms.mean(), rel=1e-4)
+
+
+def test_ais_agrees_with_enumeration(folder, capfd, monkeypatch):
+    train("--epochs", 20)
+    exact = evaluate(capfd, "--ais-temperatures", 500)
+    too_large_to_count(monkeypatch)
+    found = evaluate(capfd, "--ais-temperatures", 500, "--ais-chains", 100)
+    truth, partition = exact["log_partition"]["value"], found["log_partition"]
+    assert partition["method"] == "ais"
+    assert (partition["chains"], partition["temperatures"]) == (100, 500)
+    assert partition["low"] < truth < partition["high"]
+    assert abs(partition["value"] - truth) < 0.2
+    for name in ("reconstruction_error", "pseudo_log_likelihood", "free_energy"):
+        assert found[name] == exact[name]
+    likelihood = found["log_likelihood"]
+    assert likelihood["value"] == pytest.approx(-found["free_energy"] - partition["value"])
+    assert likelihood["low"] == pytest.approx(-found["free_energy"] - partition["high"])
+    assert likelihood["high"] == pytest.approx(-found["free_energy"] - partition["low"])
+    assert likelihood["conservative_images"] == 90
+    below = exact["log_likelihood"]["value"] - likelihood["conservative"]
+    assert -4 * likelihood["conservative_error"] < below < 0.5
+
+
+def test_raise_understates_with_few_temperatures(folder, capfd, monkeypatch):
+    train("--epochs", 40, "--lr", 0.5)
+    truth = evaluate(capfd)["log_likelihood"]["value"]
+    too_large_to_count(monkeypatch)
+    likelihood = evaluate(capfd, "--ais-temperatures", 3)["log_likelihood"]
+    assert likelihood["conservative"] < truth - 4 * likelihood["conservative_error"]
+
+
+def test_the_part_of_raise_can_be_chosen(folder, capfd, monkeypatch):
+    train()
+    too_large_to_count(monkeypatch)
+    likelihood = evaluate(capfd, "--raise-images", 0)["log_likelihood"]
+    assert likelihood["conservative"] is None
+    assert likelihood["conservative_images"] == 0
+    one = evaluate(capfd, "--raise-images", 30)["log_likelihood"]
+    four = evaluate(capfd, "--raise-images", 30, "--raise-chains", 4)["log_likelihood"]
+    assert one["conservative_images"] == 30
+    assert 0 < four["conservative_error"] < one["conservative_error"]
+    alone = evaluate(capfd, "--raise-images", 1)["log_likelihood"]
+    assert alone["conservative_error"] is None
+
+
+def test_an_interval_without_lower_end_is_null(folder, capfd, monkeypatch):
+    """Of two chains, the mean weight is within 3 standard errors of 0 more often than not."""
+    train("--epochs", 40, "--lr", 0.5)
+    too_large_to_count(monkeypatch)
+    found = evaluate(capfd, "--ais-chains", 2, "--ais-temperatures", 2, "--raise-images", 0)
+    assert found["log_partition"]["low"] is None
+    assert found["log_likelihood"]["high"] is None
+    assert found["log_likelihood"]["low"] < found["log_likelihood"]["value"]
+
+
+def test_seed_and_threads(folder, capfd, monkeypatch):
+    train()
+    too_large_to_count(monkeypatch)
+    first = evaluate(capfd)
+    assert evaluate(capfd, "--threads", 3) == first
+    other = evaluate(capfd, "--seed", 1)
+    assert other["seed"] == 1
+    assert other["free_energy"] != first["free_energy"]  # the data are drawn by the seed as well
+    assert other["log_partition"]["value"] != first["log_partition"]["value"]
+
+
+def test_images_are_drawn_once_whatever_the_blocks(folder, capfd, monkeypatch):
+    train()
+    first = evaluate(capfd)
+    monkeypatch.setattr("rbmcli.cli.evaluate._BLOCK", 7)
+    blocks = evaluate(capfd)
+    for name in ("free_energy", "reconstruction_error"):
+        assert blocks[name] == pytest.approx(first[name], rel=1e-6)
+
+
+def test_binarization_is_part_of_the_result(folder, capfd):
+    train()
+    drawn = evaluate(capfd, "--seed", 3)
+    assert (drawn["binarize"], drawn["binarized"]) == (
+        "sample",
+        "each value drawn once, seed 3",
+    )
+    cut = evaluate(capfd, "--binarize", "threshold")
+    assert (cut["binarize"], cut["binarized"]) == ("threshold", "cut at 0.5")
+    assert cut["free_energy"] != drawn["free_energy"]
+    pixels = np.load("images.npy") > 127
+    np.save("bits.npy", pixels)
+    asis = evaluate(capfd, "--binarize", "none", source="bits.npy")
+    assert asis["binarized"] == "taken as they are"
+    assert asis["log_likelihood"]["value"] == pytest.approx(cut["log_likelihood"]["value"])
+    train("--binarize", "threshold")
+    assert evaluate(capfd)["binarize"] == "threshold"
+
+
+def test_limit(folder, capfd):
+    train()
+    found = evaluate(capfd, "--limit", 12)
+    np.save("few.npy", np.load("images.npy")[:12])
+    assert found["images"] == 12
+    assert found == evaluate(capfd, source="few.npy")
+
+
+def refused(capfd, *options: str) -> tuple[dict[str, Any], str]:
+    capfd.readouterr()
+    assert rbm(["evaluate", "run.h5", "images.npy", "--json", "--quiet", *FEW, *options]) == 0
+    out, err = capfd.readouterr()
+    assert err.count("\n") == 1
+    found = json.loads(out)
+    assert found["log_partition"] is None
+    assert found["log_likelihood"] is None
+    return found, err
+
+
+def test_real_values_have_no_likelihood_in_binary_units(folder, capfd):
+    train()
+    found, err = refused(capfd, "--binarize", "none")
+    assert "the data are no states of bernoulli units" in err
+    assert found["pseudo_log_likelihood"] is None
+    assert np.isfinite(found["reconstruction_error"])
+    assert np.isfinite(found["free_energy"])
+
+
+def test_no_likelihood_without_a_density(folder, capfd):
+    np.save("images.npy", np.random.default_rng(0).normal(size=(90, 16)).astype(np.float32))
+    train("--visible-kind", "gaussian", "--hidden-kind", "gaussian", "--lr", 0.001)
+    found = evaluate(capfd)
+    assert found["binarize"] == "none"
+    assert found["log_partition"]["method"] == "ais"
+    assert found["pseudo_log_likelihood"] is None
+    with h5py.File("run.h5", "r+") as file:
+        file["model/weights"][...] *= 1.001 / np.linalg.norm(file["model/weights"][...], 2)
+    found, err = refused(capfd)
+    assert "spectral norm of the weights is below 1, and it is 1.001" in err
+
+
+@pytest.mark.parametrize(
+    ("visible", "hidden"),
+    [("binomial:4", "bernoulli"), ("gaussian:learned", "bernoulli"), ("bernoulli", "nrelu")],
+)
+def test_other_kinds(folder, capfd, monkeypatch, visible, hidden):
+    train("--visible-kind", visible, "--hidden-kind", hidden, "--lr", 0.01)
+    truth = evaluate(capfd)
+    too_large_to_count(monkeypatch)
+    found = evaluate(capfd, "--ais-temperatures", 200)
+    assert found["kinds"] == {"visible": visible, "hidden": hidden}
+    partition = found["log_partition"]
+    assert partition["low"] < truth["log_partition"]["value"] < partition["high"]
+
+
+def test_for_a_reader(folder, capfd, monkeypatch):
+    train()
+    assert rbm(["evaluate", "run.h5", "images.npy", *FEW]) == 0
+    out, err = capfd.readouterr()
+    assert "each value drawn once, seed 0" in out
+    assert "exact" in out
+    too_large_to_count(monkeypatch)
+    assert rbm(["evaluate", "run.h5", "images.npy", *FEW]) == 0
+    out, err = capfd.readouterr()
+    assert "AIS, 40 chains, 60 temperatures" in out
+    assert "RAISE, from 90 images" in out
+    train()
+    assert rbm(["evaluate", "run.h5", "images.npy", *FEW, "--binarize", "none"]) == 0
+    out, err = capfd.readouterr()
+    assert out.splitlines()[-1].split() == ["log_likelihood", "-"]
+    assert err.startswith("no likelihood: ")
+
+
+def test_progress_is_shown(folder, capfd, monkeypatch):
+    train()
+    too_large_to_count(monkeypatch)
+    monkeypatch.setattr("rbmcli.cli.progress._LINE_EVERY", -1.0)
+    assert rbm(["evaluate", "run.h5", "images.npy", *FEW]) == 0
+    err = capfd.readouterr().err.splitlines()
+    assert {"images 100%", "AIS 100%", "RAISE 100%"} < set(err)
+    assert "AIS 51%" in err
+
+
+def test_errors(folder, capfd, monkeypatch):
+    train()
+    assert "nowhere.h5" in fails(capfd, "nowhere.h5", "images.npy")
+    assert "nowhere: no such file" in fails(capfd, "run.h5", "nowhere")
+    np.save("small.npy", np.zeros((3, 2, 2), np.uint8))
+    assert "images of 4 values, but the machine has 16" in fails(capfd, "run.h5", "small.npy")
+    np.save("large.npy", np.full((3, SIDE, SIDE), 2.0))
+    assert "large.npy: values from 2 to 2" in fails(capfd, "run.h5", "large.npy")
+    too_large_to_count(monkeypatch, 31)
+    message = fails(capfd, "run.h5", "images.npy", "--exact")
+    assert "16 visible and 5 hidden units have too many states" in message
+    assert "without --exact" in message
+    too_large_to_count(monkeypatch, 32)
+    assert evaluate(capfd, "--exact")["log_partition"]["method"] == "exact"
+
+
+@pytest.mark.parametrize(
+    "options", ["--ais-chains 1", "--ais-temperatures 1", "--raise-chains 0", "--binarize often"]
+)
+def test_wrong_usage(folder, options):
+    assert rbm(["evaluate", "run.h5", "images.npy", *options.split()]) == 2
+
+
+def test_defaults_are_those_of_inference():
+    """They stand in the command's file a second time, so that --help imports nothing heavy."""
+    defaults = {option.name: option.default for option in command.params}
+    assert defaults["ais_chains"] == ais.CHAINS
+    assert defaults["ais_temperatures"] == annealing.TEMPERATURES
+    assert defaults["raise_images"] == reverse_ais.IMAGES
+    assert defaults["raise_chains"] == reverse_ais.CHAINS
