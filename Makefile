@@ -9,7 +9,7 @@ MNIST ?=
 # As on a machine of a user, who has none of these set.
 unexport PYTHONPATH PYTHONHOME PYTHONUNBUFFERED
 
-SOURCES := pyproject.toml setup.py $(wildcard csrc/* data/recipes/*) \
+SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/units/* data/recipes/*) \
     $(shell find rbmcli -name '*.py' -o -name '*.pyx' -o -name '*.pyi')
 
 mnist := $(if $(MNIST),$(MNIST)/train-images-idx3-ubyte.gz,mnist)
@@ -42,12 +42,12 @@ lint: $(VENV)/dev ## Check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch]
+	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch] csrc/units/*.h
 
 format: $(VENV)/dev ## Bring the code into the project's style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	$(VENV)/bin/clang-format -i csrc/*.[ch]
+	$(VENV)/bin/clang-format -i csrc/*.[ch] csrc/units/*.h
 
 bench: $(BENCH_VENV)/installed ## Time an epoch against scikit-learn, PyTorch and bare products (MNIST=folder)
 	$(BENCH_VENV)/bin/python benchmarks/epoch.py $(if $(MNIST),--mnist $(mnist))

@@ -60,7 +60,7 @@ setup(
             Extension(
                 "rbmcli._kernels",
                 sources=["rbmcli/_kernels.pyx", *KERNELS],
-                depends=[str(path) for path in Path("csrc").glob("*.h")],
+                depends=[str(path) for path in Path("csrc").rglob("*.h")],
                 include_dirs=["csrc"],
                 extra_compile_args=[
                     "-std=c11",

@@ -65,6 +65,22 @@ typedef struct {
     size_t rows, words;
 } rbm_phase;
 
+/* Units of one kind, whose states are bits or floats, given their total inputs (rows x ld): their
+ * means (rows x ld), which may be written over the total inputs, and drawn states. Either output
+ * may be null. */
+typedef void rbm_bit_units(const float *total, size_t rows, size_t units, size_t ld, size_t n,
+                           float *mean, uint64_t *bits, size_t words, const rbm_draw *draw,
+                           int threads);
+typedef void rbm_float_units(const float *total, size_t rows, size_t units, size_t ld, size_t n,
+                             float *mean, float *states, const rbm_draw *draw, int threads);
+
+/* out[r] += weight * the sum over units, or groups of them, of the cumulant (log-partition
+ * function) at scale * total[r, u]. The terms are float32, their sum float64. */
+typedef void rbm_cumulant(const float *total, size_t rows, size_t units, size_t ld, size_t n,
+                          float scale, double weight, double *out, int threads);
+
+#define RBM_MOST_GROUP 1024 /* units in a group of softmax units */
+
 typedef struct {
     const char *name;
     int lanes; /* floats in one vector */
@@ -97,15 +113,11 @@ typedef struct {
                      size_t ld, size_t width, const float *bias, float scale, float *out,
                      size_t rows, int threads);
 
-    /* Bernoulli units: mean = sigmoid(total), bits = on where a uniform draw lies below the mean.
-     * Either output may be null; mean may be total itself. */
-    void (*bernoulli)(const float *total, size_t rows, size_t units, size_t ld, float *mean,
-                      uint64_t *bits, size_t words, const rbm_draw *draw, int threads);
-
-    /* out[r] += weight * the sum over units of log(1 + exp(scale * total[r, u])), in float64:
-     * Bernoulli cumulants. */
-    void (*bernoulli_cumulant)(const float *total, size_t rows, size_t units, size_t ld,
-                               float scale, double weight, double *out, int threads);
+    /* Unit kinds; csrc/units/ defines each. `n` is the N of binomial:N and softmax:N, and unused
+     * elsewhere. The cumulant of binomial:n is n times that of a Bernoulli unit. */
+    rbm_bit_units *bernoulli, *softmax;
+    rbm_float_units *binomial, *gaussian, *nrelu, *nrelu_exact;
+    rbm_cumulant *bernoulli_cumulant, *gaussian_cumulant, *nrelu_cumulant, *softmax_cumulant;
 
     /* out[r] += weight * the sum over units of log(1 + exp(after * total[r, u])) - log(1 +
      * exp(before * total[r, u])), in float64. Columns of total beyond the units must be 0. */
@@ -117,9 +129,9 @@ typedef struct {
     void (*dot_rows)(const float *matrix, size_t rows, size_t ld, const float *vector, double *out,
                      int threads);
 
-    /* out[c] = the sum of column c over the rows. */
-    void (*column_sums)(const float *matrix, size_t rows, size_t ld, size_t width, float *out,
-                        int threads);
+    /* out[c] = the sum of column c over the rows, each times its weight where `weight` is given. */
+    void (*column_sums)(const float *matrix, size_t rows, size_t ld, size_t width,
+                        const float *weight, float *out, int threads);
 
     /* gradient (visible x ld) += scale * visible' hidden over the rows of one phase, the means
      * being rows x ld of which `width` columns count. Workspace: start, visible + 1; index, one
@@ -137,8 +149,8 @@ typedef struct {
      * Workspace: start, visible + 1; index, one for each on-bit of the two states; scaled,
      * (positive rows + negative rows + the smaller of them) x ld_hidden. */
     int (*update)(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative,
-                  const rbm_low_rank *correction, const rbm_rule *rule, uint32_t *start, uint32_t *index, float *scaled,
-                  int threads);
+                  const rbm_low_rank *correction, const rbm_rule *rule, uint32_t *start,
+                  uint32_t *index, float *scaled, int threads);
 
     /* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
     void (*transpose)(const float *matrix, size_t rows, size_t columns, size_t ld_columns,
@@ -158,7 +170,7 @@ int rbm_openmp(void);
 /* Integer kernels that no vector unit makes faster (states.c). ----------------------------------
  */
 
-/* out[r] = the sum of the vector's entries that row r lists, in list order. */
+/* out[r] = the sum of the vector's entries that row r lists. */
 void rbm_dot_listed(const uint32_t *start, const uint32_t *index, size_t rows, const float *vector,
                     double *out);
 

@@ -126,10 +126,13 @@ void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *
 void rbm_dot_listed(const uint32_t *start, const uint32_t *index, size_t rows, const float *vector,
                     double *out) {
     for (size_t r = 0; r < rows; r++) {
-        double sum = 0;
-        for (uint32_t e = start[r]; e < start[r + 1]; e++)
-            sum += vector[index[e]];
-        out[r] = sum;
+        double even = 0, odd = 0; /* two chains of additions take half the time of one */
+        uint32_t e = start[r];
+        for (; e + 1 < start[r + 1]; e += 2) {
+            even += vector[index[e]];
+            odd += vector[index[e + 1]];
+        }
+        out[r] = even + odd + (e < start[r + 1] ? vector[index[e]] : 0);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "parallel.h"
 #include "vec.h"
 #include "random.h"
+#include "maths.h"
 #include "units.h"
 #include "tempering.h"
 #include "link.h"
@@ -19,6 +20,14 @@ static const rbm_kernels table = {
     .multiply = multiply,
     .bernoulli = bernoulli,
     .bernoulli_cumulant = bernoulli_cumulant,
+    .binomial = binomial,
+    .gaussian = gaussian,
+    .gaussian_cumulant = gaussian_cumulant,
+    .nrelu = nrelu,
+    .nrelu_exact = nrelu_exact,
+    .nrelu_cumulant = nrelu_cumulant,
+    .softmax = softmax,
+    .softmax_cumulant = softmax_cumulant,
     .bernoulli_cumulant_change = bernoulli_cumulant_change,
     .dot_rows = dot_rows,
     .column_sums = column_sums,

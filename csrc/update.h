@@ -123,15 +123,33 @@ static void dot_rows(const float *matrix, size_t rows, size_t ld, const float *v
     }
 }
 
-static void column_sums(const float *matrix, size_t rows, size_t ld, size_t width, float *out,
-                        int threads) {
-    size_t vectors = (width + LANES - 1) / LANES;
-    PARALLEL_FOR(threads, 4, rows * vectors)
-    for (size_t v = 0; v < vectors; v++) {
-        vfloat sum = {0};
-        for (size_t r = 0; r < rows; r++)
-            sum += load(matrix + r * ld + v * LANES);
-        store(out + v * LANES, sum);
+/* Column sums over N vectors of columns; the weights of the rows are ones where `weight` is null.
+ */
+INLINE void sum_columns(const float *matrix, size_t rows, size_t ld, const float *weight,
+                        float *out, const int n) {
+    vfloat sum[MAX_TILE];
+    for (int v = 0; v < n; v++)
+        sum[v] = (vfloat){0};
+    for (size_t r = 0; r < rows; r++)
+        for (int v = 0; v < n; v++) {
+            vfloat x = load(matrix + r * ld + v * LANES);
+            sum[v] += weight ? splat(weight[r]) * x : x;
+        }
+    for (int v = 0; v < n; v++)
+        store(out + v * LANES, sum[v]);
+}
+
+static void column_sums(const float *matrix, size_t rows, size_t ld, size_t width,
+                        const float *weight, float *out, int threads) {
+    size_t vectors = (width + LANES - 1) / LANES, tiles = (vectors + MAX_TILE - 1) / MAX_TILE;
+    PARALLEL_FOR(threads, 1, rows * vectors)
+    for (size_t tile = 0; tile < tiles; tile++) {
+        size_t v = tile * MAX_TILE;
+        if (vectors - v >= MAX_TILE)
+            sum_columns(matrix + v * LANES, rows, ld, weight, out + v * LANES, MAX_TILE);
+        else
+            for (; v < vectors; v++)
+                sum_columns(matrix + v * LANES, rows, ld, weight, out + v * LANES, 1);
     }
 }
 

@@ -13,6 +13,10 @@ typedef float vfloat __attribute__((vector_size(4 * LANES)));
 typedef int32_t vint __attribute__((vector_size(4 * LANES)));
 typedef uint32_t vword __attribute__((vector_size(4 * LANES)));
 typedef uint64_t vpair __attribute__((vector_size(4 * LANES))); /* LANES / 2 64-bit lanes */
+typedef int64_t vlong __attribute__((vector_size(4 * LANES)));
+typedef double vdouble __attribute__((vector_size(4 * LANES)));
+typedef float vhalf __attribute__((vector_size(2 * LANES))); /* LANES / 2 32-bit lanes */
+typedef int32_t vhalfint __attribute__((vector_size(2 * LANES)));
 
 INLINE vfloat load(const float *p) {
     vfloat v;
@@ -108,13 +112,17 @@ INLINE void transpose_block(vfloat m[LANES]){
 
 /* Per instruction set:
  *   multiply_low(a, b): per 64-bit lane, the full product of the low 32-bit halves;
- *   lane_bits(mask): one bit per lane of a comparison's result. */
+ *   lane_bits(mask): one bit per lane of a comparison's result;
+ *   square_root(x): rounded correctly, as IEEE 754 has it, and so the same everywhere. */
 #if LANES == 16
 INLINE vpair multiply_low(vpair a, vpair b) {
     return (vpair)_mm512_mul_epu32((__m512i)a, (__m512i)b);
 }
 INLINE uint32_t lane_bits(vint mask) {
     return _mm512_movepi32_mask((__m512i)mask);
+}
+INLINE vfloat square_root(vfloat x) {
+    return (vfloat)_mm512_sqrt_ps((__m512)x);
 }
 #elif LANES == 8
 INLINE vpair multiply_low(vpair a, vpair b) {
@@ -123,12 +131,18 @@ INLINE vpair multiply_low(vpair a, vpair b) {
 INLINE uint32_t lane_bits(vint mask) {
     return (uint32_t)_mm256_movemask_ps((__m256)mask);
 }
+INLINE vfloat square_root(vfloat x) {
+    return (vfloat)_mm256_sqrt_ps((__m256)x);
+}
 #elif defined(__SSE2__)
 INLINE vpair multiply_low(vpair a, vpair b) {
     return (vpair)_mm_mul_epu32((__m128i)a, (__m128i)b);
 }
 INLINE uint32_t lane_bits(vint mask) {
     return (uint32_t)_mm_movemask_ps((__m128)mask);
+}
+INLINE vfloat square_root(vfloat x) {
+    return (vfloat)_mm_sqrt_ps((__m128)x);
 }
 #elif defined(__aarch64__)
 INLINE vpair multiply_low(vpair a, vpair b) {
@@ -138,12 +152,20 @@ INLINE uint32_t lane_bits(vint mask) {
     const vword weight = {1, 2, 4, 8};
     return vaddvq_u32((uint32x4_t)((vword)mask & weight));
 }
+INLINE vfloat square_root(vfloat x) {
+    return (vfloat)vsqrtq_f32((float32x4_t)x);
+}
 #else
 INLINE vpair multiply_low(vpair a, vpair b) {
     return (a & 0xffffffffu) * (b & 0xffffffffu);
 }
 INLINE uint32_t lane_bits(vint mask) {
     return (uint32_t)((mask[0] & 1) | (mask[1] & 2) | (mask[2] & 4) | (mask[3] & 8));
+}
+INLINE vfloat square_root(vfloat x) {
+    for (int i = 0; i < LANES; i++)
+        x[i] = __builtin_sqrtf(x[i]);
+    return x;
 }
 #endif
 

@@ -10,6 +10,7 @@ _Words = NDArray[np.uint64]
 _Indices = NDArray[np.uint32]
 
 PAD: int
+MOST_GROUP: int
 
 def use_isa(name: str = "") -> None: ...
 def isa() -> str: ...
@@ -72,10 +73,77 @@ def update(
     scaled: _Floats,
 ) -> bool: ...
 def bernoulli(
-    total: _Floats, units: int, mean: _Floats | None, bits: _Words | None, draw: Draw | None
+    total: _Floats,
+    units: int,
+    mean: _Floats | None,
+    bits: _Words | None,
+    draw: Draw | None,
+) -> None: ...
+def softmax(
+    total: _Floats,
+    units: int,
+    group: int,
+    mean: _Floats | None,
+    bits: _Words | None,
+    draw: Draw | None,
+) -> None: ...
+def binomial(
+    total: _Floats,
+    units: int,
+    n: int,
+    mean: _Floats | None,
+    states: _Floats | None,
+    draw: Draw | None,
+) -> None: ...
+def gaussian(
+    total: _Floats,
+    units: int,
+    mean: _Floats | None,
+    states: _Floats | None,
+    draw: Draw | None,
+) -> None: ...
+def nrelu(
+    total: _Floats,
+    units: int,
+    mean: _Floats | None,
+    states: _Floats | None,
+    draw: Draw | None,
+) -> None: ...
+def nrelu_exact(
+    total: _Floats,
+    units: int,
+    mean: _Floats | None,
+    states: _Floats | None,
+    draw: Draw | None,
 ) -> None: ...
 def bernoulli_cumulant(
-    total: _Floats, units: int, out: NDArray[np.float64], scale: float = 1.0, weight: float = 1.0
+    total: _Floats,
+    units: int,
+    out: NDArray[np.float64],
+    scale: float = 1.0,
+    weight: float = 1.0,
+) -> None: ...
+def gaussian_cumulant(
+    total: _Floats,
+    units: int,
+    out: NDArray[np.float64],
+    scale: float = 1.0,
+    weight: float = 1.0,
+) -> None: ...
+def nrelu_cumulant(
+    total: _Floats,
+    units: int,
+    out: NDArray[np.float64],
+    scale: float = 1.0,
+    weight: float = 1.0,
+) -> None: ...
+def softmax_cumulant(
+    total: _Floats,
+    units: int,
+    group: int,
+    out: NDArray[np.float64],
+    scale: float = 1.0,
+    weight: float = 1.0,
 ) -> None: ...
 def bernoulli_cumulant_change(
     total: _Floats,
@@ -90,5 +158,7 @@ def dot_listed(
     start: _Indices, index: _Indices, vector: _Floats, out: NDArray[np.float64]
 ) -> None: ...
 def weigh_listed(start: _Indices, index: _Indices, weight: _Floats, out: _Floats) -> None: ...
-def column_sums(matrix: _Floats, width: int, out: _Floats) -> None: ...
+def column_sums(
+    matrix: _Floats, width: int, out: _Floats, weight: _Floats | None = None
+) -> None: ...
 def transpose(matrix: _Floats, columns: int, transposed: _Floats) -> None: ...

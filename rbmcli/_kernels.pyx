@@ -14,6 +14,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "rbm_kernels.h" nogil:
     enum: RBM_PAD
+    enum: RBM_MOST_GROUP
     enum rbm_binarize:
         RBM_SAMPLE
         RBM_THRESHOLD
@@ -47,6 +48,13 @@ cdef extern from "rbm_kernels.h" nogil:
         const float *hidden
         size_t rows, words
 
+    ctypedef void rbm_bit_units(const float *, size_t, size_t, size_t, size_t, float *, uint64_t *,
+                                size_t, const rbm_draw *, int) noexcept nogil
+    ctypedef void rbm_float_units(const float *, size_t, size_t, size_t, size_t, float *, float *,
+                                  const rbm_draw *, int) noexcept nogil
+    ctypedef void rbm_cumulant(const float *, size_t, size_t, size_t, size_t, float, double,
+                               double *, int) noexcept nogil
+
     ctypedef struct rbm_kernels:
         const char *name
         int lanes
@@ -60,19 +68,27 @@ cdef extern from "rbm_kernels.h" nogil:
                            const uint32_t *, size_t, const float *, float *, int) noexcept nogil
         void (*multiply)(const float *, size_t, size_t, size_t, const float *, size_t, size_t,
                          const float *, float, float *, size_t, int) noexcept nogil
-        void (*bernoulli)(const float *, size_t, size_t, size_t, float *, uint64_t *, size_t,
-                          const rbm_draw *, int) noexcept nogil
-        void (*bernoulli_cumulant)(const float *, size_t, size_t, size_t, float, double, double *,
-                                   int) noexcept nogil
+        rbm_bit_units *bernoulli
+        rbm_bit_units *softmax
+        rbm_float_units *binomial
+        rbm_float_units *gaussian
+        rbm_float_units *nrelu
+        rbm_float_units *nrelu_exact
+        rbm_cumulant *bernoulli_cumulant
+        rbm_cumulant *gaussian_cumulant
+        rbm_cumulant *nrelu_cumulant
+        rbm_cumulant *softmax_cumulant
         void (*bernoulli_cumulant_change)(const float *, size_t, size_t, size_t, float, float,
                                           double, double *, int) noexcept nogil
         void (*dot_rows)(const float *, size_t, size_t, const float *, double *, int) noexcept nogil
-        void (*column_sums)(const float *, size_t, size_t, size_t, float *, int) noexcept nogil
+        void (*column_sums)(const float *, size_t, size_t, size_t, const float *, float *,
+                            int) noexcept nogil
         void (*accumulate)(const rbm_phase *, float, size_t, size_t, size_t, float *, uint32_t *,
                            uint32_t *, float *, int) noexcept nogil
         int (*apply)(const rbm_dense *, const float *, const rbm_rule *, int) noexcept nogil
         int (*update)(const rbm_dense *, const rbm_phase *, const rbm_phase *,
-                      const rbm_low_rank *, const rbm_rule *, uint32_t *, uint32_t *, float *, int) noexcept nogil
+                      const rbm_low_rank *, const rbm_rule *, uint32_t *, uint32_t *, float *,
+                      int) noexcept nogil
         void (*transpose)(const float *, size_t, size_t, size_t, float *, size_t, int) noexcept nogil
 
     const rbm_kernels *rbm_select(const char *)
@@ -87,6 +103,7 @@ cdef extern from "rbm_kernels.h" nogil:
 
 
 PAD = RBM_PAD
+MOST_GROUP = RBM_MOST_GROUP
 
 cdef const rbm_kernels *_table = NULL
 cdef int _threads = 1
@@ -360,26 +377,42 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
     return finite != 0
 
 
-def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
-    """Bernoulli means, float32 (rows, ld) or None, and draws, uint64 (rows, words) or None.
+# Unit kinds. Each draws with draw = (key, step, substep, first row), which may be None where no
+# states are asked for. `mean`, float32 (rows, ld), may be `total` itself; `mean` and the states
+# may each be None.
 
-    `mean` may be `total` itself. draw = (key, step, substep, first row), or None without bits.
-    """
-    cdef float[:, ::1] mean_view
-    cdef uint64_t[:, ::1] bits_view
-    cdef float *mean_at = NULL
-    cdef uint64_t *bits_at = NULL
-    cdef size_t words = 0
-    cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
+cdef const float *_totals(const float[:, ::1] total, size_t units, size_t n, size_t most,
+                          mean) except? NULL:
+    cdef const float[:, ::1] mean_view
     _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0,
              "total inputs do not fit the units")
-    if total.shape[0] == 0:
-        return
+    _require(1 <= n <= most, "no such number of replicas or of units in a group")
     if mean is not None:
         mean_view = mean
         _require(mean_view.shape[0] == total.shape[0] and mean_view.shape[1] == total.shape[1],
                  "means and total inputs differ in shape")
-        mean_at = &mean_view[0, 0]
+    return &total[0, 0] if total.shape[0] else NULL
+
+
+cdef float *_floats(array) except? NULL:
+    cdef float[:, ::1] view
+    if array is None:
+        return NULL
+    view = array
+    return &view[0, 0]
+
+
+cdef _bit_units(rbm_bit_units *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
+                bits, draw):
+    cdef uint64_t[:, ::1] bits_view
+    cdef uint64_t *bits_at = NULL
+    cdef size_t words = 0
+    cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
+    cdef const float *total_at = _totals(total, units, n, RBM_MOST_GROUP, mean)
+    _require(units % n == 0, "the units are not whole groups")
+    if total.shape[0] == 0:
+        return
+    cdef float *mean_at = _floats(mean)
     if bits is not None:
         bits_view = bits
         words = bits_view.shape[1]
@@ -387,19 +420,88 @@ def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
                  "bits do not fit the units")
         bits_at = &bits_view[0, 0]
     with nogil:
-        _table.bernoulli(&total[0, 0], total.shape[0], units, total.shape[1], mean_at, bits_at,
-                         words, &d, _threads)
+        kernel(total_at, total.shape[0], units, total.shape[1], n, mean_at, bits_at, words, &d,
+               _threads)
+
+
+cdef _float_units(rbm_float_units *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
+                  states, draw):
+    cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
+    cdef const float *total_at = _totals(total, units, n, 255, mean)
+    _totals(total, units, n, 255, states)
+    if total.shape[0] == 0:
+        return
+    cdef float *mean_at = _floats(mean)
+    cdef float *states_at = _floats(states)
+    _require(states_at == NULL or (states_at != total_at and states_at != mean_at),
+             "states need memory of their own")
+    with nogil:
+        kernel(total_at, total.shape[0], units, total.shape[1], n, mean_at, states_at, &d, _threads)
+
+
+cdef _cumulant(rbm_cumulant *kernel, const float[:, ::1] total, size_t units, size_t n,
+               double[::1] out, float scale, double weight):
+    cdef const float *total_at = _totals(total, units, n, RBM_MOST_GROUP, None)
+    _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
+    _require(units % n == 0, "the units are not whole groups")
+    if total.shape[0]:
+        with nogil:
+            kernel(total_at, total.shape[0], units, total.shape[1], n, scale, weight, &out[0],
+                   _threads)
+
+
+def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
+    """Bernoulli means and draws, uint64 (rows, words)."""
+    _bit_units(_table.bernoulli, total, units, 1, mean, bits, draw)
 
 
 def bernoulli_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
                        float scale=1.0, double weight=1.0):
     """out[r] += weight times the sum over units of log(1 + exp(scale * total))."""
-    _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0
-             and out.shape[0] == total.shape[0], "total inputs do not fit the units")
-    if total.shape[0]:
-        with nogil:
-            _table.bernoulli_cumulant(&total[0, 0], total.shape[0], units, total.shape[1], scale,
-                                      weight, &out[0], _threads)
+    _cumulant(_table.bernoulli_cumulant, total, units, 1, out, scale, weight)
+
+
+def binomial(const float[:, ::1] total, size_t units, size_t n, mean, states, draw):
+    """Means and draws of counts of n <= 255 replicas, float32 (rows, ld)."""
+    _float_units(_table.binomial, total, units, n, mean, states, draw)
+
+
+def gaussian(const float[:, ::1] total, size_t units, mean, states, draw):
+    """Means and draws of Gaussian units of unit variance, float32 (rows, ld)."""
+    _float_units(_table.gaussian, total, units, 1, mean, states, draw)
+
+
+def gaussian_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
+                      float scale=1.0, double weight=1.0):
+    """out[r] += weight times the sum over units of x^2 / 2 + log(2 pi) / 2, x = scale * total."""
+    _cumulant(_table.gaussian_cumulant, total, units, 1, out, scale, weight)
+
+
+def nrelu(const float[:, ::1] total, size_t units, mean, states, draw):
+    """Exact means, and the draws max(0, x + N(0, sigmoid(x))), of rectified units, float32 (rows, ld)."""
+    _float_units(_table.nrelu, total, units, 1, mean, states, draw)
+
+
+def nrelu_exact(const float[:, ::1] total, size_t units, mean, states, draw):
+    """Means and draws of the number of a rectified unit's replicas that are on, float32 (rows, ld)."""
+    _float_units(_table.nrelu_exact, total, units, 1, mean, states, draw)
+
+
+def nrelu_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
+                   float scale=1.0, double weight=1.0):
+    """out[r] += weight times the cumulants of rectified units at scale * total."""
+    _cumulant(_table.nrelu_cumulant, total, units, 1, out, scale, weight)
+
+
+def softmax(const float[:, ::1] total, size_t units, size_t group, mean, bits, draw):
+    """Means and draws of groups of units of which exactly one is on, uint64 (rows, words)."""
+    _bit_units(_table.softmax, total, units, group, mean, bits, draw)
+
+
+def softmax_cumulant(const float[:, ::1] total, size_t units, size_t group, double[::1] out,
+                     float scale=1.0, double weight=1.0):
+    """out[r] += weight times the sum over groups of log(sum of exp(scale * total))."""
+    _cumulant(_table.softmax_cumulant, total, units, group, out, scale, weight)
 
 
 def bernoulli_cumulant_change(const float[:, ::1] total, size_t units, double[::1] out,
@@ -447,13 +549,19 @@ def weigh_listed(const uint32_t[::1] start, const uint32_t[::1] index, const flo
         rbm_weigh_listed(&start[0], &index[0], weight.shape[0], &weight[0], out.shape[0], &out[0])
 
 
-def column_sums(const float[:, ::1] matrix, size_t width, float[::1] out):
-    """out (ld,) = the sums of the columns."""
+def column_sums(const float[:, ::1] matrix, size_t width, float[::1] out, weight=None):
+    """out (ld,) = the sums of the columns, of rows weighted by `weight` (rows,) or alike."""
+    cdef const float[::1] weight_view
+    cdef const float *weight_at = NULL
     _require(out.shape[0] == matrix.shape[1] and <Py_ssize_t>width <= matrix.shape[1]
              and matrix.shape[1] % RBM_PAD == 0, "columns do not fit")
+    if weight is not None:
+        weight_view = weight
+        _require(weight_view.shape[0] == matrix.shape[0], "weights and rows differ in number")
+        weight_at = &weight_view[0]
     with nogil:
-        _table.column_sums(&matrix[0, 0], matrix.shape[0], matrix.shape[1], width, &out[0],
-                           _threads)
+        _table.column_sums(&matrix[0, 0], matrix.shape[0], matrix.shape[1], width, weight_at,
+                           &out[0], _threads)
 
 
 def transpose(const float[:, ::1] matrix, size_t columns, float[:, ::1] transposed):

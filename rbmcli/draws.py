@@ -36,9 +36,9 @@ class Purpose(IntEnum):
     AIS_HIDDEN = 11
     RAISE_VISIBLE = 12
     RAISE_HIDDEN = 13
-    CROP = 14
-    PATCHES = 15
-    PREPROCESS = 16
+    PATCHES = 16
+    AUGMENT = 17
+    PREPROCESS = 18
 
 
 def _mix(word: int) -> int:

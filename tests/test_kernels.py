@@ -394,7 +394,14 @@ def test_bernoulli_cumulant(memory: Memory, rng: np.random.Generator) -> None:
 
 # Gradients and the update ------------------------------------------------------------------------
 
-RATE, MOMENTUM, DECAY = 0.125, 0.75, 0.03125  # exact in float32
+# (rate, momentum, decay, L1, Nesterov), exact in float32.
+RULES = [
+    (0.125, 0.75, 0.03125, 0.0, False),
+    (0.125, 0.75, 0.0, 0.0625, False),
+    (0.25, 0.5, 0.03125, 0.0, True),
+    (0.25, 0.5, 0.03125, 0.125, True),
+]
+Rule = tuple[float, float, float, float, bool]
 
 
 def column_sums(memory: Memory, matrix: NDArray[Any], width: int) -> Arrays:
@@ -411,6 +418,37 @@ def test_column_sums(memory: Memory, rng: np.random.Generator) -> None:
         size = np.abs(matrix).sum(axis=0, dtype=np.float64)
         assert_within(out, exact, rows * ROUNDOFF * size)
         assert_padding_zero(out, width)
+        memory.check()
+
+
+def dotted(memory: Memory, matrix: NDArray[Any], vector: NDArray[Any], listed: Arrays) -> Arrays:
+    """(dot_rows, dot_listed, weigh_listed with the first column as weights)."""
+    rows, weight = len(matrix), memory.input(matrix[:, 0])
+    by_row, by_list = (memory.output(rows, np.float64, np.nan) for _ in range(2))
+    _kernels.dot_rows(matrix, vector, by_row)
+    _kernels.dot_listed(*listed, vector, by_list)
+    by_unit = memory.output(vector.shape, np.float32, np.nan)
+    _kernels.weigh_listed(*listed, weight, by_unit)
+    return by_row, by_list, by_unit
+
+
+def test_dot_and_weigh(memory: Memory, rng: np.random.Generator) -> None:
+    for units, rows, density in LAYERS:
+        matrix = memory.padded_input(magnitudes(rng, rows, units))
+        vector = memory.padded_input(magnitudes(rng, units))
+        states = some_states(rng, rows, units, density)
+        start, index = lists(states)
+        listed = memory.input(start), memory.input(index if index.size else [0], np.uint32)
+        by_row, by_list, by_unit = on_any_threads(dotted, memory, matrix, vector, listed)
+        exact = vector.astype(np.float64)
+        # float64 sums of products that float64 holds exactly
+        np.testing.assert_allclose(by_row, matrix @ exact, rtol=0, atol=units * 2.0**-52)
+        on = states @ exact[:units]
+        np.testing.assert_allclose(by_list, on, rtol=0, atol=units * 2.0**-52)
+        weight = matrix[:, 0].astype(np.float64)
+        bound = rows * ROUNDOFF * (np.abs(weight) @ states)
+        assert_within(by_unit[:units], weight @ states, bound)
+        assert_padding_zero(by_unit, units)
         memory.check()
 
 
@@ -493,15 +531,24 @@ class Weights:
     def arrays(self) -> Arrays:
         return self.weights, self.velocity, self.transposed
 
-    def apply(self, gradient: NDArray[Any]) -> bool:
-        return _kernels.apply(*self.arrays, self.hidden, gradient, RATE, MOMENTUM, DECAY)
+    def apply(self, gradient: NDArray[Any], rule: Rule) -> bool:
+        return _kernels.apply(*self.arrays, self.hidden, gradient, rule)
 
-    def update(self, memory: Memory, positive: Phase, negative: Phase) -> bool:
+    def update(
+        self,
+        memory: Memory,
+        positive: Phase,
+        negative: Phase,
+        rule: Rule,
+        correction: Arrays | None = None,
+    ) -> bool:
         visible, ld = self.weights.shape
         start = memory.output(visible + 1, np.uint32, 77)
         index = memory.output(max(1, positive.count + negative.count), np.uint32, 77)
         rows = positive.rows, negative.rows
         scaled = memory.output((sum(rows) + min(rows), ld), np.float32, np.nan)
+        none = (np.zeros((0, matrix.shape[1]), np.float32) for matrix in self.arrays[:0:-1])
+        left, right = correction or none
         return _kernels.update(
             *self.arrays,
             self.hidden,
@@ -509,9 +556,9 @@ class Weights:
             positive.hidden,
             negative.bits,
             negative.hidden,
-            RATE,
-            MOMENTUM,
-            DECAY,
+            left,
+            right,
+            rule,
             start,
             index,
             scaled,
@@ -522,43 +569,63 @@ def check_step(
     result: Arrays,
     weights: NDArray[np.float32],
     velocity: NDArray[np.float32],
+    rule: Rule,
     gradient: NDArray[np.float64],
     gradient_bound: NDArray[np.float64] | np.float64,
 ) -> None:
     """The rule, of a gradient that is known within a bound; padding and transposed copy as well."""
+    rate, momentum, decay, l1, nesterov = rule
     stepped, stepped_velocity, transposed = result
     visible, hidden = weights.shape
     w, v = weights.astype(np.float64), velocity.astype(np.float64)
-    exact = MOMENTUM * v + RATE * (gradient - DECAY * w)
-    size = MOMENTUM * np.abs(v) + RATE * (np.abs(gradient) + DECAY * np.abs(w))
-    bound = 5 * ROUNDOFF * size + RATE * gradient_bound
+    step = rate * (gradient - decay * w - l1 * np.sign(w))
+    step_size = rate * (np.abs(gradient) + decay * np.abs(w) + l1)
+    exact, size = momentum * v + step, momentum * np.abs(v) + step_size
+    bound = 6 * ROUNDOFF * size + rate * gradient_bound
     assert_within(stepped_velocity[:, :hidden], exact, bound)
+    if nesterov:
+        exact, bound = momentum * exact + step, (1 + momentum) * bound + 3 * ROUNDOFF * size
+        size = momentum * size + step_size
     assert_within(stepped[:, :hidden], w + exact, bound + ROUNDOFF * (np.abs(w) + size))
     np.testing.assert_array_equal(transposed[:, :visible], stepped[:, :hidden].T)
     for matrix, width in ((stepped, hidden), (stepped_velocity, hidden), (transposed, visible)):
         assert_padding_zero(matrix, width)
 
 
-def applied(memory: Memory, weights: Any, velocity: Any, gradient: NDArray[Any]) -> Arrays:
+def some_weights(rng: np.random.Generator, visible: int, hidden: int) -> NDArray[np.float32]:
+    """Weights of both signs, and a few that are zero."""
+    return magnitudes(rng, visible, hidden) * (rng.random((visible, hidden)) < 0.9)
+
+
+def applied(
+    memory: Memory, weights: Any, velocity: Any, gradient: NDArray[Any], rule: Rule
+) -> Arrays:
     link = Weights(memory, weights, velocity)
-    assert link.apply(gradient) is True
+    assert link.apply(gradient, rule) is True
     return link.arrays
 
 
 def updated(
-    memory: Memory, weights: Any, velocity: Any, positive: Phase, negative: Phase
+    memory: Memory,
+    weights: Any,
+    velocity: Any,
+    positive: Phase,
+    negative: Phase,
+    rule: Rule,
+    correction: Arrays | None,
 ) -> Arrays:
     link = Weights(memory, weights, velocity)
-    assert link.update(memory, positive, negative) is True
+    assert link.update(memory, positive, negative, rule, correction) is True
     return link.arrays
 
 
 def test_apply(memory: Memory, rng: np.random.Generator) -> None:
-    for visible, hidden in itertools.product(SIZES, SIZES):
-        weights, velocity, slope = (magnitudes(rng, visible, hidden) for _ in range(3))
-        gradient = memory.padded_input(slope)
-        result = on_any_threads(applied, memory, weights, velocity, gradient)
-        check_step(result, weights, velocity, slope.astype(np.float64), np.float64(0))
+    for i, (visible, hidden) in enumerate(itertools.product(SIZES, SIZES)):
+        weights = some_weights(rng, visible, hidden)
+        velocity, slope = (magnitudes(rng, visible, hidden) for _ in range(2))
+        gradient, rule = memory.padded_input(slope), RULES[i % len(RULES)]
+        result = on_any_threads(applied, memory, weights, velocity, gradient, rule)
+        check_step(result, weights, velocity, rule, slope.astype(np.float64), np.float64(0))
         memory.check()
 
 
@@ -568,11 +635,18 @@ def test_update(memory: Memory, rng: np.random.Generator) -> None:
         other = (rows, 1 + rows // 2, min(130, 2 * rows))[i % 3]
         positive = Phase(memory, rng, rows, (visible, hidden, density))
         negative = Phase(memory, rng, other, (visible, hidden, DENSITIES[i // 5 % 5]))
-        weights, velocity = magnitudes(rng, visible, hidden), magnitudes(rng, visible, hidden)
-        result = on_any_threads(updated, memory, weights, velocity, positive, negative)
+        weights, velocity = some_weights(rng, visible, hidden), magnitudes(rng, visible, hidden)
+        rule, rank = RULES[i // 3 % len(RULES)], (0, 1, 3)[i // 2 % 3]
+        left, right = magnitudes(rng, rank, visible), magnitudes(rng, rank, hidden)
+        correction = memory.padded_input(left), memory.padded_input(right)
+        result = on_any_threads(
+            updated, memory, weights, velocity, positive, negative, rule, correction
+        )
         first, second = positive.statistics(), negative.statistics()
-        bound = (rows + other + 3) * ROUNDOFF * (first + second)
-        check_step(result, weights, velocity, first - second, bound)
+        gradient = first - second + left.T.astype(np.float64) @ right
+        size = first + second + np.abs(left.T).astype(np.float64) @ np.abs(right)
+        bound = (rows + other + rank + 3) * ROUNDOFF * size
+        check_step(result, weights, velocity, rule, gradient, bound)
         memory.check()
 
 
@@ -580,16 +654,19 @@ def test_update(memory: Memory, rng: np.random.Generator) -> None:
 def test_update_is_accumulate_and_apply(
     rows: int, other: int, memory: Memory, rng: np.random.Generator
 ) -> None:
-    for visible, hidden in ((784, 127), (65, 17), (16, 784)):
+    for i, (visible, hidden) in enumerate(((784, 127), (65, 17), (16, 784))):
+        rule = RULES[i]
         positive = Phase(memory, rng, rows, (visible, hidden, 0.13))
         negative = Phase(memory, rng, other, (visible, hidden, 0.2))
         start = magnitudes(rng, visible, hidden), magnitudes(rng, visible, hidden)
-        fused = updated(memory, *start, positive, negative)
+        left, right = (memory.padded_input(magnitudes(rng, 2, n)) for n in (visible, hidden))
+        fused = updated(memory, *start, positive, negative, rule, (left, right))
         zero = np.zeros((visible, hidden), np.float32)
         (gradient,) = positive.accumulate(memory, 1 / rows, zero)
         (gradient,) = negative.accumulate(memory, -1 / other, gradient[:, :hidden])
-        parts = applied(memory, *start, gradient)
-        size = np.abs(start[0]) + np.abs(start[1]) + 2
+        _kernels.accumulate_dense(left, right, hidden, 1.0, gradient)
+        parts = applied(memory, *start, gradient, rule)
+        size = np.abs(start[0]) + np.abs(start[1]) + 4
         for a, b in zip(fused[:2], parts[:2], strict=True):
             assert_within(a[:, :hidden], b[:, :hidden], (rows + other) * ROUNDOFF * size)
 
@@ -607,12 +684,12 @@ def test_a_weight_that_is_not_finite_is_noticed(
                 slope[i, j] = value
                 link = Weights(memory, weights, velocity)
                 # The rate makes 3e38 a finite velocity; times 30 it would not be.
-                assert link.apply(memory.padded_input(slope)) is (value == 3e38)
+                assert link.apply(memory.padded_input(slope), RULES[0]) is (value == 3e38)
                 broken = weights.copy()
                 broken[i, j] = value
                 phase = Phase(memory, rng, 3, (visible, hidden, 0.5))
                 link = Weights(memory, broken, velocity)
-                assert link.update(memory, phase, phase) is (value == 3e38)
+                assert link.update(memory, phase, phase, RULES[0]) is (value == 3e38)
 
 
 def test_overflow_of_a_weight_is_noticed(memory: Memory) -> None:
@@ -620,7 +697,7 @@ def test_overflow_of_a_weight_is_noticed(memory: Memory) -> None:
         link = Weights(
             memory, np.full((3, hidden), 3e38, np.float32), np.full((3, hidden), 3e38, np.float32)
         )
-        assert link.apply(memory.padded_input(np.zeros((3, hidden)))) is False
+        assert link.apply(memory.padded_input(np.zeros((3, hidden))), RULES[0]) is False
 
 
 # The module --------------------------------------------------------------------------------------
@@ -631,6 +708,7 @@ def test_wrong_shapes_are_refused() -> None:
     bits, bias = np.zeros((3, 1), np.uint64), np.zeros(48, np.float32)
     start, index = np.zeros(49, np.uint32), np.zeros(9, np.uint32)
     odd = np.zeros((3, 40), np.float32)  # not whole vectors
+    other, wide = matrix.copy(), np.zeros((1, 2048), np.float32)
     calls: list[Callable[[], object]] = [
         lambda: _kernels.binarize(np.zeros((5, 65), np.uint8), np.arange(3), 1.0, None, DRAW, bits),
         lambda: _kernels.binarize(np.zeros((5, 9), np.int16), np.arange(3), 1.0, None, DRAW, bits),
@@ -648,14 +726,31 @@ def test_wrong_shapes_are_refused() -> None:
         lambda: _kernels.accumulate_dense(short, matrix, 48, 1.0, matrix),
         lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start[:3], index, matrix),
         lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start, index, short),
-        lambda: _kernels.apply(matrix, short, short, 2, matrix, 1.0, 0.0, 0.0),
-        lambda: _kernels.apply(matrix, matrix, short, 3, matrix, 1.0, 0.0, 0.0),
-        lambda: _kernels.apply(matrix, matrix, short, 2, short, 1.0, 0.0, 0.0),
+        lambda: _kernels.apply(matrix, short, short, 2, matrix, RULES[0]),
+        lambda: _kernels.apply(matrix, matrix, short, 3, matrix, RULES[0]),
+        lambda: _kernels.apply(matrix, matrix, short, 2, short, RULES[0]),
         lambda: _kernels.bernoulli(odd, 40, odd, None, None),
         lambda: _kernels.bernoulli(matrix, 48, short, None, None),
         lambda: _kernels.bernoulli(matrix, 48, None, bits[:2], DRAW),
         lambda: _kernels.bernoulli_cumulant(matrix, 48, np.zeros(2)),
+        lambda: _kernels.gaussian(odd, 40, odd, None, None),
+        lambda: _kernels.gaussian(matrix, 49, None, matrix.copy(), DRAW),
+        lambda: _kernels.gaussian(matrix, 48, None, short, DRAW),
+        lambda: _kernels.nrelu(matrix, 48, None, matrix, DRAW),
+        lambda: _kernels.nrelu_exact(matrix, 48, other, other, DRAW),
+        lambda: _kernels.binomial(matrix, 48, 0, other, None, None),
+        lambda: _kernels.binomial(matrix, 48, 256, other, None, None),
+        lambda: _kernels.softmax(matrix, 48, 7, other, None, None),
+        lambda: _kernels.softmax(matrix, 48, 0, other, None, None),
+        lambda: _kernels.softmax(wide, 2048, 2048, wide, None, None),
+        lambda: _kernels.softmax(matrix, 48, 3, None, bits[:2], DRAW),
+        lambda: _kernels.softmax_cumulant(matrix, 48, 7, np.zeros(3)),
+        lambda: _kernels.nrelu_cumulant(matrix, 48, np.zeros(2)),
         lambda: _kernels.column_sums(matrix, 49, bias),
+        lambda: _kernels.dot_rows(matrix, bias[:40], np.zeros(3)),
+        lambda: _kernels.dot_rows(matrix, bias, np.zeros(2)),
+        lambda: _kernels.dot_listed(start[:3], index, bias, np.zeros(3)),
+        lambda: _kernels.weigh_listed(start[:3], index, bias[:3], bias),
         lambda: _kernels.transpose(matrix, 3, short),
     ]
     for number, call in enumerate(calls):

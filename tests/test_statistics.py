@@ -13,7 +13,7 @@ from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.inference import exact as exact_inference
 from rbmcli.inference.chains import Chain, fantasies, random_start
-from rbmcli.inference.exact import MOST_UNITS, all_states, log_likelihood, log_partition
+from rbmcli.inference.exact import MOST_STATES, log_likelihood, log_partition
 from rbmcli.inference.free_energy import free_energy, pseudo_log_likelihood
 from rbmcli.learning.batch import Images
 from rbmcli.learning.schedules import Schedule
@@ -27,6 +27,11 @@ Parameters = dict[str, NDArray[np.float64]]
 
 #: Visible units, hidden units, and the mean of the visible biases.
 MACHINES = [(4, 3, 0.0), (5, 2, 2.5), (2, 6, -1.0), (1, 1, 0.5)]
+
+
+def all_states(units: int) -> NDArray[np.uint8]:
+    """Every binary state, (2^units, units); number i has the binary digits of i, lowest first."""
+    return (np.arange(1 << units)[:, np.newaxis] >> np.arange(units) & 1).astype(np.uint8)
 
 
 def random_machine(visible: int, hidden: int, bias: float = 0.0, weight: float = 0.8) -> Rbm:
@@ -216,8 +221,8 @@ def test_log_partition_of_a_machine_without_weights() -> None:
 
 
 def test_log_partition_refuses_more_states_than_can_be_counted() -> None:
-    with pytest.raises(RbmError, match=f"at most {MOST_UNITS}"):
-        log_partition(Rbm.dense((MOST_UNITS + 1,), 1))
+    with pytest.raises(RbmError, match=f"at most {MOST_STATES}"):
+        log_partition(Rbm.dense((26,), 26))
 
 
 @pytest.mark.parametrize("form", ["bits", "floats"])
@@ -339,7 +344,7 @@ def test_training_raises_the_exact_likelihood(gibbs_steps: int, seed: int) -> No
     pictures = bars_and_stripes(3)
     assert len(pictures) == 14
     model = Rbm.dense((3, 3), 8)
-    model.initialize(pictures.mean(axis=0), Draws(seed))
+    model.initialize(pictures.mean(axis=0), pictures.std(axis=0), Draws(seed))
     states = BitStates.from_array(pictures)
     hyperparameters = Hyperparameters(
         epochs=1000,

@@ -17,11 +17,14 @@ from rbmcli.draws import Draw, Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.io.batches import Batches, split
 from rbmcli.learning import monitor
+from rbmcli.learning.algorithm import Method
 from rbmcli.learning.batch import Images
+from rbmcli.learning.centering import SLIDE
 from rbmcli.learning.monitor import Monitor
 from rbmcli.learning.schedules import Interval, Schedule
+from rbmcli.learning.sparsity import DECAY, SparsityTarget
 from rbmcli.learning.trainer import Diverged, EpochDone, Hyperparameters, StepDone, Trainer
-from rbmcli.learning.update import Update
+from rbmcli.learning.update import Regularization, Update
 from rbmcli.model.link import Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, FloatStates
@@ -29,6 +32,19 @@ from rbmcli.model.states import BitStates, FloatStates
 VISIBLE, HIDDEN, IMAGES, BATCH, SEED = 21, 9, 37, 10, 6
 
 Arrays = dict[str, NDArray[Any]]
+Values = NDArray[np.float64]
+
+METHOD = [field.name for field in dataclasses.fields(Method)]
+
+
+ALGORITHM_OPTIONS: list[dict[str, Any]] = [
+    {"algorithm": "pcd"},
+    {"algorithm": "pcd", "chains": 7},
+    {"algorithm": "fpcd"},
+    {"algorithm": "fpcd", "fast_learning_rate": 0.2},
+    {"algorithm": "pt", "temperatures": 3},
+    {"algorithm": "pt", "temperatures": 4},
+]
 
 
 def pixels(count: int = IMAGES, units: int = VISIBLE) -> NDArray[np.uint8]:
@@ -44,8 +60,15 @@ def hyperparameters(**changes: Any) -> Hyperparameters:
         "momentum": "0.5",
         "weight_decay": 0.0,
         "gibbs_steps": "1",
+        "centering": False,
         **changes,
     }
+    method = {name: values.pop(name) for name in METHOD if name in values}
+    if method:
+        values["method"] = Method(**method)
+    pressed = {name: values.pop(name) for name in ("max_norm", "sparsity") if name in values}
+    if pressed:
+        values["regularization"] = Regularization(**pressed)
     for name in ("learning_rate", "momentum", "gibbs_steps"):
         values[name] = Schedule.parse(values[name])
     return Hyperparameters(**values)
@@ -60,8 +83,9 @@ def new_trainer(
 ) -> Trainer:
     images = images or Images(pixels(), 255.0, np.arange(IMAGES))
     model = Rbm.dense((images.pixels.shape[1],), hidden)
-    model.initialize(images.mean(), Draws(seed))
-    return Trainer(model, images, validation, hyper, seed)
+    trainer = Trainer(model, images, validation, hyper, seed)
+    trainer.initialize()
+    return trainer
 
 
 def everything(trainer: Trainer) -> Arrays:
@@ -94,6 +118,9 @@ class ReferenceTraining:
         self.velocity = [np.zeros_like(values) for values in (self.w, self.c, self.b)]
         self.images, self.hyper = images, hyper
         self.draws = Draws(SEED)
+        self.chains: NDArray[np.float64] | None = None
+        self.offsets = [images.mean, sigmoid(self.b)]
+        self.activity = np.full(self.b.shape, 0.2)
         #: How near a uniform came to the probability that it decided on.
         self.margin = 1.0
 
@@ -106,7 +133,9 @@ class ReferenceTraining:
 
     def hidden(self, visible: NDArray[np.float64]) -> NDArray[np.float64]:
         mean = sigmoid(visible @ self.w + self.b)
-        return mean / mean.sum(axis=1, keepdims=True) if self.hyper.normalize_hidden else mean
+        return (
+            mean / mean.sum(axis=1, keepdims=True) if self.hyper.method.normalize_hidden else mean
+        )
 
     def data(self, rows: NDArray[np.int64], step: int) -> NDArray[np.float64]:
         values = self.images.pixels[rows] / np.float64(self.images.scale)
@@ -121,26 +150,57 @@ class ReferenceTraining:
         first = self.data(rows, step)
         first_hidden = hidden = self.hidden(first)
         gibbs_steps = int(hyper.gibbs_steps.at(epoch, hyper.epochs))
+        persistent = hyper.method.algorithm == "pcd"
+        if persistent and self.chains is None:
+            visible = np.broadcast_to(sigmoid(self.c), (hyper.batch_size, VISIBLE))
+            visible = self.draw(visible, at(Purpose.CHAINS, 0, 0))
+            self.chains = self.draw(self.hidden(visible), at(Purpose.CHAINS, 0, 1))
         for substep in range(gibbs_steps):
-            states = self.draw(hidden, at(Purpose.HIDDEN, step, substep))
+            if self.chains is None:
+                states = self.draw(hidden, at(Purpose.HIDDEN, step, substep))
+            else:
+                states = self.chains
             last = sigmoid(states @ self.w.T + self.c)
-            if not hyper.mean_field:
+            if not hyper.method.mean_field:
                 last = self.draw(last, at(Purpose.VISIBLE, step, substep + 1))
             hidden = self.hidden(last)
-        count = len(rows)
-        gradients = (
-            (first.T @ first_hidden - last.T @ hidden) / count - hyper.weight_decay * self.w,
-            (first - last).sum(axis=0) / count,
-            (first_hidden - hidden).sum(axis=0) / count,
-        )
+            if persistent:
+                self.chains = self.draw(hidden, at(Purpose.HIDDEN, step, substep + 1))
+        self.update(first, first_hidden, last, hidden, epoch)
+
+    def update(self, v0: Values, h0: Values, v1: Values, h1: Values, epoch: int) -> None:
+        """The update rule; centring is written as the gradient of centred states."""
+        hyper = self.hyper
+        below_at, above_at = np.zeros_like(self.c), np.zeros_like(self.b)
+        if hyper.centering:
+            means = v0.mean(axis=0), h0.mean(axis=0)
+            for offset, mean in zip(self.offsets, means, strict=True):
+                offset += SLIDE * (mean - offset)
+            below_at, above_at = self.offsets
+        weights = (v0 - below_at).T @ (h0 - above_at) / len(v0) - (v1 - below_at).T @ (
+            h1 - above_at
+        ) / len(v1)
+        below = v0.mean(axis=0) - v1.mean(axis=0) - weights @ above_at
+        above = h0.mean(axis=0) - h1.mean(axis=0) - weights.T @ below_at
+        wanted = hyper.regularization.sparsity
+        if wanted is not None:
+            self.activity += (1 - DECAY) * (h0.mean(axis=0) - self.activity)
+            pull = wanted.cost * (wanted.target - self.activity)
+            above = above + pull
+            if wanted.on == "both":
+                weights = weights + np.outer(v0.mean(axis=0), pull)
+        weights = weights - hyper.weight_decay * self.w - hyper.l1 * np.sign(self.w)
         rate = hyper.learning_rate.at(epoch, hyper.epochs)
         momentum = hyper.momentum.at(epoch, hyper.epochs)
         for values, velocity, gradient in zip(
-            (self.w, self.c, self.b), self.velocity, gradients, strict=True
+            (self.w, self.c, self.b), self.velocity, (weights, below, above), strict=True
         ):
             velocity *= momentum
             velocity += rate * gradient
-            values += velocity
+            values += momentum * velocity + rate * gradient if hyper.nesterov else velocity
+        if hyper.regularization.max_norm is not None:
+            norms = np.sqrt((self.w**2).sum(axis=0))
+            self.w *= np.minimum(1, hyper.regularization.max_norm / norms)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +218,17 @@ class ReferenceTraining:
         ({}, "none"),
         ({"batch_size": 1}, "sample"),
         ({"batch_size": 1000}, "sample"),
+        ({"centering": True}, "sample"),
+        ({"centering": True, "momentum": "0.9"}, "none"),
+        ({"l1": 0.05}, "sample"),
+        ({"nesterov": True}, "sample"),
+        ({"max_norm": 0.1}, "sample"),
+        ({"sparsity": SparsityTarget(0.2, 0.7, "bias")}, "sample"),
+        ({"sparsity": SparsityTarget(0.2, 0.7, "both")}, "none"),
+        ({"sparsity": SparsityTarget(0.2, 0.7, "both"), "centering": True}, "sample"),
+        ({"algorithm": "pcd"}, "sample"),
+        ({"algorithm": "pcd", "gibbs_steps": "3", "centering": True}, "threshold"),
+        ({"algorithm": "pcd", "mean_field": True}, "none"),
     ],
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -224,7 +295,7 @@ def test_training_starts_from_small_weights_and_the_mean_of_the_data() -> None:
     parameters = new_trainer(hyperparameters(), images, hidden=99).model.parameters()
     assert abs(parameters["weights"].std() - 0.01) < 0.0002
     assert abs(parameters["weights"].mean()) < 0.0002
-    np.testing.assert_allclose(sigmoid(parameters["visible_bias"]), images.mean(), rtol=1e-5)
+    np.testing.assert_allclose(sigmoid(parameters["visible_bias"]), images.mean, rtol=1e-5)
     assert not parameters["hidden_bias"].any()
 
 
@@ -240,11 +311,18 @@ def test_options_change_the_result() -> None:
         {"normalize_hidden": True},
         {"learning_rate": "0.2"},
         {"batch_size": 9},
+        {"centering": True},
+        {"l1": 0.05},
+        {"nesterov": True},
+        {"max_norm": 0.1},
+        {"sparsity": SparsityTarget(0.2, 0.7, "bias")},
+        {"sparsity": SparsityTarget(0.2, 0.7, "both")},
+        *ALGORITHM_OPTIONS,
     ):
         trainer = new_trainer(hyperparameters(**options))
         list(trainer.run())
         results.add(trainer.model.link.weights.tobytes())
-    assert len(results) == 8
+    assert len(results) == 14 + len(ALGORITHM_OPTIONS)
 
 
 # Batches -----------------------------------------------------------------------------------------
@@ -287,7 +365,10 @@ def test_split_shares_out_all_rows(fraction: float) -> None:
 # Sameness ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"mean_field": True}, {"normalize_hidden": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mean_field": True}, {"normalize_hidden": True}, {"centering": True}, *ALGORITHM_OPTIONS],
+)
 def test_threads_do_not_show(options: dict[str, Any], isa: str) -> None:
     results = []
     for threads in (1, 2, 3):
@@ -301,7 +382,9 @@ def test_threads_do_not_show(options: dict[str, Any], isa: str) -> None:
         assert metrics == results[0][1]
 
 
-@pytest.mark.parametrize("options", [{}, {"mean_field": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"mean_field": True}, {"centering": True}, *ALGORITHM_OPTIONS]
+)
 def test_instruction_sets_do_not_show(options: dict[str, Any], isa: str) -> None:
     hyper = hyperparameters(**options)
     results = []
@@ -323,32 +406,42 @@ def test_seeds_do_show() -> None:
     assert first.model.link.weights.tobytes() != second.model.link.weights.tobytes()
 
 
-RESUMED = hyperparameters(epochs=3, gibbs_steps="1@0,2@1", momentum="0.5@0,0.9@1", patience=2)
+RESUMED = [
+    hyperparameters(epochs=3, gibbs_steps="1@0,2@1", momentum="0.5@0,0.9@1", patience=2, **options)
+    for options in (
+        {},
+        {"algorithm": "pcd", "centering": True, "sparsity": SparsityTarget(0.2, 0.7, "both")},
+        {"algorithm": "fpcd"},
+        {"algorithm": "pt", "temperatures": 3},
+    )
+]
 VALIDATION = Images(pixels(60)[IMAGES:], 255.0, np.arange(60 - IMAGES))
 
 
-@pytest.fixture(scope="module")
-def uninterrupted() -> tuple[Trainer, list[Any]]:
-    trainer = new_trainer(RESUMED, validation=VALIDATION)
+@pytest.fixture(scope="module", params=RESUMED, ids=lambda hyper: hyper.method.algorithm)
+def uninterrupted(request: pytest.FixtureRequest) -> tuple[Trainer, list[Any]]:
+    trainer = new_trainer(request.param, validation=VALIDATION)
     return trainer, list(trainer.run())
 
 
 @pytest.mark.parametrize("stop", range(16))
 def test_a_resumed_run_ends_like_one_never_stopped(
-    stop: int, uninterrupted: tuple[Trainer, list[Any]]
+    stop: int, uninterrupted: tuple[Trainer, list[Any]], request: pytest.FixtureRequest
 ) -> None:
     """Stopped after every event there is: 0 is that of the start, then steps and epochs."""
     whole, events = uninterrupted
     assert len(events) == 16
-    first = new_trainer(RESUMED, validation=VALIDATION)
+    hyper = request.node.callspec.params["uninterrupted"]
+    first = new_trainer(hyper, validation=VALIDATION)
     seen = list(itertools.islice(first.run(), stop + 1))
     saved = [
         {name: values.copy() for name, values in arrays.items()}
         for arrays in (first.model.parameters(), first.model.velocities())
     ]
-    state, metrics = dict(first.state()), [dict(row) for row in first.metrics]
+    state = {name: np.copy(value) for name, value in first.state().items()}
+    metrics = [dict(row) for row in first.metrics]
 
-    second = new_trainer(RESUMED, validation=VALIDATION)
+    second = new_trainer(hyper, validation=VALIDATION)
     second.model.load(*saved)
     second.restore(state, metrics)
     seen += second.run()
@@ -447,12 +540,15 @@ def test_a_finished_run_has_nothing_to_do(uninterrupted: tuple[Trainer, list[Any
     assert list(uninterrupted[0].run()) == []
 
 
-def test_more_epochs_go_on_from_there(uninterrupted: tuple[Trainer, list[Any]]) -> None:
+def test_more_epochs_go_on_from_there(
+    uninterrupted: tuple[Trainer, list[Any]], request: pytest.FixtureRequest
+) -> None:
     whole, _ = uninterrupted
-    short = dataclasses.replace(RESUMED, epochs=2)
+    hyper = request.node.callspec.params["uninterrupted"]
+    short = dataclasses.replace(hyper, epochs=2)
     trainer = new_trainer(short, validation=VALIDATION)
     list(trainer.run())
-    longer = new_trainer(RESUMED, validation=VALIDATION)
+    longer = new_trainer(hyper, validation=VALIDATION)
     longer.model.load(trainer.model.parameters(), trainer.model.velocities())
     longer.restore(trainer.state(), trainer.metrics)
     list(longer.run())
@@ -556,7 +652,7 @@ def test_the_subset_is_no_larger_than_it_says(monkeypatch: pytest.MonkeyPatch) -
 def test_mean_image_is_that_of_the_rows_that_belong() -> None:
     values = pixels(2500)
     rows = np.arange(0, 2500, 2)
-    mean = Images(values, 255.0, rows).mean()
+    mean = Images(values, 255.0, rows).mean
     np.testing.assert_allclose(mean, values[rows].mean(axis=0) / 255, rtol=1e-12)
 
 
@@ -567,10 +663,10 @@ def test_values_outside_the_range_are_refused(scale: float, fits: bool) -> None:
     images = Images(values, scale, np.arange(IMAGES))
     kind = Rbm.dense((1,), 1).visible.kind
     if fits:
-        images.check_range(kind, "here")
+        images.for_kind(kind, "here")
     else:
         with pytest.raises(RbmError, match=r"^here: values from 0 to 1\.00394, .* scale the data$"):
-            images.check_range(kind, "here")
+            images.for_kind(kind, "here")
 
 
 # Schedules and intervals -------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
+from rbmcli.arrays import Floats
 from rbmcli.errors import RbmError
+from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runwriter import RunWriter
 from rbmcli.learning.schedules import Interval
 from rbmcli.learning.trainer import EpochDone, Event, Trainer
@@ -19,7 +21,9 @@ from rbmcli.learning.trainer import EpochDone, Event, Trainer
 class Journal:
     """Writes snapshots, checkpoints and metrics to the run file as they fall due.
 
-    Of a resumed run, `seconds` is the time that it took before.
+    Of a resumed run, `seconds` is the time that it took before. Of preprocessed images,
+    `preprocessing` is kept in the run file, and snapshots show filters in pixels: what a hidden
+    unit adds to an image, by the linear part of the inverse.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class Journal:
         snapshot_every: Interval,
         checkpoint_every: Interval,
         seconds: float | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self._trainer = trainer
         self._writer = writer
@@ -36,6 +41,7 @@ class Journal:
         self._checkpoint_every = checkpoint_every
         self._started = time.monotonic() - (seconds or 0.0)
         self._checkpointed = None if seconds is None else trainer.step
+        self._preprocessing = preprocessing
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +60,7 @@ class Journal:
         elif event.step % per_epoch == 0:
             return  # the epoch's own event follows, with its measurements
         if self._snapshot_every.due(event.step, per_epoch):
-            self._writer.snapshot(self._trainer.epoch, self._trainer.model.filters())
+            self._writer.snapshot(self._trainer.epoch, self._filters())
         if self._checkpoint_every.due(event.step, per_epoch):
             self.checkpoint()
 
@@ -67,8 +73,18 @@ class Journal:
         state |= {f"model/{name}": x for name, x in trainer.model.parameters().items()}
         velocities = trainer.model.velocities()
         state |= {f"trainer/velocity/{name}": x for name, x in velocities.items()}
+        if self._preprocessing is not None:
+            parts = self._preprocessing.parts()
+            state |= {f"preprocessing/{name}": x for name, x in parts.items()}
         self._writer.checkpoint(state)
         self._checkpointed = trainer.step
+
+    def _filters(self) -> Floats:
+        filters = self._trainer.model.filters()
+        if self._preprocessing is None:
+            return filters
+        flat = filters.reshape(len(filters), -1)
+        return self._preprocessing.invert_linear(flat).reshape(filters.shape)
 
     def close(self, *, finished: bool) -> None:
         """Write the last checkpoint, and gather the run in its one file."""

@@ -1,12 +1,14 @@
-"""The model that a run file holds."""
+"""The model that a run file holds, and what its images went through."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 
 from rbmcli.errors import RbmError
+from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runfile import RunReader
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.units import unit_kind
@@ -35,3 +37,18 @@ def load_model(run: RunReader) -> Rbm:
                 raise ValueError(f"model/{name} has shape {parameters[name].shape}")
         model.load(parameters)
     return model
+
+
+def load_preprocessing(run: RunReader) -> Preprocessing | None:
+    """How the run's images were preprocessed, if they were; RbmError where parts do not fit."""
+    if "preprocess" not in run.config:
+        return None
+    with damage_told(run.path):
+        prefix = "preprocessing/"
+        parts = {
+            name.removeprefix(prefix): run.state[name]
+            for name in run.state
+            if name.startswith(prefix)
+        }
+        names = str(run.config["preprocess"]).split(",")
+        return Preprocessing.restore(names, parts, prod(run.image_shape))

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from rbmcli.errors import RbmError
+from rbmcli.io.preprocessing import STEPS
+from rbmcli.io.sizes import Patches, Size
 from rbmcli.learning.schedules import Interval, Schedule
 from rbmcli.model.units import unit_kind
 
@@ -106,3 +108,51 @@ class DurationType(click.ParamType[float]):
         if not 0 < seconds < float("inf"):
             self.fail(f"'{text}' is not a duration: write 90s, 30m, 8h or 1d", param, ctx)
         return seconds
+
+
+class SizeType(click.ParamType[Size]):
+    """Height and width, written 24x32."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Size:
+        """Parse what was written; a size passes through."""
+        if isinstance(value, Size):
+            return value
+        try:
+            return Size.parse(str(value))
+        except RbmError as error:
+            self.fail(str(error), param, ctx)
+
+
+class PatchesType(click.ParamType[Patches]):
+    """A number of patches and their size, written 10000:12x12."""
+
+    name = "patches"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Patches:
+        """Parse what was written; patches pass through."""
+        if isinstance(value, Patches):
+            return value
+        try:
+            return Patches.parse(str(value))
+        except RbmError as error:
+            self.fail(str(error), param, ctx)
+
+
+class StepsType(click.ParamType[str]):
+    """Names of preprocessing steps, with commas; each at most once."""
+
+    name = "steps"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the names; the same text without spaces."""
+        names = [name.strip() for name in str(value).split(",")]
+        for number, name in enumerate(names):
+            if name not in STEPS:
+                self.fail(f"'{name}' is not a step; there are {', '.join(STEPS)}", param, ctx)
+            if name in names[:number]:
+                self.fail(f"{name} stands there twice; once is enough", param, ctx)
+        return ",".join(names)

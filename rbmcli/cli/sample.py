@@ -68,7 +68,8 @@ def command(
     """Draw fantasy particles from the machine in RUN.h5 by Gibbs sampling.
 
     Pictures show the means of the visible units; .npz and .h5 hold `samples` (drawn states) and
-    `means`, both count x image shape.
+    `means`, both count x image shape. Of a run with --preprocess, pictures and both arrays are
+    turned back into pixels.
 
     \b
     Examples:
@@ -77,7 +78,7 @@ def command(
       rbm sample run.h5 -n 10000 -o particles.npz
     """
     from rbmcli import _kernels
-    from rbmcli.cli.models import load_model
+    from rbmcli.cli.models import load_model, load_preprocessing
     from rbmcli.cli.progress import Progress
     from rbmcli.cli.threads import default_threads
     from rbmcli.files import check_free
@@ -99,6 +100,13 @@ def command(
         model = load_model(run)
         begin = _start(run, model, start, source, count, settings.seed)
         shape = (count, *run.image_shape)
+        preprocessing = load_preprocessing(run)
+
+    def shown(values: np.ndarray) -> np.ndarray:
+        """States or their means as images."""
+        if preprocessing is not None:
+            values = preprocessing.invert(values.astype(np.float32, copy=False))
+        return np.ascontiguousarray(values).reshape(shape)
 
     with Progress(gibbs_steps + 1, settings.quiet) as progress:
         chains = fantasies(model, begin, gibbs_steps, settings.seed)
@@ -106,21 +114,18 @@ def command(
         if suffix in _ANIMATIONS:
             step = every or max(1, gibbs_steps // _FRAMES)
             frames = (
-                image_grid(means.reshape(shape), columns=columns, scale=scale)
+                image_grid(shown(means), columns=columns, scale=scale)
                 for number, (_, means) in enumerate(walk)
                 if number % step == 0 or number == gibbs_steps
             )
             save_picture(output, frames, fps=fps, force=force)
         elif suffix in _ARRAYS:
             samples, means = _last(walk)
-            arrays = {
-                "samples": samples.to_array().reshape(shape),
-                "means": np.ascontiguousarray(means).reshape(shape),
-            }
+            arrays = {"samples": shown(samples.to_array()), "means": shown(means)}
             save_arrays(output, arrays, force=force)
         else:
             _, means = _last(walk)
-            grid = image_grid(means.reshape(shape), columns=columns, scale=scale)
+            grid = image_grid(shown(means), columns=columns, scale=scale)
             save_picture(output, iter([grid]), force=force)
     if not settings.quiet:
         click.echo(f"{output}: {count} particles, {gibbs_steps} Gibbs steps", err=True)
@@ -136,10 +141,9 @@ def _start(
     run: RunReader, model: Rbm, start: str, source: str | None, count: int, seed: int
 ) -> States:
     """Visible states for the chains to start from."""
+    from rbmcli.cli.datasets import starts
     from rbmcli.draws import Draws, Purpose
     from rbmcli.inference.chains import random_start
-    from rbmcli.io.sources import open_source
-    from rbmcli.learning.batch import Images
 
     if start == "chains":
         raise RbmError(
@@ -150,23 +154,6 @@ def _start(
         if source is not None:
             raise click.UsageError("--source goes with --start data")
         return random_start(model.visible.units, count, seed)
-    config = run.config
-    if source is None:
-        dataset = open_source(
-            run.data["source"],
-            labels=config.get("labels"),
-            only=config.get("only", ()),
-            limit=config.get("limit"),
-        )
-    else:
-        dataset = open_source(source)
-    if dataset.images.shape[1] != model.visible.units:
-        raise RbmError(
-            f"{dataset.source}: images of {dataset.images.shape[1]} values, but the machine has"
-            f" {model.visible.units} visible units"
-        )
-    draws = Draws(seed)
-    rows = draws.generator(Purpose.SAMPLE).choice(len(dataset.images), count)
-    images = Images(dataset.images, dataset.scale, rows, config["binarize"])
-    images = images.for_kind(model.visible.kind, dataset.source)
-    return images.states(rows, model.visible, draws.at(Purpose.BINARIZE, 0))
+    images = starts(run, source, model.visible, count, seed)
+    draw = Draws(seed).at(Purpose.BINARIZE, 0)
+    return images.states(images.rows, model.visible, draw)

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.draws import Draw
+from rbmcli.arrays import Floats
+from rbmcli.draws import Draw, Purpose
 from rbmcli.errors import RbmError
+from rbmcli.io.augmentation import Augmentation
+from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.model.layer import Layer
 from rbmcli.model.states import States
 from rbmcli.model.units import UnitKind
@@ -26,55 +29,109 @@ class Images:
     pixels: (n, units) uint8 or float32, of which value x stands for x / scale.
     rows: int64, the row numbers that belong here.
     binarize: one of rbmcli.model.units.BINARIZE.
+    augmentation: crops and flips, made anew each time an image is trained on.
+    preprocessing: what is done to an image each time, after that.
+    unit: what a value x / scale is divided by for the units that it is for.
     """
 
     pixels: NDArray[Any]
     scale: float
     rows: NDArray[np.int64]
     binarize: str = "sample"
+    augmentation: Augmentation | None = None
+    preprocessing: Preprocessing | None = None
+    unit: float = 1.0
 
     def for_kind(self, kind: UnitKind, where: str) -> Images:
         """The images as units of this kind read them; RbmError where a value is out of range."""
-        least, most = float(self.pixels.min()), float(self.pixels.max())
-        binarize, scale = kind.reading(most, self.scale, self.binarize)
         low, high = kind.valid_range
-        if least / scale < low or most / scale > high:
+        if (low, high) == (-np.inf, np.inf):
+            return replace(self, binarize="none")
+        scale = self.scale if self.preprocessing is None else 1.0
+        if self.preprocessing is None:
+            least, most = float(self.pixels.min()), float(self.pixels.max())
+        else:
+            extremes = [(float(block.min()), float(block.max())) for block, _ in self._blocks()]
+            least, most = min(extremes)[0], max(x for _, x in extremes)
+        binarize, unit_scale = kind.reading(most, scale, self.binarize)
+        if least / unit_scale < low or most / unit_scale > high:
             raise RbmError(
                 f"{where}: values from {least / scale:g} to {most / scale:g}, but {kind.name} units"
-                f" take {low:g} to {high:g}; scale the data"
+                f" take {kind.takes}; scale the data"
             )
-        images = replace(self, scale=scale, binarize=binarize)
+        images = replace(self, unit=unit_scale / scale, binarize=binarize)
         if kind.group > 1:
             images._check_one_hot(kind, where)
         return images
 
-    def states(self, rows: NDArray[np.int64], layer: Layer, draw: Draw) -> States:
-        """Visible states of some rows."""
-        return layer.from_data(self.pixels, rows, self.scale, self.binarize, draw)
+    def states(
+        self, rows: NDArray[np.int64], layer: Layer, draw: Draw, step: int | None = None
+    ) -> States:
+        """Visible states of some rows: in training, as augmented for `step`."""
+        pixels, index, scale = self.gather(rows, step)
+        return layer.from_data(pixels, index, scale * self.unit, self.binarize, draw)
+
+    def gather(
+        self, rows: NDArray[np.int64], step: int | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.int64], float]:
+        """(pixels, index, scale) such that the images of some rows are pixels[index] / scale.
+
+        They are augmented as drawn for a training step; without one, cropped in the centre. Where
+        nothing is done to images, these are the data in place.
+        """
+        if self.augmentation is None:
+            return self.pixels, rows, self.scale
+        if step is None:
+            pixels = self.augmentation.central(self.pixels, rows)
+        else:
+            pixels = self.augmentation.drawn(self.pixels, rows, step)
+        scale = self.scale
+        if self.preprocessing is not None:
+            pixels, scale = self.preprocessing.apply(_unscaled(pixels, scale)), 1.0
+        return pixels, np.arange(len(rows)), scale
+
+    def preprocessed(self, preprocessing: Preprocessing) -> Images:
+        """These images preprocessed: here and now, unless they change each time."""
+        if self.augmentation is not None:
+            return replace(self, preprocessing=preprocessing)
+        pixels = np.empty((len(self.rows), self.pixels.shape[1]), np.float32)
+        for start in range(0, len(pixels), _BLOCK):
+            block = self.pixels[self.rows[start : start + _BLOCK]]
+            pixels[start : start + _BLOCK] = preprocessing.apply(_unscaled(block, self.scale))
+        return replace(self, pixels=pixels, scale=1.0, rows=np.arange(len(pixels)))
+
+    def for_fitting(self) -> Floats:
+        """Each image once, what preprocessing is fitted to: of crops a drawn one; (rows, units)."""
+        if self.augmentation is None:
+            return _unscaled(self.pixels[self.rows], self.scale)
+        drawn = self.augmentation.drawn(self.pixels, self.rows, 0, Purpose.PREPROCESS)
+        return _unscaled(drawn, self.scale)
 
     @cached_property
     def mean(self) -> NDArray[np.float64]:
-        """Mean of each value / scale, float64 (units,)."""
-        total = np.zeros(self.pixels.shape[1])
-        for block in self._blocks():
-            total += block.sum(axis=0, dtype=np.float64)
-        return total / (len(self.rows) * self.scale)
+        """Mean of each value, as the units read it, float64 (units,)."""
+        total, scale = np.zeros(1), self.scale
+        for block, scale in self._blocks():  # noqa: B007 - the same for all
+            total = total + block.sum(axis=0, dtype=np.float64)
+        return total / (len(self.rows) * scale * self.unit)
 
     @cached_property
     def deviation(self) -> NDArray[np.float64]:
-        """Standard deviation of each value / scale, float64 (units,)."""
-        squares = np.zeros(self.pixels.shape[1])
-        for block in self._blocks():
-            squares += np.square(block / self.scale - self.mean).sum(axis=0)
+        """Standard deviation of each value, as the units read it, float64 (units,)."""
+        squares = np.zeros(1)
+        for block, scale in self._blocks():
+            squares = squares + np.square(block / (scale * self.unit) - self.mean).sum(axis=0)
         return np.sqrt(squares / len(self.rows))
 
-    def _blocks(self) -> Iterator[NDArray[Any]]:
+    def _blocks(self) -> Iterator[tuple[NDArray[Any], float]]:
+        """(values, scale) of all the images, without augmentation, some at a time."""
         for start in range(0, len(self.rows), _BLOCK):
-            yield self.pixels[self.rows[start : start + _BLOCK]]
+            pixels, index, scale = self.gather(self.rows[start : start + _BLOCK])
+            yield pixels[index], scale
 
     def _check_one_hot(self, kind: UnitKind, where: str) -> None:
-        for number, block in enumerate(self._blocks()):
-            groups = block.reshape(len(block), -1, kind.group) / self.scale
+        for number, (block, scale) in enumerate(self._blocks()):
+            groups = block.reshape(len(block), -1, kind.group) / scale
             wrong = ((groups != 0) & (groups != 1)).any(axis=-1) | (groups.sum(axis=-1) != 1)
             if wrong.any():
                 row, group = np.argwhere(wrong)[0]
@@ -83,3 +140,7 @@ class Images:
                     f" {group * kind.group} to {(group + 1) * kind.group - 1}: {kind.name} units"
                     " need exactly one 1 among zeros in each group of columns"
                 )
+
+
+def _unscaled(pixels: NDArray[Any], scale: float) -> Floats:
+    return np.divide(pixels, np.float32(scale), dtype=np.float32)

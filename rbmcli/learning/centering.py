@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.arrays import Doubles, Floats, to_padded, zeros
-from rbmcli.model.link import Phase
+from rbmcli.model.link import Correction, Phase
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import FloatStates
 
@@ -32,6 +32,8 @@ class Centering:
         self._model = model
         self.visible: Floats = to_padded(data_mean)
         self.hidden: Floats = zeros((model.hidden.ld,))
+        self._left: Floats = zeros((2, model.visible.ld))
+        self._right: Floats = zeros((2, model.hidden.ld))
         model.hidden.kind.mean(
             model.hidden.bias[np.newaxis], model.hidden.units, self.hidden[np.newaxis]
         )
@@ -42,15 +44,15 @@ class Centering:
             known = offset[: len(mean)]
             known += SLIDE * (mean - known)
 
-    def weight_terms(self, visible: Floats, hidden: Floats) -> tuple[Floats, Floats]:
+    def weight_terms(self, visible: Floats, hidden: Floats) -> Correction:
         """(left, right) so that left' right turns the plain into the centred gradient of weights.
 
         visible, hidden: data minus model means, (units,). left: (2, ld visible).
         """
-        left = np.stack([self.visible, to_padded(visible)])
-        right = np.stack([to_padded(hidden), self.hidden])
-        np.negative(right, out=right)
-        return left, right
+        self._left[0], self._left[1, : len(visible)] = self.visible, visible
+        np.negative(hidden, out=self._right[0, : len(hidden)])
+        np.negative(self.hidden, out=self._right[1])
+        return Correction(self._left, self._right)
 
     def bias_terms(
         self, positive: Phase, negative: Phase, visible: Floats, hidden: Floats

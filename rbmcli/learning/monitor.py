@@ -52,6 +52,9 @@ class Monitor:
         if has_pseudo_likelihood(model, visible):
             pseudo = pseudo_log_likelihood(model, visible, self._groups).mean()
         reconstruction = reconstruct(model, visible, self._hidden_draw)
+        watched = {}
+        if model.visible.kind.quadratic and model.hidden.kind.quadratic:
+            watched["spectral_norm"] = model.link.spectral_norm()
         return {
             "reconstruction_error": float(reconstruction.error.mean()),
             "pseudo_log_likelihood": float(pseudo),
@@ -59,6 +62,7 @@ class Monitor:
             "free_energy_validation": float(held_out),
             "free_energy_gap": float(held_out - energy),
             "hidden_activation": reconstruction.activation,
+            **watched,
         }
 
 

@@ -76,7 +76,8 @@ class ParallelTempering(Algorithm):
     def restore(self, state: Mapping[str, Any]) -> None:  # noqa: D102
         if "chains/hidden" in state:
             self._hidden = self._model.hidden.states_of(state["chains/hidden"])
-            self._beta, self._rejection = state["chains/beta"], state["chains/rejection"]
+            self._beta = np.array(state["chains/beta"])
+            self._rejection = np.array(state["chains/rejection"])
             self._rows = self._hidden.rows // len(self._beta)
             self._begin(to_padded(state["chains/reference"]))
 

@@ -156,7 +156,7 @@ class Trainer:
         rule, gibbs_steps = self._rule(self.step // self.steps_per_epoch)
         rows = self._batches.at(self.step)
         draw = self._draws.at(Purpose.BINARIZE, self.step)
-        visible = self._images.states(rows, self.model.visible, draw)
+        visible = self._images.states(rows, self.model.visible, draw, self.step)
         positive = self._algorithm.positive(visible, self.step)
         negative = self._algorithm.negative(self.step, gibbs_steps)
         finite = self._update.step(positive, negative, rule)

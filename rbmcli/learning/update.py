@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Floats, Scratch, to_padded, zeros
+from rbmcli.arrays import Floats, Scratch, to_padded
 from rbmcli.learning.centering import Centering
 from rbmcli.learning.sparsity import Sparsity, SparsityTarget
 from rbmcli.model.layer import Layer
@@ -23,9 +23,12 @@ class Regularization:
     """What shapes the update besides the likelihood and the rule's decay.
 
     max_norm: most that the norm of a hidden unit's weights may be, or None.
+    max_spectral_norm: most that the largest singular value of the weights may be, or None. Below 1,
+        pairs of layers whose energies grow like s^2 / 2 have a density.
     """
 
     max_norm: float | None = None
+    max_spectral_norm: float | None = None
     sparsity: SparsityTarget | None = None
 
 
@@ -45,9 +48,11 @@ class Update:
     ) -> None:
         self._model = model
         self._centering = centering
-        self._max_norm = regularization.max_norm if regularization else None
-        wanted = regularization.sparsity if regularization else None
+        self._limits = regularization or Regularization()
+        wanted = self._limits.sparsity
         self._sparsity = Sparsity(wanted, model.hidden.units) if wanted else None
+        #: Where the power iteration for the spectral norm stands.
+        self._direction: Floats = to_padded(np.full(model.hidden.units, model.hidden.units**-0.5))
         self._scratch = Scratch()
 
     def step(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
@@ -61,27 +66,29 @@ class Update:
         below = self._own_gradients(model.visible, positive, negative)
         above = self._own_gradients(model.hidden, positive, negative)
         below["bias"], above["bias"] = visible0 - visible1, hidden0 - hidden1
-        left, right = zeros((0, model.visible.ld)), zeros((0, model.hidden.ld))
+        correction = None
         if self._centering is not None:
             self._centering.follow(visible0, hidden0)
             differences = below["bias"], above["bias"]
-            left, right = self._centering.weight_terms(*differences)
+            correction = self._centering.weight_terms(*differences)
             terms = self._centering.bias_terms(positive, negative, *differences)
             below["bias"], above["bias"] = below["bias"] + terms[0], above["bias"] + terms[1]
         if self._sparsity is not None:
             pull = self._sparsity.pull(hidden0)
             above["bias"] = above["bias"] + pull
             if self._sparsity.wanted.on == "both":
-                left = np.concatenate([left, to_padded(visible0)[np.newaxis]])
-                right = np.concatenate([right, to_padded(pull)[np.newaxis]])
-        correction = Correction(left, right)
+                outer = Correction(to_padded(visible0[np.newaxis]), to_padded(pull[np.newaxis]))
+                correction = outer if correction is None else correction.plus(outer)
         finite = [
             model.link.update(positive, negative, rule, self._scratch, correction),
             model.visible.step(below, rule.rate, rule.momentum, nesterov=rule.nesterov),
             model.hidden.step(above, rule.rate, rule.momentum, nesterov=rule.nesterov),
         ]
-        if self._max_norm is not None:
-            model.link.limit_norms(self._max_norm)
+        if self._limits.max_norm is not None:
+            model.link.limit_norms(self._limits.max_norm)
+        if self._limits.max_spectral_norm is not None:
+            most = self._limits.max_spectral_norm
+            _, self._direction[:] = model.link.power_step(self._direction, most)
         return all(finite)
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -92,6 +99,8 @@ class Update:
             state["offset/hidden"] = self._centering.hidden
         if self._sparsity is not None:
             state["activity"] = self._sparsity.activity
+        if self._limits.max_spectral_norm is not None:
+            state["direction"] = self._direction
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:

@@ -12,12 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Floats, Scratch, padded, zeros
+from rbmcli.arrays import Floats, Scratch, padded, to_padded, zeros
 from rbmcli.model.states import BitStates, States
 
 #: Bits denser than this are multiplied as floats; sparser ones are summed from their on-lists. With
 #: AVX-512 the dense product overtakes the lists here (benchmarks/kernels.py).
 DENSE_ABOVE = 0.4
+
+
+#: Most steps of the power iteration for a spectral norm.
+_POWER_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class Correction(NamedTuple):
 
     left: Floats
     right: Floats
+
+    def plus(self, other: Correction) -> Correction:
+        """Both together."""
+        return Correction(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
 
 class DenseLink:
@@ -172,6 +180,36 @@ class DenseLink:
         if len(left):
             _kernels.accumulate_dense(left, right, self.hidden, 1.0, gradient)
         return self.apply(gradient, rule)
+
+    def power_step(self, direction: Floats, most: float = np.inf) -> tuple[float, Floats]:
+        """One step of the power iteration for the largest singular value of the weights.
+
+        direction: float32 (ld of hidden,), of length 1. Returns a lower bound of the norm, and the
+        next direction. Where the bound exceeds `most`, the weights are shrunk along the direction,
+        to `most`.
+        """
+        up, down = np.empty(self.visible), np.empty(self.hidden)
+        _kernels.dot_rows(self.padded_weights, direction, up)
+        _kernels.dot_rows(self._transposed, to_padded(up), down)
+        length = float(np.sqrt(np.square(down).sum()))
+        if length == 0:
+            return 0.0, direction
+        norm = float(np.sqrt(np.square(up).sum()))
+        if norm > most:
+            along = direction[: self.hidden]
+            self.set_weights(self.weights - np.outer((1 - most / norm) * up, along))
+        return norm, to_padded(down / length)
+
+    def spectral_norm(self) -> float:
+        """The largest singular value of the weights, to about 1 in 1000."""
+        direction = to_padded(np.full(self.hidden, self.hidden**-0.5))
+        norm, before = 0.0, -1.0
+        for _ in range(_POWER_STEPS):
+            norm, direction = self.power_step(direction)
+            if norm <= before * (1 + 1e-6):
+                break
+            before = norm
+        return norm
 
     def limit_norms(self, most: float) -> None:
         """Scale down the weights of every hidden unit whose norm exceeds `most`."""

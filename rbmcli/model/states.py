@@ -41,15 +41,16 @@ class FloatStates:
 
     def mean_by_unit(self) -> Floats:
         """Mean over the rows, float32 (units,)."""
-        sums = zeros((self.values.shape[1],))
-        _kernels.column_sums(self.values, self.units, sums)
-        return np.divide(sums[: self.units], self.rows, dtype=np.float32)
+        return self._column_means(None)
 
     def weighted_mean_by_unit(self, weight: Floats) -> Floats:
         """Mean over the rows of `weight` (rows,) times the values, float32 (units,)."""
-        out = zeros((1, self.values.shape[1]))
-        _kernels.multiply(weight[np.newaxis], self.values, self.units, zeros(out.shape[1:]), out)
-        return np.divide(out[0, : self.units], self.rows, dtype=np.float32)
+        return self._column_means(weight)
+
+    def _column_means(self, weight: Floats | None) -> Floats:
+        sums = np.empty(self.values.shape[1], np.float32)
+        _kernels.column_sums(self.values, self.units, sums, weight)
+        return np.divide(sums[: self.units], self.rows, dtype=np.float32)
 
     def dot(self, vector: Floats) -> NDArray[np.float64]:
         """Per row the sum of values times `vector` (padded units,), float64 (rows,)."""

@@ -13,9 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
+from rbmcli.draws import Draws
 from rbmcli.errors import RbmError
+from rbmcli.io.sizes import Patches
 from rbmcli.io.sources import folder, hdf5, idx, named, numpy_files
 from rbmcli.io.sources.dataset import Dataset
+from rbmcli.io.sources.patches import cut
+from rbmcli.io.sources.picture_files import Pictures, stacked
 from rbmcli.io.sources.prepare import Raw, select, to_images, to_labels
 
 #: In a file of several arrays, the names looked for when the user gives none.
@@ -39,6 +43,8 @@ def open_source(
     labels: str | None = None,
     only: Sequence[int] = (),
     limit: int | None = None,
+    patches: Patches | None = None,
+    seed: int = 0,
     quiet: bool = False,
 ) -> Dataset:
     """Load the data set that `source` names.
@@ -47,25 +53,39 @@ def open_source(
         arrays), a folder of pictures, or a named set (`mnist`, `mnist:test`), fetched if need be.
     labels: a file of labels, of any of the array formats; otherwise those beside the images.
     only: keep images with these labels. limit: keep the first so many of them.
+    patches: cut these from the images kept, which in a folder may then be of different sizes; a
+        patch has its image's label. seed: of their places.
     quiet: show no progress while fetching.
 
     Raises RbmError for everything in the data that the user can mend.
     """
     raw = named.read(source, quiet=quiet) if named.is_named(source) else _read_path(source)
-    images, scale, notices = to_images(raw.images, source)
-    image_shape = images.shape[1:]
-    notices = raw.notices + notices
+    pictures = raw.images
+    if isinstance(pictures, Pictures) and patches is None:
+        pictures = stacked(pictures)
+    scale, notices = 255.0, raw.notices
+    if not isinstance(pictures, Pictures):
+        pictures, scale, more = to_images(pictures, source)
+        notices += more
     numbers: np.ndarray | None = None
     if labels is not None:
-        numbers = to_labels(_read_labels(labels), labels, len(images))
+        numbers = to_labels(_read_labels(labels), labels, len(pictures))
     elif raw.labels is not None:
         try:
-            numbers = to_labels(raw.labels, source, len(images))
+            numbers = to_labels(raw.labels, source, len(pictures))
         except RbmError as error:
             # Nobody asked for them, so labels of another form must not stop the run.
             notices += (f"the labels beside the images are not used: {error}",)
-    flat, numbers = select(images.reshape(len(images), -1), numbers, only, limit, source)
-    return Dataset(flat, image_shape, scale, numbers, source, notices)
+    if patches is not None:
+        chosen, _ = select(np.arange(len(pictures)), numbers, only, limit, source)
+        images, origin = cut(pictures, chosen, patches, Draws(seed), source)
+        flat = images.reshape(len(images), -1)
+        numbers = None if numbers is None else numbers[origin]
+    else:
+        assert isinstance(pictures, np.ndarray)
+        images = pictures
+        flat, numbers = select(images.reshape(len(images), -1), numbers, only, limit, source)
+    return Dataset(flat, images.shape[1:], scale, numbers, source, notices)
 
 
 def _read_path(source: str) -> Raw:

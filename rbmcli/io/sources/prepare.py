@@ -8,15 +8,18 @@ from typing import NamedTuple
 import numpy as np
 
 from rbmcli.errors import RbmError
+from rbmcli.io.sources.picture_files import Pictures
 
 #: Elements looked at together when a large array is checked, so that the check stays small.
 _CHECKED_TOGETHER = 1 << 20
 
 
 class Raw(NamedTuple):
-    """What a format yields: images (n, ...) of any type, labels beside them, lines for the user."""
+    """What a format yields: images (n, ...) of any type, or pictures still to be read; labels
+    beside them; lines for the user.
+    """
 
-    images: np.ndarray
+    images: np.ndarray | Pictures
     labels: np.ndarray | None = None
     notices: tuple[str, ...] = ()
 

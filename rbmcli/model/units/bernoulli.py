@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draw
-from rbmcli.model.states import BitStates, FloatStates, States, as_floats, binarized
+from rbmcli.model.states import States, as_floats, binarized
 from rbmcli.model.units.kind import THRESHOLD, UnitKind
 
 
@@ -18,6 +18,7 @@ class Bernoulli(UnitKind):
     """Binary units: on with probability sigmoid(x)."""
 
     name = "bernoulli"
+    is_drawn_from_data = True
     as_bits = True
     valid_range = (0.0, 1.0)
     group_states = np.array([[0.0], [1.0]], np.float32)
@@ -39,16 +40,15 @@ class Bernoulli(UnitKind):
         kept = np.clip(mean, 0.001, 0.999)
         return np.log(kept / (1 - kept))
 
-    def mean(self, total: Floats, units: int, out: Floats) -> FloatStates:  # noqa: D102
-        _kernels.bernoulli(total, units, out, None, None)
-        return FloatStates(out, units)
-
-    def sample(  # noqa: D102
-        self, total: Floats, units: int, draw: Draw, mean_out: Floats | None = None
-    ) -> BitStates:
-        states = BitStates.empty(total.shape[0], units)
-        _kernels.bernoulli(total, units, mean_out, states.bits, draw)
-        return states
+    def run(  # noqa: D102
+        self,
+        total: Floats,
+        units: int,
+        mean: Floats | None,
+        states: NDArray[Any] | None,
+        draw: Draw | None,
+    ) -> None:
+        _kernels.bernoulli(total, units, mean, states, draw)
 
     def add_cumulant(  # noqa: D102
         self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0

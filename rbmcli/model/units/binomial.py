@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, zeros
 from rbmcli.draws import Draw
-from rbmcli.model.states import FloatStates, States, as_floats
+from rbmcli.model.states import States, as_floats
 from rbmcli.model.units.bernoulli import Bernoulli
-from rbmcli.model.units.kind import UnitKind
+from rbmcli.model.units.kind import UnitKind, middles
 
 #: Largest number of replicas.
 MOST = 255
@@ -25,6 +26,8 @@ _ONE = Bernoulli()
 
 class Binomial(UnitKind):
     """Counts from 0 to n: Binomial(n, sigmoid(x))."""
+
+    is_drawn_from_data = True
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -42,7 +45,7 @@ class Binomial(UnitKind):
         exponents = counts * total[..., np.newaxis] + self._log_ways[:-1]
         log_p = exponents - self.define_cumulant(total)[..., np.newaxis]
         cumulative = np.cumsum(np.exp(log_p), axis=-1)
-        return (uniforms[..., np.newaxis] >= cumulative).sum(axis=-1).astype(total.dtype)
+        return (middles(uniforms)[..., np.newaxis] >= cumulative).sum(axis=-1).astype(total.dtype)
 
     def define_cumulant(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return self.n * _ONE.define_cumulant(total)
@@ -54,15 +57,20 @@ class Binomial(UnitKind):
     def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return _ONE.bias_from_mean(mean / self.n)
 
-    def mean(self, total: Floats, units: int, out: Floats) -> FloatStates:  # noqa: D102
-        states = _ONE.mean(total, units, out)
-        states.values[:] *= np.float32(self.n)
-        return states
+    def run(  # noqa: D102
+        self,
+        total: Floats,
+        units: int,
+        mean: Floats | None,
+        states: NDArray[Any] | None,
+        draw: Draw | None,
+    ) -> None:
+        _kernels.binomial(total, units, self.n, mean, states, draw)
 
     def add_cumulant(  # noqa: D102
         self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
     ) -> None:
-        _ONE.add_cumulant(total, units, out, scale, weight * self.n)
+        _kernels.bernoulli_cumulant(total, units, out, scale, weight * self.n)
 
     def add_cumulant_change(  # noqa: D102
         self,
@@ -78,6 +86,11 @@ class Binomial(UnitKind):
     def log_base(self, states: States) -> Doubles:  # noqa: D102
         values = states.floats()[:, : states.units]
         return self.define_log_base(values).sum(axis=1)
+
+    @property
+    def takes(self) -> str:
+        """Fractions or counts."""
+        return f"0 to 1, or counts from 0 to {self.n}"
 
     def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:
         """Counts where the largest stored value is above 1 and no more than n; else fractions."""

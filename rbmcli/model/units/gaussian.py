@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats
-from rbmcli.model.states import FloatStates, States
-from rbmcli.model.units.kind import UnitKind
+from rbmcli.draws import Draw
+from rbmcli.model.states import States
+from rbmcli.model.units.kind import UnitKind, middles
 
 HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
 _quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
 
 
 def define_normals(uniforms: NDArray[Any]) -> NDArray[np.float64]:
-    """Standard normal draws by inversion, from the middles of the uniforms' steps of 2^-24."""
-    return _quantile(uniforms.astype(np.float64) + 2.0**-25)
+    """Standard normal draws by inversion."""
+    return _quantile(middles(uniforms))
 
 
 class Gaussian(UnitKind):
@@ -56,10 +58,20 @@ class Gaussian(UnitKind):
     def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return np.array(mean, copy=True)
 
-    def mean(self, total: Floats, units: int, out: Floats) -> FloatStates:  # noqa: D102
-        if out is not total:
-            out[:] = total
-        return FloatStates(out, units)
+    def run(  # noqa: D102
+        self,
+        total: Floats,
+        units: int,
+        mean: Floats | None,
+        states: NDArray[Any] | None,
+        draw: Draw | None,
+    ) -> None:
+        _kernels.gaussian(total, units, mean, states, draw)
+
+    def add_cumulant(  # noqa: D102
+        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+    ) -> None:
+        _kernels.gaussian_cumulant(total, units, out, scale, weight)
 
     def log_base(self, states: States) -> Doubles:  # noqa: D102
         values = states.floats()[:, : states.units].astype(np.float64)

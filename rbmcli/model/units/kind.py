@@ -16,14 +16,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli import _kernels
-from rbmcli.arrays import Doubles, Floats, to_padded
+from rbmcli.arrays import Doubles, Floats, zeros
 from rbmcli.draws import Draw
 from rbmcli.model.states import BitStates, FloatStates, States, as_floats
 
 #: `--binarize`: how data become states: by draw, cut at one half, or as they are.
 BINARIZE = ("sample", "threshold", "none")
 THRESHOLD = 0.5
+
+
+def middles(uniforms: NDArray[Any]) -> NDArray[np.float64]:
+    """The middles of the steps of 2^-24 that uniforms stand for: what draws by inversion invert."""
+    return uniforms.astype(np.float64) + 2.0**-25
 
 
 class UnitKind(ABC):
@@ -37,6 +41,8 @@ class UnitKind(ABC):
     group: int = 1
     #: All states of a group, (states, group), where they can be listed.
     group_states: NDArray[np.float32] | None = None
+    #: Whether data are drawn, cut or taken as they are, as `--binarize` says.
+    is_drawn_from_data: ClassVar[bool] = False
     #: Whether drawn states are BitStates; else they are FloatStates.
     as_bits: ClassVar[bool] = False
     #: Whether the cumulant grows like x^2, so that two such layers need small weights between them
@@ -67,31 +73,42 @@ class UnitKind(ABC):
     def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
         """The bias at which an unconnected unit has (about) this mean."""
 
+    @abstractmethod
+    def run(
+        self,
+        total: Floats,
+        units: int,
+        mean: Floats | None,
+        states: NDArray[Any] | None,
+        draw: Draw | None,
+    ) -> None:
+        """The kernel: means into `mean` (may be `total`), draws into `states`, where not None.
+
+        states: bits, uint64 (rows, words), where `as_bits`; else float32 (rows, ld).
+        """
+
+    @abstractmethod
+    def add_cumulant(
+        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+    ) -> None:
+        """out (rows,) += weight times each row's cumulants at scale * total, summed."""
+
     def mean(self, total: Floats, units: int, out: Floats) -> FloatStates:
         """Means into `out` (may be `total`)."""
-        out[:, :units] = self.define_mean(total[:, :units].astype(np.float64))
-        out[:, units:] = 0
+        self.run(total, units, out, None, None)
         return FloatStates(out, units)
 
     def sample(
         self, total: Floats, units: int, draw: Draw, mean_out: Floats | None = None
     ) -> States:
         """Drawn states; the means as well where `mean_out` (may be `total`) is given."""
-        words = np.empty((total.shape[0], units), np.uint32)
-        _kernels.random_words(draw, words)
-        uniforms = (words >> 8) * 2.0**-24
-        drawn = self.define_sample(total[:, :units].astype(np.float64), uniforms)
-        if mean_out is not None:
-            self.mean(total, units, mean_out)
         if self.as_bits:
-            return BitStates.from_array(drawn)
-        return FloatStates(to_padded(drawn), units)
-
-    def add_cumulant(
-        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
-    ) -> None:
-        """out (rows,) += weight times each row's cumulants at scale * total, summed."""
-        out += weight * self.define_cumulant(scale * total[:, :units].astype(float)).sum(axis=1)
+            bits = BitStates.empty(total.shape[0], units)
+            self.run(total, units, mean_out, bits.bits, draw)
+            return bits
+        floats = FloatStates(zeros(total.shape), units)
+        self.run(total, units, mean_out, floats.values, draw)
+        return floats
 
     def add_cumulant_change(
         self,
@@ -122,6 +139,12 @@ class UnitKind(ABC):
     def without_sigma(self) -> UnitKind:
         """The kind of the states inside the machine, which have no deviation to be learned."""
         return self
+
+    @property
+    def takes(self) -> str:
+        """The range of valid data in words."""
+        low, high = self.valid_range
+        return f"{low:g} and above" if high == np.inf else f"{low:g} to {high:g}"
 
     # Data ---------------------------------------------------------------------------------------
 

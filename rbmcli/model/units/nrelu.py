@@ -14,20 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats
+from rbmcli.draws import Draw
 from rbmcli.model.states import FloatStates, States
 from rbmcli.model.units.gaussian import define_normals
-from rbmcli.model.units.kind import UnitKind
+from rbmcli.model.units.kind import UnitKind, middles
 
 #: Replicas whose biases lie further than this below the total input are as good as always off.
 _REACH = 40
 
 
-def _log_weights(most: int) -> NDArray[np.float64]:
-    """-n^2 / 2 - the sum over k <= n of log(1 - exp(-k)), for n = 0 .. most."""
-    n = np.arange(most + 1)
-    tail = np.cumsum(np.concatenate([[0.0], np.log(-np.expm1(-n[1:].astype(float)))]))
-    return -n * n / 2 - tail
+#: The sum over k = 1 .. n of log(1 - exp(-k)), for n = 0 .. _REACH, beyond which it stays.
+_LOG_PRODUCT = np.cumsum([0.0, *np.log(-np.expm1(-np.arange(1.0, _REACH + 1)))])
 
 
 class Nrelu(UnitKind):
@@ -54,27 +53,42 @@ class Nrelu(UnitKind):
         if not self.exact:
             noise = np.exp(-0.5 * np.logaddexp(0, -total)) * define_normals(uniforms)
             return np.maximum(0, total + noise).astype(total.dtype)
-        weights = _log_weights(max(0, int(np.ceil(total.max()))) + _REACH)
-        log_p = np.arange(len(weights)) * total[..., np.newaxis] + weights
+        counts = np.arange(max(0, int(np.ceil(total.max()))) + _REACH)
+        log_p = counts * total[..., np.newaxis] + self.define_log_base(counts)
         log_p -= self.define_cumulant(total)[..., np.newaxis]
         cumulative = np.cumsum(np.exp(log_p), axis=-1)
-        return (uniforms[..., np.newaxis] >= cumulative).sum(axis=-1).astype(total.dtype)
+        return (middles(uniforms)[..., np.newaxis] >= cumulative).sum(axis=-1).astype(total.dtype)
 
     def define_cumulant(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return np.logaddexp(0, self._replicas(total)).sum(axis=-1)
 
     def define_log_base(self, states: NDArray[Any]) -> NDArray[Any]:
         """Of whole numbers; in between, which only the paper's sampler reaches, interpolated."""
-        weights = _log_weights(int(np.ceil(np.max(states, initial=0))))
-        return np.interp(states, np.arange(len(weights)), weights)
+        return -states * states / 2 - np.interp(states, np.arange(_REACH + 1), _LOG_PRODUCT)
 
     def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:
         """The inverse of softplus, which the mean is close to."""
         kept = np.maximum(mean, 0.001)
         return kept + np.log(-np.expm1(-kept))
 
+    def run(  # noqa: D102
+        self,
+        total: Floats,
+        units: int,
+        mean: Floats | None,
+        states: NDArray[Any] | None,
+        draw: Draw | None,
+    ) -> None:
+        kernel = _kernels.nrelu_exact if self.exact else _kernels.nrelu
+        kernel(total, units, mean, states, draw)
+
+    def add_cumulant(  # noqa: D102
+        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+    ) -> None:
+        _kernels.nrelu_cumulant(total, units, out, scale, weight)
+
     def log_base(self, states: States) -> Doubles:  # noqa: D102
-        values = states.floats()[:, : states.units]
+        values = states.floats()[:, : states.units].astype(np.float64)
         return self.define_log_base(values).sum(axis=1)
 
     def fed(self, total: Floats, units: int, out: Floats) -> FloatStates:

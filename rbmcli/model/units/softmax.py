@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli import _kernels
+from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draw
 from rbmcli.model.states import States, binarized
-from rbmcli.model.units.kind import THRESHOLD, UnitKind
+from rbmcli.model.units.kind import THRESHOLD, UnitKind, middles
 
 #: Most units in a group.
-MOST = 1024
+MOST = _kernels.MOST_GROUP
 
 
 class Softmax(UnitKind):
@@ -34,7 +36,7 @@ class Softmax(UnitKind):
     def define_sample(self, total: NDArray[Any], uniforms: NDArray[Any]) -> NDArray[Any]:
         """By inversion, with the uniform of a group's first unit."""
         cumulative = np.cumsum(self._groups(self.define_mean(total)), axis=-1)[..., :-1]
-        chosen = (self._groups(uniforms)[..., :1] >= cumulative).sum(axis=-1)
+        chosen = (self._groups(middles(uniforms))[..., :1] >= cumulative).sum(axis=-1)
         return np.eye(self.group, dtype=total.dtype)[chosen].reshape(total.shape)
 
     def define_cumulant(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
@@ -45,6 +47,21 @@ class Softmax(UnitKind):
 
     def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return np.log(np.clip(mean, 0.001, 0.999))
+
+    def run(  # noqa: D102
+        self,
+        total: Floats,
+        units: int,
+        mean: Floats | None,
+        states: NDArray[Any] | None,
+        draw: Draw | None,
+    ) -> None:
+        _kernels.softmax(total, units, self.group, mean, states, draw)
+
+    def add_cumulant(  # noqa: D102
+        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+    ) -> None:
+        _kernels.softmax_cumulant(total, units, self.group, out, scale, weight)
 
     def from_data(  # noqa: D102
         self,

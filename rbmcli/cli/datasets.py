@@ -1,0 +1,185 @@
+"""From the options about data to images: those of a run, and the same once more for its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.cli.models import load_preprocessing
+from rbmcli.cli.options import Settings
+from rbmcli.draws import Draws, Purpose
+from rbmcli.errors import RbmError
+from rbmcli.io.augmentation import Augmentation
+from rbmcli.io.batches import split
+from rbmcli.io.preprocessing import Preprocessing
+from rbmcli.io.runfile import RunReader
+from rbmcli.io.sizes import Patches, Size
+from rbmcli.io.sources.dataset import Dataset
+from rbmcli.learning.batch import Images
+from rbmcli.model.layer import Layer
+from rbmcli.model.units import unit_kind
+
+if TYPE_CHECKING:
+    from rbmcli.cli.training_options import TrainOptions
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run is trained and measured on, as its machine sees it, and what was done to it."""
+
+    training: Images
+    validation: Images | None
+    image_shape: tuple[int, ...]
+    preprocessing: Preprocessing | None
+    provenance: dict[str, Any]
+
+
+def read(
+    source: str, options: TrainOptions, settings: Settings, resumed: Path | None
+) -> TrainingData:
+    """The training and validation images that the options ask for.
+
+    resumed: a run file that goes on; its preprocessing is taken over if the options ask for it.
+    """
+    from rbmcli.io.sources import open_source
+
+    draws = Draws(settings.seed)
+
+    def load(name: str, **selection: Any) -> tuple[Dataset, Images]:
+        dataset = open_source(name, patches=options.patches, seed=settings.seed, **selection)
+        shape, rows = dataset.image_shape, np.arange(len(dataset.images))
+        augmentation = Augmentation.of(shape, options.crop, options.flip, draws, name)
+        pixels, scale = dataset.images, dataset.scale
+        return dataset, Images(pixels, scale, rows, options.binarize, augmentation)
+
+    dataset, training = load(source, labels=options.labels, only=options.only, limit=options.limit)
+    datasets, validation = [dataset], None
+    image_shape = _shape(dataset, training)
+    provenance: dict[str, Any] = dict(dataset.provenance())
+    if options.validation is not None:
+        fraction = _fraction(options.validation)
+        if fraction is not None:
+            rows, held_out = split(len(training.rows), fraction, draws)
+            if not len(rows) or not len(held_out):
+                raise RbmError(
+                    f"--validation {options.validation}: {len(dataset.images)} images leave none"
+                    " to train on or none to measure; choose another fraction"
+                )
+            provenance["validation"] = {"fraction": fraction}
+            training, validation = replace(training, rows=rows), replace(training, rows=held_out)
+        else:
+            other, validation = load(options.validation)
+            if _shape(other, validation) != image_shape:
+                raise RbmError(
+                    f"{options.validation}: images of shape {_shape(other, validation)}, but those"
+                    f" of {source} are {image_shape}"
+                )
+            datasets.append(other)
+            provenance["validation"] = other.provenance()
+    if not settings.quiet:
+        for notice in (notice for each in datasets for notice in each.notices):
+            click.echo(f"note: {notice}", err=True)
+    preprocessing = None
+    if options.preprocess is not None:
+        stored = None if resumed is None else _stored(resumed, options.preprocess, image_shape)
+        preprocessing = stored or _fitted(training, options.preprocess, settings)
+        training = training.preprocessed(preprocessing)
+        validation = None if validation is None else validation.preprocessed(preprocessing)
+    kind = unit_kind(options.visible_kind)
+    done = "" if preprocessing is None else f" after {options.preprocess}"
+    if validation is not None:
+        validation = validation.for_kind(kind, datasets[-1].source + done)
+    training = training.for_kind(kind, source + done)
+    return TrainingData(training, validation, image_shape, preprocessing, provenance)
+
+
+def starts(run: RunReader, source: str | None, visible: Layer, count: int, seed: int) -> Images:
+    """`count` images drawn by `seed` from another source or the run's own, as `as_seen`."""
+    config = run.config
+    own: dict[str, Any] = {}
+    if source is None:
+        source = str(run.data["source"])
+        own = {name: config[name] for name in ("labels", "only", "limit") if name in config}
+
+    def pick(images: int) -> NDArray[np.int64]:
+        return Draws(seed).generator(Purpose.SAMPLE).choice(images, count)
+
+    return as_seen(run, source, visible, pick, config["binarize"], quiet=True, **own)
+
+
+def as_seen(
+    run: RunReader,
+    source: str,
+    visible: Layer,
+    pick: Callable[[int], NDArray[np.int64]],
+    binarize: str,
+    *,
+    quiet: bool,
+    **selection: Any,
+) -> Images:
+    """Images of a source as the machine of a run sees them, for its visible layer.
+
+    They are cut to patches, cropped (in the centre) and preprocessed as those of the run.
+    pick: the numbers of the images wanted, given how many there are. selection: as `open_source`
+    takes it.
+    """
+    from rbmcli.io.sources import open_source
+
+    config = run.config
+    patches = Patches.parse(config["patches"]) if "patches" in config else None
+    dataset = open_source(source, patches=patches, seed=config["seed"], **selection)
+    if not quiet:
+        for notice in dataset.notices:
+            click.echo(f"note: {notice}", err=True)
+    augmentation = None
+    if "crop" in config and dataset.images.shape[1] != visible.units:
+        crop = Size.parse(config["crop"])
+        shape = dataset.image_shape
+        augmentation = Augmentation.of(shape, crop, False, Draws(config["seed"]), source)
+    rows = pick(len(dataset.images))
+    images = Images(dataset.images, dataset.scale, rows, binarize, augmentation)
+    units = int(np.prod(_shape(dataset, images)))
+    if units != visible.units:
+        raise RbmError(
+            f"{dataset.source}: images of {units} values, but the machine has"
+            f" {visible.units} visible units; give images of the size it was trained on"
+        )
+    preprocessing = load_preprocessing(run)
+    if preprocessing is not None:
+        images = images.preprocessed(preprocessing)
+    return images.for_kind(visible.kind, dataset.source)
+
+
+def _shape(dataset: Dataset, images: Images) -> tuple[int, ...]:
+    """Shape of an image as it is used."""
+    return dataset.image_shape if images.augmentation is None else images.augmentation.shape
+
+
+def _stored(resumed: Path, steps: str, image_shape: tuple[int, ...]) -> Preprocessing | None:
+    """What the run's images went through; None if not these steps, which is refused soon."""
+    with RunReader(resumed) as run:
+        same = run.config.get("preprocess") == steps and run.image_shape == image_shape
+        return load_preprocessing(run) if same else None
+
+
+def _fitted(training: Images, steps: str, settings: Settings) -> Preprocessing:
+    if not settings.quiet:
+        click.echo(f"fitting {steps} to {len(training.rows)} images", err=True)
+    return Preprocessing.fit(steps.split(","), training.for_fitting(), Draws(settings.seed))
+
+
+def _fraction(text: str) -> float | None:
+    """The text as a fraction, or None if it names a source."""
+    try:
+        fraction = float(text)
+    except ValueError:
+        return None
+    if not 0 < fraction < 1:
+        raise click.BadParameter(f"{text} is not between 0 and 1", param_hint="'--validation'")
+    return fraction
