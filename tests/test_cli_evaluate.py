@@ -199,6 +199,20 @@ def test_limit(folder, capfd):
     assert found == evaluate(capfd, source="few.npy")
 
 
+def test_images_are_seen_as_in_training(folder, capfd):
+    """Cropped in the centre, and preprocessed as was fitted to the training images."""
+    train("--crop", "2x2", "--preprocess", "standardize", "--visible-kind", "gaussian")
+    found = evaluate(capfd)
+    pixels = np.load("images.npy")[:, 1:3, 1:3].reshape(90, 4) / 255
+    assert found["images"] == 90
+    with RunReader(Path("run.h5")) as run:
+        model = load_model(run)
+    mean, deviation = pixels.mean(axis=0), pixels.std(axis=0)
+    states = model.visible.states_of((pixels - mean) / deviation)
+    # The statistics were fitted to crops at random places: alike, not the same.
+    assert found["free_energy"] == pytest.approx(free_energy(model, states).mean(), abs=0.5)
+
+
 def refused(capfd, *options: str) -> tuple[dict[str, Any], str]:
     capfd.readouterr()
     assert rbm(["evaluate", "run.h5", "images.npy", "--json", "--quiet", *FEW, *options]) == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from rbmcli.cli.models import load_preprocessing
 from rbmcli.cli.options import Settings
@@ -98,31 +100,55 @@ def read(
 
 
 def starts(run: RunReader, source: str | None, visible: Layer, count: int, seed: int) -> Images:
-    """`count` images drawn by `seed` from another source or the run's own, as its machine saw them.
+    """`count` images drawn by `seed` from another source or the run's own, as `as_seen`."""
+    config = run.config
+    own: dict[str, Any] = {}
+    if source is None:
+        source = str(run.data["source"])
+        own = {name: config[name] for name in ("labels", "only", "limit") if name in config}
+
+    def pick(images: int) -> NDArray[np.int64]:
+        return Draws(seed).generator(Purpose.SAMPLE).choice(images, count)
+
+    return as_seen(run, source, visible, pick, config["binarize"], quiet=True, **own)
+
+
+def as_seen(
+    run: RunReader,
+    source: str,
+    visible: Layer,
+    pick: Callable[[int], NDArray[np.int64]],
+    binarize: str,
+    *,
+    quiet: bool,
+    **selection: Any,
+) -> Images:
+    """Images of a source as the machine of a run sees them, for its visible layer.
 
     They are cut to patches, cropped (in the centre) and preprocessed as those of the run.
+    pick: the numbers of the images wanted, given how many there are. selection: as `open_source`
+    takes it.
     """
     from rbmcli.io.sources import open_source
 
     config = run.config
     patches = Patches.parse(config["patches"]) if "patches" in config else None
-    own: dict[str, Any] = {}
-    if source is None:
-        source = str(run.data["source"])
-        own = {name: config[name] for name in ("labels", "only", "limit") if name in config}
-    dataset = open_source(source, patches=patches, seed=config["seed"], **own)
+    dataset = open_source(source, patches=patches, seed=config["seed"], **selection)
+    if not quiet:
+        for notice in dataset.notices:
+            click.echo(f"note: {notice}", err=True)
     augmentation = None
     if "crop" in config and dataset.images.shape[1] != visible.units:
         crop = Size.parse(config["crop"])
         shape = dataset.image_shape
         augmentation = Augmentation.of(shape, crop, False, Draws(config["seed"]), source)
-    rows = Draws(seed).generator(Purpose.SAMPLE).choice(len(dataset.images), count)
-    images = Images(dataset.images, dataset.scale, rows, config["binarize"], augmentation)
+    rows = pick(len(dataset.images))
+    images = Images(dataset.images, dataset.scale, rows, binarize, augmentation)
     units = int(np.prod(_shape(dataset, images)))
     if units != visible.units:
         raise RbmError(
             f"{dataset.source}: images of {units} values, but the machine has"
-            f" {visible.units} visible units"
+            f" {visible.units} visible units; give images of the size it was trained on"
         )
     preprocessing = load_preprocessing(run)
     if preprocessing is not None:

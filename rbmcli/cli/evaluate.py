@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rbmcli.cli.options import Settings, common_options, json_option
-from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
     from rbmcli.draws import Draws
     from rbmcli.inference.evaluation import Measurements
-    from rbmcli.io.sources import Dataset
     from rbmcli.learning.batch import Images
     from rbmcli.model.rbm import Rbm
     from rbmcli.model.states import States
@@ -75,7 +73,10 @@ def command(
       rbm evaluate run.h5 mnist:test
       rbm evaluate run.h5 mnist:test --limit 1000 --raise-images 100 --json
     """
+    import numpy as np
+
     from rbmcli import _kernels
+    from rbmcli.cli.datasets import as_seen
     from rbmcli.cli.models import load_model
     from rbmcli.cli.threads import default_threads
     from rbmcli.draws import Draws
@@ -93,19 +94,16 @@ def command(
         with_conservative,
     )
     from rbmcli.io.runfile import RunReader
-    from rbmcli.io.sources import open_source
 
     _kernels.set_threads(settings.threads or default_threads())
     with RunReader(run_file) as run:
         model = load_model(run)
-        binarize = binarize or run.config["binarize"]
-    if exact:
-        enumeration.check_exact(model)
-    dataset = open_source(source, limit=limit, quiet=settings.quiet)
-    if not settings.quiet:
-        for notice in dataset.notices:
-            click.echo(notice, err=True)
-    images = _images(dataset, model, binarize)
+        if exact:
+            enumeration.check_exact(model)
+        how = binarize or run.config["binarize"]
+        images = as_seen(
+            run, source, model.visible, np.arange, how, quiet=settings.quiet, limit=limit
+        )
     draws = Draws(settings.seed)
     chosen = spread_rows(len(images.rows), raise_images)
     with _told(settings, "images") as tell:
@@ -148,21 +146,6 @@ def command(
         click.echo(json.dumps(_finite(facts), indent=2))
     else:
         click.echo("\n".join(_lines(facts)))
-
-
-def _images(dataset: Dataset, model: Rbm, binarize: str) -> Images:
-    """The images as the machine's visible units read them."""
-    import numpy as np
-
-    from rbmcli.learning.batch import Images
-
-    if dataset.images.shape[1] != model.visible.units:
-        raise RbmError(
-            f"{dataset.source}: images of {dataset.images.shape[1]} values, but the machine has"
-            f" {model.visible.units} visible units; give images of the size it was trained on"
-        )
-    images = Images(dataset.images, dataset.scale, np.arange(len(dataset.images)), binarize)
-    return images.for_kind(model.visible.kind, dataset.source)
 
 
 def _blocks(
