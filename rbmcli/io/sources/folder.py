@@ -61,10 +61,10 @@ def _number(names: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _read_pictures(paths: list[Path]) -> np.ndarray:
-    first = _read_picture(paths[0])
+    first = read_picture(paths[0])
     pictures = np.empty((len(paths), *first.shape), np.uint8)
     for path, target in zip(paths, pictures, strict=True):
-        picture = _read_picture(path)
+        picture = read_picture(path)
         if picture.shape != first.shape:
             raise RbmError(
                 f"{path}: {_size(picture)} pixels, but {paths[0].name} has {_size(first)}; "
@@ -74,7 +74,8 @@ def _read_pictures(paths: list[Path]) -> np.ndarray:
     return pictures
 
 
-def _read_picture(path: Path) -> np.ndarray:
+def read_picture(path: Path) -> np.ndarray:
+    """Return the greys of a picture, (height, width) uint8; RbmError if it cannot be read."""
     try:
         with Image.open(path) as picture:
             if picture.mode.startswith(("I", "F")):  # Pillow would clip what lies above 255.
