@@ -161,12 +161,16 @@ def test_tempered_chains_come_from_one_mode_to_the_other() -> None:
     assert found < floor
 
 
-def test_the_reference_does_not_show_in_the_distribution() -> None:
-    model = random_machine(5, 3, weight=1.5)
+@pytest.mark.parametrize("of_its_own", [True, False])
+def test_swaps_leave_the_distribution_as_it_is(of_its_own: bool) -> None:
+    """Whatever the reference. Two rungs and strong weights: a wrong swap shows at the top."""
+    model = random_machine(5, 3, weight=3.0)
     reference = model.visible.bias.copy()
-    reference[:5] = [2.0, -1.0, 0.5, -2.0, 0.0]
+    reference[:5] += [2.0, -1.0, 0.5, -2.0, 0.0]
     start = random_start(model.visible, CHAINS, 5)
-    walk = tempered_fantasies(model, start, 40, 2, Ladder.even(3), reference=reference)
+    ladder = Ladder(np.array([1.0, 0.5]))
+    given = None if of_its_own else reference
+    walk = tempered_fantasies(model, start, 40, 2, ladder, reference=given)
     found, floor = distance(last(walk), joint(model).sum(axis=1))
     assert found < floor
 

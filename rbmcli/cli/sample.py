@@ -25,6 +25,8 @@ _ANIMATIONS = (".gif", ".webp", ".mp4")
 _ARRAYS = (".npz", ".h5")
 #: Chains where -n is not given.
 _COUNT = 100
+#: Gibbs steps after which it is known how often temperatures swap.
+_MEASURED = 50
 #: Frames of an animation where --every is not given.
 _FRAMES = 100
 
@@ -171,7 +173,7 @@ def command(
             save_picture(output, iter([picture(means)]), force=force)
     if not settings.quiet:
         done = f"{output}: {begin.rows} particles, {gibbs_steps} Gibbs steps"
-        if ladder is not None:
+        if ladder is not None and gibbs_steps >= _MEASURED:
             done += f"; temperatures swap in {1 - ladder.rejection.max():.0%} of tries or more"
         click.echo(done, err=True)
 

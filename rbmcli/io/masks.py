@@ -46,10 +46,11 @@ def _half(word: str, image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
 def _read(path: Path) -> NDArray[np.generic]:
     if not path.is_file():
         raise RbmError(f"{path}: no such file: give a mask, or one of {', '.join(HALVES)}")
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
+    with path.open("rb") as file:
+        magic = file.read(len(numpy_files.NPY_MAGIC))
+    if magic == numpy_files.NPY_MAGIC:
         array = numpy_files.read_npy(path)
-    elif suffix == ".npz":
+    elif magic.startswith(numpy_files.NPZ_MAGIC):
         names = numpy_files.array_names(path)
         if len(names) != 1:
             raise RbmError(f"{path}: holds {len(names)} arrays: store the mask alone")
