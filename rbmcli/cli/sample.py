@@ -51,9 +51,8 @@ _FRAMES = 100
               " chains of the run stood (if its algorithm keeps any).")  # fmt: skip
 @click.option("--source", help="The images of --start data.  [default: those of the run]")
 @click.option("--clamp", metavar="MASK", help="Complete images: keep what MASK says of those of"
-              " --start data, start the rest at noise. MASK: upper, lower, left or right (half), or"
-              " a picture, .npy or .npz of an image's shape, not 0 where it is kept."
-              )  # fmt: skip
+              " --start data, start the rest at noise. MASK: a half (upper, lower, left, right), or"
+              " a picture, .npy or .npz of an image's shape, not 0 where it is kept.")  # fmt: skip
 @click.option("--temperatures", type=click.IntRange(2, 1000), metavar="N",
               help="Let every chain swap with replicas at N temperatures (parallel tempering), so"
               " that it walks between modes; N times the work.")  # fmt: skip
