@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -61,8 +63,8 @@ def test_the_chains_come_to_what_was_learned(folder):
     noise, _ = samples("-n", 300, "-k", 0, "--start", "random")
     assert 0.45 < noise.mean() < 0.55
     particles, _ = samples("-n", 300, "-k", 300, "--start", "random")
-    assert bars(noise) < 0.4
-    assert bars(particles) > 0.6
+    assert bars(noise) < 0.3
+    assert bars(particles) > 0.45
 
 
 def test_means_belong_to_the_samples(folder):
@@ -156,6 +158,14 @@ def test_what_is_said(folder, capfd):
         (["-o", "nowhere/a.png", "-k", "0"], "nowhere/a.png: "),
         (["-o", "a.png", "--start", "chains"], "run.h5: the run keeps no chains"),
         (["-o", "a.png", "--start", "data", "--source", "nowhere"], "nowhere: no such file"),
+        (["-o", "a.png", "--clamp", "nowhere.png"], "nowhere.png: no such file"),
+        (["-o", "a.png", "--clamp", "wide.png"], "wide.png: a mask of 6 x 7, but the images"),
+        (["-o", "a.png", "--clamp", "there.png"], "there.png: not a readable picture"),
+        (["-o", "a.png", "--clamp", "there.npz"], "there.npz: damaged"),
+        (["-o", "a.png", "--clamp", "wide.npy"], "wide.npy: a mask of 3 x 6 x 6, but the"),
+        (["-o", "a.png", "--clamp", "text.npy"], "text.npy: holds <U1 values"),
+        (["-o", "a.png", "--clamp", "two.npz"], "two.npz: holds 2 arrays"),
+        (["-o", "a.png", "--clamp", "none.npy"], "none.npy: keeps no unit"),
         (["-o", "a.png", "--start", "data", "--source", "small.npy"], "small.npy: images of 4 "),
         (
             ["-o", "a.png", "--start", "data", "--source", "wide.npy"],
@@ -168,6 +178,12 @@ def test_failures(folder, capfd, options, says):
     (folder / "there.png").write_text("precious")
     np.save("small.npy", np.zeros((3, 2, 2)))
     np.save("wide.npy", np.arange(3 * SIDE * SIDE).reshape(3, SIDE, SIDE) % 10 * 1.0)
+    np.savez("there.npz", np.ones((SIDE, SIDE)))
+    (folder / "there.npz").write_bytes((folder / "there.npz").read_bytes()[:200])
+    Image.new("L", (SIDE + 1, SIDE)).save("wide.png")
+    np.save("text.npy", np.full((SIDE, SIDE), "x"))
+    np.save("none.npy", np.zeros((SIDE, SIDE)))
+    np.savez("two.npz", a=np.ones(1), b=np.ones(1))
     before = names(folder)
     assert rbm(["sample", "run.h5", *options]) == 1
     out, err = capfd.readouterr()
@@ -187,6 +203,10 @@ def test_failures(folder, capfd, options, says):
         ["-o", "a.png", "-n", "0"],
         ["-o", "a.gif", "--fps", "nan"],
         ["-o", "a.png", "--start", "random", "--source", "x"],
+        ["-o", "a.png", "--start", "chains", "--source", "x"],
+        ["-o", "a.png", "--start", "random", "--clamp", "upper"],
+        ["-o", "a.png", "--start", "chains", "--clamp", "upper"],
+        ["-o", "a.png", "--temperatures", "1"],
     ],
     ids=str,
 )
@@ -222,3 +242,234 @@ def test_long_work_shows_progress(folder, capfd, monkeypatch):
         assert lines[:-1] == [f"{number}/3 states of the chains" for number in (1, 2, 3)]
     assert sample("b.npz", "-k", 2) == 0
     assert capfd.readouterr() == ("", "")
+
+
+# Chains of the run -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["pcd", "fpcd", "pt"])
+def persistent(request, trained, tmp_path_factory):
+    """A run with 12 persistent chains, whose weights decide the visible units for certain."""
+    path = tmp_path_factory.mktemp("persistent") / "run.h5"
+    options = ["--algorithm", request.param, "--chains", "12", "--temperatures", "3", "--quiet"]
+    source = str(trained.parent / "images.npy")
+    threads = ["--hidden", "20", "--epochs", "20", "--threads", "1"]
+    assert rbm(["train", source, "-o", str(path), *options, *threads]) == 0
+    with h5py.File(path, "r+") as file:
+        file["model/weights"][...] = np.float32(1e8) * file["model/weights"][()]
+        file["model/visible_bias"][...] = 0
+    return path
+
+
+def test_start_from_the_chains_of_the_run(folder, persistent):
+    (folder / "run.h5").write_bytes(persistent.read_bytes())
+    with h5py.File("run.h5") as file:
+        hidden = file["trainer/chains/hidden"][:12].astype(float)
+        rows = len(file["trainer/chains/hidden"])
+        weights, bias = file["model/weights"][()], file["model/visible_bias"][()]
+    total = hidden @ weights.T.astype(float) + bias
+    assert np.abs(total).min() > 17  # the chance of another state is below 2^-24
+    expected = (total > 0).reshape(-1, SIDE, SIDE)
+    assert len(np.unique(expected, axis=0)) > 4
+    assert rows == (36 if "pt" in str(h5_config("run.h5")["algorithm"]) else 12)
+    drawn, _ = samples("--start", "chains", "-k", 0)
+    assert (drawn == expected).all()
+    drawn, _ = samples("--start", "chains", "-k", 0, "-n", 5)
+    assert (drawn == expected[:5]).all()
+
+
+def h5_config(path):
+    with h5py.File(path) as file:
+        return json.loads(file.attrs["config"])
+
+
+def test_no_more_chains_than_there_are(folder, persistent, capfd):
+    (folder / "run.h5").write_bytes(persistent.read_bytes())
+    assert sample("a.png", "--start", "chains", "-n", 13) == 1
+    assert capfd.readouterr().err == (
+        "rbm: error: run.h5: the run keeps 12 chains, fewer than the 13 of -n; ask for 12 at most\n"
+    )
+    with h5py.File("run.h5", "r+") as file:
+        del file["trainer/chains/hidden"]
+        file["trainer/chains/hidden"] = np.zeros((12, 7), np.uint8)
+    assert sample("a.png", "--start", "chains") == 1
+    assert "a damaged run file" in capfd.readouterr().err
+    assert names(folder) == {"run.h5"}
+
+
+# Completed images --------------------------------------------------------------------------------
+
+
+HALVES = {
+    "upper": np.s_[:, :3],
+    "lower": np.s_[:, 3:],
+    "left": np.s_[:, :, :3],
+    "right": np.s_[:, :, 3:],
+}
+
+
+@pytest.mark.parametrize("word", HALVES)
+def test_halves_are_kept(folder, word):
+    images, _ = samples("-k", 0, "-n", 50)
+    drawn, means = samples("--clamp", word, "-k", 7, "-n", 50)
+    free = np.ones(images.shape, bool)
+    free[HALVES[word]] = False
+    assert (drawn[~free] == images[~free]).all()
+    assert (means[~free] == images[~free]).all()
+    assert (means[free] % 1 != 0).all()
+    assert (drawn[free] != images[free]).any()
+
+
+def test_the_rest_starts_at_noise(folder):
+    """Nothing of what is to be completed is seen."""
+    noise, _ = samples("-k", 0, "-n", 50, "--start", "random")
+    drawn, _ = samples("--clamp", "upper", "-k", 0, "-n", 50)
+    assert (drawn[:, 3:] == noise[:, 3:]).all()
+
+
+def test_masks_in_files(folder):
+    expected, _ = samples("--clamp", "left", "-k", 3, "-n", 9)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[:, :3] = 1
+    np.save("mask.npy", mask.astype(bool))
+    np.savez("mask.npz", mask=mask * 0.5)
+    Image.fromarray(mask).save("mask.png")
+    Image.fromarray(mask * 255).save("bright.png")
+    for path in ("mask.npy", "mask.npz", "mask.png", "bright.png"):
+        drawn, _ = samples("--clamp", path, "-k", 3, "-n", 9)
+        assert (drawn == expected).all()
+
+
+def test_completions_stand_beside_what_was_kept(folder):
+    images, _ = samples("-k", 0, "-n", 4)
+    _, means = samples("--clamp", "upper", "-k", 3, "-n", 4)
+    assert sample("a.png", "--clamp", "upper", "-k", 3, "-n", 4, "--scale", 1, "--columns", 2) == 0
+    with Image.open("a.png") as picture:
+        shown = np.asarray(picture.convert("L"), int)
+    step = SIDE + 1
+    assert shown.shape == (2 * step + 1, 6 * step + 1)
+    for number in range(4):
+        top, left = number // 2 * step + 1, number % 2 * 3 * step + 1
+        original, kept, completed = (
+            shown[top : top + SIDE, place : place + SIDE]
+            for place in (left, left + step, left + 2 * step)
+        )
+        assert (original == 255 * images[number]).all()
+        assert (kept[:3] == original[:3]).all()
+        assert (kept[3:] == 128).all()
+        assert (completed == np.rint(255 * means[number])).all()
+
+
+def test_completions_animated(folder):
+    assert sample("a.gif", "--clamp", "upper", "-k", 6, "-n", 3) == 0
+    with Image.open("a.gif") as animation:
+        assert animation.n_frames == 7
+
+
+def test_flat_images_have_no_sides(folder, capfd):
+    np.save("flat.npy", np.eye(4))
+    assert rbm(["train", "flat.npy", "-o", "f.h5", "--epochs", "0", "--quiet"]) == 0
+    assert rbm(["sample", "f.h5", "-o", "a.png", "--clamp", "upper"]) == 1
+    assert capfd.readouterr().err.startswith("rbm: error: upper: the images are 4 and have no ")
+
+
+# Tempered chains ---------------------------------------------------------------------------------
+
+
+def test_tempered_chains_know_more_bars(folder, capfd):
+    assert rbm(["sample", "run.h5", "-o", "a.npz", "--temperatures", "4", "-n", "9"]) == 0
+    err = capfd.readouterr().err
+    assert err.startswith("a.npz: 9 particles, 100 Gibbs steps; temperatures swap in ")
+    options = ["--temperatures", 6, "-n", 200, "-k", 40]
+    first, _ = samples(*options, "--threads", 1)
+    again, _ = samples(*options, "--threads", 3)
+    plain, _ = samples("-n", 200, "-k", 40)
+    assert (first == again).all()
+    assert (first != plain).any()
+    assert bars(first) > 0.45
+
+
+def test_tempered_and_clamped(folder):
+    images, _ = samples("-k", 0, "-n", 20)
+    drawn, _ = samples("--clamp", "right", "-k", 5, "-n", 20, "--temperatures", 3)
+    assert (drawn[:, :, 3:] == images[:, :, 3:]).all()
+
+
+# Other kinds of units ----------------------------------------------------------------------------
+
+
+KINDS = ["binomial:3", "gaussian", "gaussian:learned", "nrelu", "softmax:2"]
+
+
+@pytest.fixture
+def of_kind(folder):
+    """Trains for a moment on images (40, 2, 4) of any kind; returns them."""
+
+    def train(kind):
+        rng = np.random.default_rng(3)
+        images = (rng.normal(0, 1, (40, 2, 4)) * [1, 2, 3, 4]).astype(np.float32)
+        if kind == "nrelu":
+            images = np.abs(images)
+        if kind == "binomial:3":
+            images = rng.integers(4, size=(40, 2, 4)).astype(np.uint8)
+        if kind == "softmax:2":
+            images = np.eye(2, dtype=np.uint8)[rng.integers(2, size=(40, 4))].reshape(40, 2, 4)
+        np.save("images.npy", images)
+        options = ["--visible-kind", kind, "--hidden", "3", "--epochs", "2", "--lr", "0.001"]
+        chains = ["--algorithm", "pt", "--temperatures", "3", "--threads", "1", "--quiet"]
+        assert rbm(["train", "images.npy", "-o", "run.h5", "--force", *options, *chains]) == 0
+        return images
+
+    return train
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_sampled_in_the_terms_of_the_data(of_kind, kind):
+    images = of_kind(kind)
+    drawn, means = samples("-k", 0, "-n", 60)
+    assert drawn.shape == means.shape == (60, 2, 4)
+    flat = images.reshape(len(images), -1)
+    gaps = np.abs(drawn.reshape(60, 1, -1) - flat).max(axis=2).min(axis=1)
+    assert gaps.max() < 1e-5
+    for options in (
+        ["--start", "random"],
+        ["--start", "chains"],
+        ["--temperatures", 3],
+        ["--clamp", "left"],
+    ):
+        drawn, means = samples("-k", 3, *options)
+        assert np.isfinite(drawn).all()
+        assert np.isfinite(means).all()
+        if kind == "binomial:3":
+            assert set(np.unique(drawn)) <= {0, 1, 2, 3}
+        if kind == "softmax:2":
+            assert (drawn.reshape(-1, 4, 2).sum(axis=2) == 1).all()
+
+
+def test_deviations_come_back(of_kind):
+    """States of learned deviations are in units of the data, not of the machine's inside."""
+    images = of_kind("gaussian:learned")
+    drawn, _ = samples("-k", 20, "-n", 2000)
+    ratio = drawn.std(axis=(0, 1)) / images.std(axis=(0, 1))
+    assert (np.abs(ratio - 1) < 0.35).all(), ratio
+    assert images.std(axis=(0, 1)).max() > 2.5
+
+
+@pytest.mark.parametrize("start", ["data", "random"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_greys_span_the_range(of_kind, kind, start):
+    of_kind(kind)
+    options = ["--start", start, "-k", 2, "-n", 6, "--scale", 1, "--columns", 6]
+    images, _ = samples("-k", 0, "-n", 6)
+    _, means = samples(*options)
+    assert sample("a.png", *options, "--force") == 0
+    with Image.open("a.png") as picture:
+        shown = np.asarray(picture.convert("L"), int)
+    low, high = {"binomial:3": (0, 3), "softmax:2": (0, 1)}.get(kind, (None, None))
+    if low is None:
+        seen = images if start == "data" else means
+        low, high = seen.min(), seen.max()
+    expected = np.clip(np.rint(255 * (means - low) / (high - low)), 0, 255)
+    for number in range(6):
+        tile = shown[1:3, 5 * number + 1 : 5 * number + 5]
+        assert np.abs(tile - expected[number]).max() <= 1

@@ -177,6 +177,33 @@ def test_image_grid_has_a_fixed_scale():
     assert tiles.image_grid(bytes_, columns=1, scale=1)[1, 1:-1].tolist() == [0, 1, 254, 255]
 
 
+def test_image_grid_takes_other_limits():
+    images = np.array([[[-2.0, -1.0, 0.0, 1.0, 4.0]]], np.float32)
+    shown = tiles.image_grid(images, limits=(-1.0, 1.0))[1, 1:-1]
+    assert shown.tolist() == [0, 0, 128, 255, 255]
+    shown = tiles.image_grid(images, limits=None)[1, 1:-1]
+    assert shown.tolist() == [0, 42, 85, 128, 255]
+    assert tiles.image_grid(np.ones((1, 1, 2)), limits=None)[1, 1:-1].tolist() == [0, 0]
+
+
+def test_completion_grid_has_three_tiles_for_each_image():
+    originals = np.arange(12).reshape(3, 2, 2) / 11
+    mask = np.array([[True, True], [False, False]])
+    picture = tiles.completion_grid(originals, mask, 1 - originals, columns=2)
+    assert picture.shape == (2 * 3 + 1, 6 * 3 + 1)
+    for number in range(3):
+        top, left = number // 2 * 3 + 1, number % 2 * 9 + 1
+        original, kept, completed = (picture[top : top + 2, left + x :][:, :2] for x in (0, 3, 6))
+        np.testing.assert_array_equal(original, np.rint(255 * originals[number]))
+        np.testing.assert_array_equal(kept[0], original[0])
+        assert (kept[1] == 128).all()
+        np.testing.assert_array_equal(completed, np.rint(255 * (1 - originals[number])))
+    picture = tiles.completion_grid(2 * originals, mask, -originals, columns=1, limits=None)
+    # The least value is -1, the greatest 2.
+    assert picture[1, 1] == 85
+    assert (picture.min(), picture.max()) == (0, 255)
+
+
 # Captions
 
 

@@ -19,9 +19,11 @@ from rbmcli.learning.batch import Images
 from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import EpochDone, Hyperparameters, Trainer
 from rbmcli.learning.update import Update
+from rbmcli.model.layer import Layer
 from rbmcli.model.link import DENSE_ABOVE, Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, FloatStates, States
+from rbmcli.model.units import unit_kind
 
 Parameters = dict[str, NDArray[np.float64]]
 
@@ -181,11 +183,34 @@ def test_fantasies_stay_with_the_distribution(size: tuple[int, int, float]) -> N
 
 
 def test_random_starts_are_on_half_the_time() -> None:
-    states = random_start(7, CHAINS, seed=1).to_array()
+    layer = Layer(unit_kind("bernoulli"), (7,))
+    layer.parameters["bias"][:] = 3.0  # noise knows nothing of the machine
+    states = random_start(layer, CHAINS, seed=1).to_array()
     assert states.shape == (CHAINS, 7)
     np.testing.assert_allclose(states.mean(axis=0), 0.5, atol=5 * 0.5 / np.sqrt(CHAINS))
-    assert (random_start(7, 50, seed=1).to_array() == random_start(7, 50, seed=1).to_array()).all()
-    assert (random_start(7, 50, seed=1).to_array() != random_start(7, 50, seed=2).to_array()).any()
+    few, again, other = (random_start(layer, 50, seed).to_array() for seed in (1, 1, 2))
+    assert (few == again).all()
+    assert (few != other).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "mean", "variance", "fourth"),
+    [
+        # mean, variance and fourth central moment of one unit
+        ("binomial:4", 2.0, 1.0, 2.5),
+        ("gaussian", 0.0, 1.0, 3.0),
+        ("softmax:2", 0.5, 0.25, 0.0625),
+    ],
+)
+def test_random_starts_of_other_kinds(
+    kind: str, mean: float, variance: float, fourth: float
+) -> None:
+    rows = 4000
+    states = random_start(Layer(unit_kind(kind), (6,)), rows, seed=3).to_array().astype(float)
+    bound = 5 * np.sqrt(variance / rows)
+    np.testing.assert_allclose(states.mean(axis=0), mean, atol=bound)
+    bound = 5 * np.sqrt((fourth - variance**2) / rows) + bound**2
+    np.testing.assert_allclose(states.var(axis=0), variance, atol=bound)
 
 
 def test_machines_take_the_sparse_and_the_dense_way() -> None:

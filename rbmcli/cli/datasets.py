@@ -103,6 +103,11 @@ def starts(run: RunReader, source: str | None, visible: Layer, count: int, seed:
     """`count` images drawn by `seed` from another source or the run's own, as `as_seen`."""
     config = run.config
     own: dict[str, Any] = {}
+    if source is None and "source" not in run.data:
+        raise RbmError(
+            f"{run.path}: was imported without data; name images with --source, or use"
+            " --start random"
+        )
     if source is None:
         source = str(run.data["source"])
         own = {name: config[name] for name in ("labels", "only", "limit") if name in config}
@@ -133,7 +138,7 @@ def as_seen(
 
     config = run.config
     patches = Patches.parse(config["patches"]) if "patches" in config else None
-    dataset = open_source(source, patches=patches, seed=config["seed"], **selection)
+    dataset = open_source(source, patches=patches, seed=config.get("seed", 0), **selection)
     if not quiet:
         for notice in dataset.notices:
             click.echo(f"note: {notice}", err=True)
@@ -141,7 +146,7 @@ def as_seen(
     if "crop" in config and dataset.images.shape[1] != visible.units:
         crop = Size.parse(config["crop"])
         shape = dataset.image_shape
-        augmentation = Augmentation.of(shape, crop, False, Draws(config["seed"]), source)
+        augmentation = Augmentation.of(shape, crop, False, Draws(config.get("seed", 0)), source)
     rows = pick(len(dataset.images))
     images = Images(dataset.images, dataset.scale, rows, binarize, augmentation)
     units = int(np.prod(_shape(dataset, images)))

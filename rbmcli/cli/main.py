@@ -20,6 +20,8 @@ COMMANDS = {
     "evaluate": ("evaluate", "Measure how well a machine describes images."),
     "render-gif": ("render_gif", "Animate the filters of one or several runs."),
     "info": ("info", "Show what a run file holds."),
+    "export": ("export_run", "Write a machine's weights as NumPy arrays."),
+    "import": ("import_run", "Make a run file of weights from elsewhere."),
     "data": ("data", "List, fetch and locate the named data sets."),
 }
 

@@ -1,4 +1,4 @@
-"""The model that a run file holds, and what its images went through."""
+"""The model that a run file holds, its persistent chains, and what its images went through."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 
+import numpy as np
+
+from rbmcli.arrays import Floats, to_padded
 from rbmcli.errors import RbmError
 from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runfile import RunReader
 from rbmcli.model.rbm import Rbm
+from rbmcli.model.states import States
 from rbmcli.model.units import unit_kind
 
 
@@ -52,3 +56,34 @@ def load_preprocessing(run: RunReader) -> Preprocessing | None:
         }
         names = str(run.config["preprocess"]).split(",")
         return Preprocessing.restore(names, parts, prod(run.image_shape))
+
+
+def load_chains(run: RunReader, model: Rbm) -> States:
+    """Hidden states of the run's persistent chains; RbmError where it keeps none.
+
+    Of parallel tempering, those at inverse temperature 1.
+    """
+    if "trainer/chains/hidden" not in run.state:
+        algorithm = run.config.get("algorithm")
+        raise RbmError(
+            f"{run.path}: the run keeps no chains"
+            f" ({f'its algorithm is {algorithm}' if algorithm else 'it was imported'});"
+            " use --start data or --start random"
+        )
+    with damage_told(run.path):
+        hidden = run.state["trainer/chains/hidden"]
+        rungs = len(run.state["trainer/chains/beta"]) if "trainer/chains/beta" in run.state else 1
+        if hidden.shape[1:] != (model.hidden.units,) or len(hidden) % rungs:
+            raise ValueError(f"trainer/chains/hidden has shape {hidden.shape}")
+        return model.hidden.states_of(hidden[: len(hidden) // rungs])
+
+
+def load_reference(run: RunReader, model: Rbm) -> Floats | None:
+    """Natural visible biases of the run's replicas at inverse temperature 0, padded; or None."""
+    if "trainer/chains/reference" not in run.state:
+        return None
+    with damage_told(run.path):
+        reference: np.ndarray = run.state["trainer/chains/reference"]
+        if reference.shape != (model.visible.units,):
+            raise ValueError(f"trainer/chains/reference has shape {reference.shape}")
+        return to_padded(reference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import click
@@ -40,6 +41,20 @@ class UnitKindType(click.ParamType[str]):
             return unit_kind(str(value)).name
         except RbmError as error:
             self.fail(str(error), param, ctx)
+
+
+class ImageShapeType(click.ParamType[tuple[int, ...]]):
+    """The shape of an image, written 28x28 or 3x32x32."""
+
+    name = "shape"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Parse what was written."""
+        if not re.fullmatch(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*", str(value), re.ASCII):
+            self.fail(f"'{value}' is not a shape: write 28x28", param, ctx)
+        return tuple(map(int, str(value).split("x")))
 
 
 class ScheduleType(click.ParamType[Schedule]):

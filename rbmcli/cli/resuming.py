@@ -39,6 +39,11 @@ def with_stored(
 ) -> tuple[str, int, dict[str, Any]]:
     """(source, seed, option values), those not asked for now being what they were in the run."""
     with RunReader(output) as run:
+        if "imported_from" in run.data:
+            raise RbmError(
+                f"{output}: cannot resume: it was imported, so there is no training to go on with;"
+                " write to another file"
+            )
         stored, stored_source = run.config, str(run.data["source"])
 
     def unasked(name: str) -> bool:

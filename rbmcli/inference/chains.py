@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rbmcli.arrays import Floats, Scratch
+from rbmcli.arrays import Floats, Scratch, zeros
 from rbmcli.draws import Draws, Purpose
+from rbmcli.inference.clamping import Clamp, unclamped
 from rbmcli.inference.tempering import Tempered
+from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import BitStates, FloatStates, States
+from rbmcli.model.states import FloatStates, States
 
 
 class Chain:
@@ -59,26 +61,45 @@ class Chain:
         return self._model.visible_input(hidden, total)
 
 
-def random_start(units: int, rows: int, seed: int) -> BitStates:
-    """Visible states in which every unit is on with probability one half."""
-    noise = Draws(seed).generator(Purpose.SAMPLE).integers(2, size=(rows, units))
-    return BitStates.from_array(noise)
+def random_start(layer: Layer, rows: int, seed: int) -> States:
+    """States of a layer's kind, each unit drawn by itself at total input zero.
+
+    Binary units are on with probability one half; Gaussian ones have mean 0 and variance 1.
+    """
+    total = zeros((rows, layer.ld))
+    return layer.sample(total, Draws(seed).at(Purpose.SAMPLE, 0))
+
+
+def start_from_hidden(model: Rbm, hidden: States, seed: int, first_step: int) -> States:
+    """Visible states drawn given hidden ones, for `fantasies` to go on from at `first_step`."""
+    return Chain(model, Draws(seed)).sample_visible(hidden, first_step, 0)
 
 
 def fantasies(
-    model: Rbm, start: States, gibbs_steps: int, seed: int
+    model: Rbm,
+    start: States,
+    gibbs_steps: int,
+    seed: int,
+    *,
+    clamp: Clamp | None = None,
+    first_step: int = 0,
 ) -> Iterator[tuple[States, Floats]]:
     """Fantasy particles: the start, then the chains after each Gibbs step.
 
     Yields (visible states, their means given the hidden states they were drawn from), the means
     float32 (rows, visible units), which are for looking at; those of the start are the start. The
     means are overwritten at the next step: copy what is to be kept.
+
+    clamp: visible units that are held, in states and means, from the start on.
+    first_step: by which the first step's draws are named. A walk that takes up chains of training
+    counts on where that stopped, so that no draw is used twice.
     """
+    keep = clamp or unclamped
     chain = Chain(model, Draws(seed))
     units = model.visible.units
-    visible = start
+    visible = keep(start)
     yield visible, visible.floats()[:, :units]
-    for step in range(gibbs_steps):
+    for step in range(first_step, first_step + gibbs_steps):
         hidden = chain.sample_hidden(visible, step, 0)
-        visible = chain.sample_visible(hidden, step, 1)
-        yield visible, chain.visible_mean(hidden).values[:, :units]
+        visible = keep(chain.sample_visible(hidden, step, 1))
+        yield visible, keep(chain.visible_mean(hidden)).floats()[:, :units]

@@ -68,9 +68,21 @@ class Layer:
         values[:, : self.units] /= self.sigma
         return FloatStates(values, self.units)
 
-    def to_data(self, states: Floats) -> Floats:
+    def to_data(self, states: NDArray[Any]) -> NDArray[Any]:
         """States (or means of states) (rows, units) in the data's own terms."""
         return states * self.sigma if self.kind.learns_sigma else states
+
+    def shown_range(self, data: States | None) -> tuple[float, float] | None:
+        """The values in the data's own terms that pictures show as black and white.
+
+        Of kinds whose valid range is finite, that range; of others, that of `data`, if given.
+        """
+        if all(map(math.isfinite, self.kind.valid_range)):
+            return self.kind.valid_range
+        if data is None:
+            return None
+        values = self.to_data(data.floats()[:, : self.units])
+        return float(values.min()), float(values.max())
 
     def states_of(self, values: NDArray[Any]) -> States:
         """States from an array (rows, units) as `to_array` gives it."""

@@ -6,6 +6,7 @@ A picture is a uint8 array, (height, width) in greys or (height, width, 3) in co
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,15 +46,43 @@ def common_limit(filters: NDArray[np.float32]) -> float:
 
 
 def image_grid(
-    images: NDArray[np.uint8] | NDArray[np.floating], columns: int | None = None, scale: int = 1
+    images: NDArray[np.uint8] | NDArray[np.floating],
+    columns: int | None = None,
+    scale: int = 1,
+    limits: tuple[float, float] | None = (0.0, 1.0),
 ) -> Picture:
-    """Lay out images on the fixed scale 0 (black) to 1 (white), or as they are where uint8.
+    """Lay out images on the scale from `limits`, black and white, or as they are where uint8.
 
-    `images` is (n, *shape), n at least 1; values outside [0, 1] are clipped. Layout as in `grid`.
+    `images` is (n, *shape), n at least 1; values outside the limits are clipped. Without limits,
+    they are the least and the greatest value of the images. Layout as in `grid`.
     """
     if images.dtype == np.uint8:
         return grid(images.astype(np.uint8, copy=False), columns, scale)
-    return grid(_to_uint8(np.clip(images, 0, 1)), columns, scale)
+    low, high = limits or (float(images.min()), float(images.max()))
+    unit = (images - low) / ((high - low) or 1)
+    return grid(_to_uint8(np.clip(unit, 0, 1)), columns, scale)
+
+
+def completion_grid(
+    originals: NDArray[Any],
+    mask: NDArray[np.bool_],
+    completed: NDArray[np.floating],
+    columns: int | None = None,
+    scale: int = 1,
+    limits: tuple[float, float] | None = (0.0, 1.0),
+) -> Picture:
+    """Lay out each image three times side by side: as it was, what was kept of it, and completed.
+
+    originals, completed: (n, *shape), n at least 1. mask: shape, True where kept; the rest is shown
+    mid-grey. columns: of such triples. limits: as in `image_grid`.
+    """
+    if limits is None:
+        both = np.stack([originals, completed])
+        limits = float(both.min()), float(both.max())
+    kept = np.where(mask, originals, (limits[0] + limits[1]) / 2)
+    triples = np.stack([originals, kept, completed], axis=1).reshape(-1, *mask.shape)
+    columns = columns or max(1, round(math.sqrt(len(originals) / 3)))
+    return image_grid(triples, 3 * columns, scale, limits)
 
 
 def grid(tiles: Picture, columns: int | None = None, scale: int = 1) -> Picture:

@@ -25,7 +25,7 @@ class Pictures:
 
     def __getitem__(self, index: int) -> np.ndarray:
         """Read one; RbmError if it cannot be read."""
-        return _read_picture(self.paths[index])
+        return read_picture(self.paths[index])
 
 
 def stacked(pictures: Pictures) -> np.ndarray:
@@ -43,7 +43,7 @@ def stacked(pictures: Pictures) -> np.ndarray:
     return result
 
 
-def _read_picture(path: Path) -> np.ndarray:
+def read_picture(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             if picture.mode.startswith(("I", "F")):  # Pillow would clip what lies above 255.

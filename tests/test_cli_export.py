@@ -1,0 +1,335 @@
+"""`rbm export` and `rbm import`: weights to and from other programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from commands import contents, names
+
+from rbmcli.cli.main import run as rbm
+
+KINDS = [
+    ("bernoulli", "bernoulli"),
+    ("gaussian:learned", "bernoulli"),
+    ("binomial:3", "softmax:2"),
+    ("bernoulli", "gaussian:learned"),
+    ("nrelu", "binomial:2"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(visible: str = "bernoulli", hidden: str = "bernoulli", *options: str) -> None:
+    """run.h5, of two epochs on images 4 x 3."""
+    np.save("images.npy", np.random.default_rng(0).random((30, 4, 3), np.float32))
+    kinds = ["--visible-kind", visible, "--hidden-kind", hidden, "--lr", "0.01", "--hidden", "5"]
+    rest = ["--epochs", "2", "--threads", "1", "--quiet", *options]
+    assert rbm(["train", "images.npy", "-o", "run.h5", *kinds, *rest]) == 0
+
+
+def published(**changes: Any) -> dict[str, Any]:
+    """Arrays as other programs write them, 9 visible and 4 hidden units."""
+    rng = np.random.default_rng(1)
+    arrays = {
+        "weights": rng.normal(0, 1, (9, 4)),
+        "visible_bias": rng.normal(0, 1, 9),
+        "hidden_bias": rng.normal(0, 1, 4),
+    }
+    return {name: x for name, x in (arrays | changes).items() if x is not None}
+
+
+def imported(*options: str) -> int:
+    return rbm(["import", "weights.npz", "-o", "new.h5", *options])
+
+
+def attributes(path: str) -> dict[str, Any]:
+    with h5py.File(path) as file:
+        found = dict(file.attrs)
+    return found | {name: json.loads(found[name]) for name in ("config", "data")}
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids=str)
+def test_round_trip(folder, kinds, capfd):
+    train(*kinds)
+    assert rbm(["export", "run.h5", "-o", "a.npz"]) == 0
+    assert rbm(["import", "a.npz", "-o", "new.h5"]) == 0
+    assert rbm(["export", "new.h5", "-o", "b.npz"]) == 0
+    assert (folder / "a.npz").read_bytes() == (folder / "b.npz").read_bytes()
+    old, new = contents("run.h5"), contents("new.h5")
+    model = [name for name in old if name.startswith("model/")]
+    assert [name for name in new if name.startswith("model/")] == model
+    assert all(new[name] == old[name] for name in model)
+    before, after = attributes("run.h5"), attributes("new.h5")
+    assert (before["image_shape"] == after["image_shape"]).all()
+    for name in ("visible-kind", "hidden-kind", "hidden"):
+        assert before["config"][name] == after["config"][name]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert [line.split(":")[0] for line in err.splitlines()] == ["a.npz", "new.h5", "b.npz"]
+
+
+def test_what_is_exported(folder):
+    train("gaussian:learned")
+    assert rbm(["export", "run.h5", "-o", "a.npz", "--quiet"]) == 0
+    with np.load("a.npz", allow_pickle=False) as arrays, h5py.File("run.h5") as run:
+        assert set(arrays) == {
+            "weights",
+            "visible_bias",
+            "hidden_bias",
+            "visible_log_sigma",
+            "visible_kind",
+            "hidden_kind",
+            "image_shape",
+        }
+        for name, values in run["model"].items():
+            assert arrays[name].dtype == np.float32
+            assert (arrays[name] == values[()]).all()
+        assert arrays["weights"].shape == (12, 5)
+        assert str(arrays["visible_kind"]) == "gaussian:learned"
+        assert str(arrays["hidden_kind"]) == "bernoulli"
+        assert arrays["image_shape"].tolist() == [4, 3]
+
+
+def test_published_weights_serve_every_command(folder, capfd):
+    np.savez("weights.npz", **published())
+    assert imported("--quiet") == 0
+    assert names(folder) == {"weights.npz", "new.h5"}
+    facts = attributes("new.h5")
+    sha256 = hashlib.sha256((folder / "weights.npz").read_bytes()).hexdigest()
+    assert facts["data"] == {"imported_from": "weights.npz", "sha256": sha256}
+    assert facts["image_shape"].tolist() == [3, 3]
+    assert facts["finished"]
+    with h5py.File("new.h5") as file:
+        weights = published()["weights"].astype(np.float32)
+        assert (file["model/weights"][()] == weights).all()
+        assert (file["filters"][()] == weights.T.reshape(1, 4, 3, 3)).all()
+        assert file["filters_epoch"][()].tolist() == [0.0]
+    for words in (
+        ["info", "new.h5"],
+        ["info", "new.h5", "--json"],
+        ["info", "new.h5", "--config"],
+        ["render-gif", "new.h5", "-o", "filters.gif"],
+        ["render-gif", "new.h5", "-o", "filters.png"],
+        ["sample", "new.h5", "--start", "random", "-n", "3", "-k", "2", "-o", "a.png"],
+        ["sample", "new.h5", "--source", "images.npy", "-n", "3", "-k", "2", "-o", "b.png"],
+        ["export", "new.h5", "-o", "again.npz"],
+    ):
+        np.save("images.npy", np.eye(9, dtype=np.uint8).reshape(9, 3, 3))
+        assert rbm(words) == 0, words
+    out = capfd.readouterr().out
+    assert "imported_from  weights.npz" in out
+    options = out[out.rindex("}") + 1 :].strip()
+    (folder / "options.toml").write_text(options)
+    words = ["train", "images.npy", "--config", "options.toml", "--epochs", "0", "-o", "t.h5"]
+    assert rbm([*words, "--quiet"]) == 0
+    assert attributes("t.h5")["config"]["hidden"] == 4
+
+
+def test_the_same_file_makes_the_same_run(folder):
+    np.savez("weights.npz", **published())
+    assert imported("--quiet") == 0
+    first = (folder / "new.h5").read_bytes()
+    assert imported("--quiet", "--force") == 0
+    assert (folder / "new.h5").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "shape"),
+    [
+        ({}, [], [3, 3]),
+        ({}, ["--shape", "1x9"], [1, 9]),
+        ({}, ["--shape", "9"], [9]),
+        ({"image_shape": np.array([9, 1])}, [], [9, 1]),
+        ({"image_shape": np.array([9, 1])}, ["--shape", "3x3"], [3, 3]),
+        ({"weights": np.ones((8, 4)), "visible_bias": np.ones(8)}, [], [8]),
+        ({"weights": np.ones((8, 4)), "visible_bias": np.ones(8)}, ["--shape", "2x2x2"], [2, 2, 2]),
+        ({"weights": np.ones((9, 4), np.int8)}, [], [3, 3]),
+    ],
+    ids=str,
+)
+def test_shapes(folder, arrays, options, shape):
+    np.savez("weights.npz", **published(**arrays))
+    assert imported("--quiet", *options) == 0
+    assert attributes("new.h5")["image_shape"].tolist() == shape
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "kinds"),
+    [
+        ({}, [], ("bernoulli", "bernoulli")),
+        ({}, ["--visible-kind", "nrelu", "--hidden-kind", "softmax:2"], ("nrelu", "softmax:2")),
+        ({"visible_kind": np.array("nrelu")}, [], ("nrelu", "bernoulli")),
+        ({"hidden_kind": np.array("nrelu")}, ["--hidden-kind", "nrelu"], ("bernoulli", "nrelu")),
+        (
+            {"visible_log_sigma": np.zeros(9)},
+            ["--visible-kind", "gaussian:learned"],
+            ("gaussian:learned", "bernoulli"),
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_kinds(folder, arrays, options, kinds):
+    np.savez("weights.npz", **published(**arrays))
+    assert imported("--quiet", *options) == 0
+    config = attributes("new.h5")["config"]
+    assert (config["visible-kind"], config["hidden-kind"]) == kinds
+    assert rbm(["sample", "new.h5", "--start", "random", "-k", "2", "-o", "a.png", "-q"]) == 0
+
+
+def with_nan() -> Any:
+    weights = published()["weights"]
+    weights[2, 1] = np.nan
+    weights[5, 3] = np.inf
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "says"),
+    [
+        (
+            {"weights": None, "hidden_bias": None, "W": np.ones(3)},
+            [],
+            "holds no weights and no hidden_bias, but W, visible_bias: give the arrays the names",
+        ),
+        (
+            {"weights": np.ones((4, 9))},
+            [],
+            r"weights have shape \(4, 9\) and are transposed, hidden x visible: 9 visible and 4",
+        ),
+        ({"weights": np.ones((9, 5))}, [], r"weights have shape \(9, 5\) and do not fit: 9 vis"),
+        ({"weights": np.ones(9)}, [], r"weights has shape \(9,\): store a matrix, visible x"),
+        ({"visible_bias": np.ones((9, 1))}, [], r"visible_bias has shape \(9, 1\): store a vec"),
+        ({"hidden_bias": np.ones(0)}, [], r"hidden_bias has shape \(0,\), so holds nothing"),
+        ({"weights": with_nan()}, [], r"weights .* NaN, .*: 2, the first at \(2, 1\), counted"),
+        ({"hidden_bias": np.full(4, 1e39)}, [], r"hidden_bias .*too large.*: 4, the first"),
+        ({"weights": np.ones((9, 4), complex)}, [], "weights holds complex128 values: store real"),
+        ({"weights": np.full((9, 4), "1")}, [], "weights holds <U1 values: store real"),
+        ({"weights": np.full((9, 4), None)}, [], "holds Python objects"),
+        ({}, ["--visible-kind", "softmax:2"], "9 visible units are not whole groups of 2"),
+        ({}, ["--hidden-kind", "softmax:3"], "4 hidden units are not whole groups of 3"),
+        ({}, ["--shape", "2x4"], "9 visible units are no images of 2x4"),
+        ({"image_shape": np.array([2, 4])}, [], "image_shape 2 x 4 is not that of 9 visible"),
+        ({"image_shape": np.array([4.5, 2])}, [], "image_shape is not a list of sizes"),
+        ({"visible_kind": np.array("spam")}, [], "visible_kind: 'spam' is not a kind of unit"),
+        ({"visible_kind": np.array([1])}, [], "visible_kind is not a text"),
+        (
+            {"visible_kind": np.array("gaussian")},
+            ["--visible-kind", "bernoulli"],
+            "says visible_kind gaussian, not bernoulli: leave --visible-kind out",
+        ),
+        (
+            {"visible_log_sigma": np.zeros(9)},
+            [],
+            "holds visible_log_sigma, which bernoulli has not: give another --visible-kind",
+        ),
+        (
+            {},
+            ["--hidden-kind", "gaussian:learned"],
+            "holds no hidden_log_sigma, which gaussian:learned has: give another --hidden-kind",
+        ),
+        (
+            {"visible_log_sigma": np.zeros(8)},
+            ["--visible-kind", "gaussian:learned"],
+            r"visible_log_sigma has shape \(8,\), but there are 9 visible biases",
+        ),
+        (
+            {"visible_log_sigma": np.full(9, 100.0)},
+            ["--visible-kind", "gaussian:learned"],
+            "visible_log_sigma has values beyond 80",
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_files_that_do_not_fit(folder, capfd, arrays, options, says):
+    np.savez("weights.npz", **published(**arrays))
+    assert imported(*options) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert re.match(f"rbm: error: weights.npz: {says}", err), err
+    assert err.count("\n") == 1
+    assert names(folder) == {"weights.npz"}
+
+
+def test_damaged_files(folder, capfd):
+    np.savez("whole.npz", **published())
+    whole = (folder / "whole.npz").read_bytes()
+    np.save("array.npy", np.ones(3))
+    damaged = {
+        "cut.npz": whole[:300],
+        "flipped.npz": whole[:200] + bytes([whole[200] ^ 255]) + whole[201:],
+        "text.npz": b"weights",
+        "empty.npz": b"",
+        "array.npz": (folder / "array.npy").read_bytes(),
+    }
+    for name, content in damaged.items():
+        (folder / name).write_bytes(content)
+    before = names(folder)
+    for name in (*damaged, "nowhere.npz", "."):
+        assert rbm(["import", name, "-o", "new.h5"]) == 1
+        err = capfd.readouterr().err
+        assert err.startswith(f"rbm: error: {name}: ")
+        assert err.count("\n") == 1
+    assert names(folder) == before
+
+
+def test_outputs_that_exist_are_kept(folder, capfd):
+    train()
+    np.savez("weights.npz", **published())
+    (folder / "new.h5").write_text("precious")
+    (folder / "new.npz").write_text("precious")
+    for words in (
+        ["import", "weights.npz", "-o", "new.h5"],
+        ["export", "run.h5", "-o", "new.npz"],
+    ):
+        assert rbm(words) == 1
+        err = capfd.readouterr().err
+        assert err.endswith(": exists already: choose another name, or replace it with --force\n")
+        assert (folder / words[-1]).read_text() == "precious"
+        assert rbm([*words, "--force", "--quiet"]) == 0
+        assert (folder / words[-1]).read_bytes() != b"precious"
+        assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "run.h5"],
+        ["export", "run.h5", "-o", "a.txt"],
+        ["import", "weights.npz"],
+        ["import", "weights.npz", "-o", "a.h5", "--shape", "3x"],
+        ["import", "weights.npz", "-o", "a.h5", "--shape", "0x3"],
+        ["import", "weights.npz", "-o", "a.h5", "--visible-kind", "spam"],
+    ],
+    ids=str,
+)
+def test_wrong_usage(folder, capfd, words):
+    assert rbm(words) == 2
+    assert "Error: " in capfd.readouterr().err
+    assert names(folder) == set()
+
+
+def test_there_is_no_training_to_go_on_with(folder, capfd):
+    np.savez("weights.npz", **published())
+    np.save("images.npy", np.eye(9, dtype=np.uint8).reshape(9, 3, 3))
+    assert imported("--quiet") == 0
+    before = (folder / "new.h5").read_bytes()
+    assert rbm(["train", "images.npy", "-o", "new.h5", "--resume"]) == 1
+    err = capfd.readouterr().err
+    assert err.startswith("rbm: error: new.h5: cannot resume: it was imported")
+    assert err.count("\n") == 1
+    assert rbm(["sample", "new.h5", "-o", "a.png"]) == 1
+    assert capfd.readouterr().err.startswith("rbm: error: new.h5: was imported without data;")
+    assert rbm(["sample", "new.h5", "-o", "a.png", "--start", "chains"]) == 1
+    assert "keeps no chains (it was imported)" in capfd.readouterr().err
+    assert (folder / "new.h5").read_bytes() == before
+    assert names(folder) == {"weights.npz", "images.npy", "new.h5"}
