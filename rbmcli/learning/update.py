@@ -17,8 +17,9 @@ from rbmcli.model.link import Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import FloatStates
 
-#: Most steps of the power iteration for the bound on the spectral norm, after each update.
-_POWER_STEPS = 20
+#: Steps of the power iteration for the bound on the spectral norm after each update: several
+#: directions may be at the bound, and each shrinks one of them.
+_POWER_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,7 @@ class Update:
         if self._limits.max_spectral_norm is not None:
             most = self._limits.max_spectral_norm
             for _ in range(_POWER_STEPS):
-                norm, self._direction[:] = model.link.power_step(self._direction, most)
-                if norm <= most:
-                    break
+                _, self._direction[:] = model.link.power_step(self._direction, most)
         return all(finite)
 
     def start(self, data_mean: NDArray[Any]) -> None:

@@ -44,6 +44,7 @@ def stacked(pictures: Pictures) -> np.ndarray:
 
 
 def read_picture(path: Path) -> np.ndarray:
+    """Return the greys of a picture, (height, width) uint8; RbmError if it cannot be read."""
     try:
         with Image.open(path) as picture:
             if picture.mode.startswith(("I", "F")):  # Pillow would clip what lies above 255.
