@@ -171,8 +171,9 @@ def training_options(function: Any) -> Any:
         click.option("--max-norm", type=FiniteRange(min=0, min_open=True), metavar="NORM",
                      help="Most that the norm of a hidden unit's weights may be."),
         click.option("--max-spectral-norm", type=FiniteRange(min=0, min_open=True),
-                     metavar="NORM", help="Most that the largest singular value of the weights may"
-                     " be. Two layers of gaussian or nrelu units have a density below 1."),
+                     metavar="NORM", help="Shrink singular values of the weights above this, a few"
+                     " directions each update, which holds the largest within some 20% of it. Two"
+                     " layers of gaussian or nrelu units have a density for sure below 1."),
         click.option("--sparsity-target", type=FiniteRange(min=0, min_open=True),
                      metavar="ACTIVITY", help="Pull hidden units towards this mean activity."),
         click.option("--sparsity-cost", type=FiniteRange(min=0), default=0.1, show_default=True,

@@ -17,8 +17,7 @@ from rbmcli.model.link import Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import FloatStates
 
-#: Steps of the power iteration for the bound on the spectral norm after each update: several
-#: directions may be at the bound, and each shrinks one of them.
+#: Steps of the power iteration for the bound on the spectral norm, after each update.
 _POWER_STEPS = 8
 
 
@@ -27,8 +26,9 @@ class Regularization:
     """What shapes the update besides the likelihood and the rule's decay.
 
     max_norm: most that the norm of a hidden unit's weights may be, or None.
-    max_spectral_norm: most that the largest singular value of the weights may be, or None. Below 1,
-        pairs of layers whose energies grow like s^2 / 2 have a density.
+    max_spectral_norm: above which singular values of the weights are shrunk, a few directions each
+        update, or None. While the largest is below 1, pairs of layers whose energies grow like
+        s^2 / 2 have a density.
     """
 
     max_norm: float | None = None
@@ -55,8 +55,6 @@ class Update:
         self._limits = regularization or Regularization()
         wanted = self._limits.sparsity
         self._sparsity = Sparsity(wanted, model.hidden.units) if wanted else None
-        #: Where the power iteration for the spectral norm stands.
-        self._direction: Floats = to_padded(np.full(model.hidden.units, model.hidden.units**-0.5))
         self._scratch = Scratch()
 
     def step(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
@@ -93,15 +91,25 @@ class Update:
         if self._limits.max_norm is not None:
             model.link.limit_norms(self._limits.max_norm)
         if self._limits.max_spectral_norm is not None:
-            most = self._limits.max_spectral_norm
-            for _ in range(_POWER_STEPS):
-                _, self._direction[:] = model.link.power_step(self._direction, most)
+            self._limit_spectral_norm(self._limits.max_spectral_norm, hidden0 - hidden1)
         return all(finite)
 
     def start(self, data_mean: NDArray[Any]) -> None:
         """Begin with the parameters that the model has got since, and this mean of the data."""
         if self._centering is not None:
             self._centering.start(data_mean)
+
+    def _limit_spectral_norm(self, most: float, start: Floats) -> None:
+        """Shrink the weights in the directions that a power iteration from `start` comes to.
+
+        `start` (hidden units,) had better be another one each time: what was just shrunk would hold
+        the iteration, while other directions grow.
+        """
+        length = np.sqrt(np.square(start, dtype=np.float64).sum())
+        if length > 0:
+            direction = to_padded(start / length)
+            for _ in range(_POWER_STEPS):
+                _, direction = self._model.link.power_step(direction, most)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What a resumed run needs besides parameters and velocities."""
@@ -111,8 +119,6 @@ class Update:
             state["offset/hidden"] = self._centering.hidden
         if self._sparsity is not None:
             state["activity"] = self._sparsity.activity
-        if self._limits.max_spectral_norm is not None:
-            state["direction"] = self._direction
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:

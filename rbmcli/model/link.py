@@ -186,7 +186,7 @@ class DenseLink:
 
         direction: float32 (ld of hidden,), of length 1. Returns a lower bound of the norm, and the
         next direction. Where the bound exceeds `most`, the weights are shrunk along the direction,
-        to `most`.
+        to `most`, and lose what velocity they have along it.
         """
         up, down = np.empty(self.visible), np.empty(self.hidden)
         _kernels.dot_rows(self.padded_weights, direction, up)
@@ -198,6 +198,8 @@ class DenseLink:
         if norm > most:
             along = direction[: self.hidden]
             self.set_weights(self.weights - np.outer((1 - most / norm) * up, along))
+            _kernels.dot_rows(self.velocity, direction, up)
+            self.velocity[:, : self.hidden] -= np.outer(up, along)
         return norm, to_padded(down / length)
 
     def spectral_norm(self) -> float:
