@@ -32,8 +32,9 @@ _RAISE_IMAGES, _RAISE_CHAINS = 500, 1
 @click.command()
 @click.argument("run_file", metavar="RUN.h5", type=click.Path(path_type=Path))
 @click.argument("source")
-@click.option("--exact", is_flag=True, help="Sum over every state of a layer to get log Z, or fail."
-              "  [default: where there are at most 2^25, else AIS]")  # fmt: skip
+@click.option("--exact/--estimated", default=None,
+              help="Sum over every state of a layer to get log Z, or fail; or estimate it by AIS."
+              "  [default: exact where there are at most 2^25 states]")  # fmt: skip
 @click.option("--ais-chains", type=click.IntRange(min=2), default=_AIS_CHAINS, show_default=True,
               help="Chains of annealed importance sampling.")  # fmt: skip
 @click.option("--ais-temperatures", type=click.IntRange(min=2), default=_TEMPERATURES,
@@ -52,7 +53,7 @@ _RAISE_IMAGES, _RAISE_CHAINS = 500, 1
 def command(
     run_file: Path,
     source: str,
-    exact: bool,
+    exact: bool | None,
     ais_chains: int,
     ais_temperatures: int,
     raise_images: int,
@@ -112,7 +113,7 @@ def command(
     partition = likelihood = None
     if (reason := _no_likelihood(model, measured)) is not None:
         click.echo(f"no likelihood: {reason}", err=True)
-    elif exact or enumeration.is_exact(model):
+    elif exact or (exact is None and enumeration.is_exact(model)):
         with _told(settings, "log Z") as tell:
             partition = exactly(enumeration.log_partition(model, tell))
         likelihood = mean_log_likelihood(measured.free_energies, partition)
@@ -183,7 +184,7 @@ def _no_likelihood(model: Rbm, measured: Measurements) -> str | None:
         return (
             f"{visible} and {hidden} units have a density for sure only while the spectral norm of"
             f" the weights is below 1, and it is {spectral_norm(model.link.weights):.4g}; train"
-            " with more --weight-decay or a smaller --max-norm"
+            " with --max-spectral-norm 0.8"
         )
     return None
 
