@@ -5,6 +5,8 @@ VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 # A folder with MNIST's four files; without it they are looked for, and fetched, by name.
 MNIST ?=
+# Fashion-MNIST's training images.
+fashion ?= fashion-mnist
 
 # As on a machine of a user, who has none of these set.
 unexport PYTHONPATH PYTHONHOME PYTHONUNBUFFERED
@@ -13,7 +15,15 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/units/* data/recipes/*
     $(shell find rbmcli -name '*.py' -o -name '*.pyx' -o -name '*.pyi')
 
 mnist := $(if $(MNIST),$(MNIST)/train-images-idx3-ubyte.gz,mnist)
+test := $(if $(MNIST),$(MNIST)/t10k-images-idx3-ubyte.gz,mnist:test)
 labels := $(if $(MNIST),--labels $(MNIST)/train-labels-idx1-ubyte.gz)
+
+# Real-valued images; docs/results.md says what comes of them.
+FASHION_OPTIONS := --preprocess standardize --visible-kind gaussian --hidden-kind nrelu --hidden 200 \
+    --lr 0.001 --epochs 100 --snapshot-every 10epochs
+EDGES_OPTIONS := --patches 40000:12x12 --preprocess contrast,zca --visible-kind gaussian:learned \
+    --hidden-kind nrelu --hidden 100 --lr 0.01 --weight-decay 0.001 --sparsity-target 0.1 \
+    --sparsity-cost 0.5 --max-spectral-norm 0.8 --epochs 100 --snapshot-every 10epochs
 
 # $(call install,environment,what,variables): what is left of an earlier build must not get in.
 define install
@@ -26,6 +36,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.PRECIOUS: results/%.h5
 .PHONY: help demo test lint format bench sanitize reproduce wheel clean
 
 help: ## List what make can do
@@ -55,7 +66,8 @@ bench: $(BENCH_VENV)/installed ## Time an epoch against scikit-learn, PyTorch an
 sanitize: $(VENV)/dev ## Run the kernel tests under AddressSanitizer and UBSan
 	sh tests/sanitize.sh $(VENV)/bin/python
 
-reproduce: results/seven.gif results/cd1-cd5.gif results/filters500.gif ## Make the pictures of the recipes from MNIST (MNIST=folder)
+reproduce: $(addprefix results/,seven.gif cd1-cd5.gif filters500.gif pcd16.txt pcd500.txt \
+    completed.png edges.png fashion.png bars-and-stripes.png estimates.txt) ## Make everything in docs/results.md but times (MNIST=folder; an hour)
 	@ls -l $^
 
 wheel: $(VENV)/dev ## Build the source distribution, and from it a wheel, into dist/
@@ -77,6 +89,9 @@ $(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
 $(VENV)/dev: $(SOURCES) | $(VENV)/bin/python
 	$(call install,$(VENV),.[dev],RBM_STRICT=1)
 
+$(VENV)/reproduce: $(SOURCES) | $(VENV)/bin/python
+	$(call install,$(VENV),.[reproduce])
+
 $(BENCH_VENV)/installed: $(SOURCES) | $(BENCH_VENV)/bin/python
 	$(call install,$(BENCH_VENV),.[bench])
 
@@ -90,6 +105,37 @@ demo/filters.gif demo/filters.png: demo/run.h5
 results/%.h5: $(VENV)/installed
 	@mkdir -p $(@D)
 	$(VENV)/bin/rbm train $(mnist) $(labels) --recipe $* --force -o $@
+
+# The exact or estimated likelihood of the test images.
+results/pcd%.txt: results/pcd%.h5
+	$(VENV)/bin/rbm evaluate $< $(test) > $@
+	@cat $@
+
+# Test images completed from their upper halves.
+results/completed.png: results/pcd500.h5
+	$(VENV)/bin/rbm sample $< --source $(test) --clamp upper -n 20 --gibbs-steps 500 --force -o $@
+
+results/fashion.h5: $(VENV)/installed
+	$(VENV)/bin/rbm train $(fashion) $(FASHION_OPTIONS) --force -o $@
+
+results/photos: $(VENV)/reproduce
+	$(VENV)/bin/python reproduce/photographs.py $@
+
+results/edges.h5: results/photos
+	$(VENV)/bin/rbm train $< $(EDGES_OPTIONS) --force -o $@
+
+results/edges.png results/fashion.png: results/%.png: results/%.h5
+	$(VENV)/bin/rbm render-gif $< --scale 3 --force -o $@
+
+results/bars-and-stripes.png: $(VENV)/reproduce
+	@mkdir -p $(@D)
+	$(VENV)/bin/python reproduce/bars_and_stripes.py -o $@ > results/bars-and-stripes.txt
+	@cat results/bars-and-stripes.txt
+
+results/estimates.txt: $(VENV)/reproduce
+	@mkdir -p $(@D)
+	$(VENV)/bin/python reproduce/estimates.py $(mnist) $(test) > $@
+	@cat $@
 
 results/seven.gif: results/seven.h5
 results/cd1-cd5.gif: results/cd1.h5 results/cd5.h5
