@@ -120,6 +120,7 @@ class ReferenceTraining:
         self.draws = Draws(SEED)
         self.chains: NDArray[np.float64] | None = None
         self.offsets = [images.mean, sigmoid(self.b)]
+        self.fast = [np.zeros_like(values) for values in (self.w, self.c, self.b)]
         self.activity = np.full(self.b.shape, 0.2)
         #: How near a uniform came to the probability that it decided on.
         self.margin = 1.0
@@ -131,11 +132,16 @@ class ReferenceTraining:
         self.margin = min(self.margin, nearest)
         return (drawn < probability).astype(np.float64)
 
-    def hidden(self, visible: NDArray[np.float64]) -> NDArray[np.float64]:
-        mean = sigmoid(visible @ self.w + self.b)
+    def hidden(self, visible: Values, *, fast: bool = False) -> Values:
+        w, _, b = self.sampled() if fast else (self.w, self.c, self.b)
+        mean = sigmoid(visible @ w + b)
         return (
             mean / mean.sum(axis=1, keepdims=True) if self.hyper.method.normalize_hidden else mean
         )
+
+    def sampled(self) -> list[Values]:
+        """The parameters that persistent chains belong to: with the fast ones, if there are any."""
+        return [x + fast for x, fast in zip((self.w, self.c, self.b), self.fast, strict=True)]
 
     def data(self, rows: NDArray[np.int64], step: int) -> NDArray[np.float64]:
         values = self.images.pixels[rows] / np.float64(self.images.scale)
@@ -150,7 +156,8 @@ class ReferenceTraining:
         first = self.data(rows, step)
         first_hidden = hidden = self.hidden(first)
         gibbs_steps = int(hyper.gibbs_steps.at(epoch, hyper.epochs))
-        persistent = hyper.method.algorithm == "pcd"
+        persistent = hyper.method.algorithm in ("pcd", "fpcd")
+        w, c, _ = self.sampled()
         if persistent and self.chains is None:
             visible = np.broadcast_to(sigmoid(self.c), (hyper.batch_size, VISIBLE))
             visible = self.draw(visible, at(Purpose.CHAINS, 0, 0))
@@ -160,13 +167,23 @@ class ReferenceTraining:
                 states = self.draw(hidden, at(Purpose.HIDDEN, step, substep))
             else:
                 states = self.chains
-            last = sigmoid(states @ self.w.T + self.c)
+            last = sigmoid(states @ w.T + c)
             if not hyper.method.mean_field:
                 last = self.draw(last, at(Purpose.VISIBLE, step, substep + 1))
-            hidden = self.hidden(last)
+            hidden = self.hidden(last, fast=True)
             if persistent:
                 self.chains = self.draw(hidden, at(Purpose.HIDDEN, step, substep + 1))
         self.update(first, first_hidden, last, hidden, epoch)
+        if hyper.method.algorithm == "fpcd":
+            rate, count = hyper.method.fast_learning_rate, len(rows)
+            statistics = (
+                first.T @ first_hidden / count - last.T @ hidden / len(last),
+                first.mean(axis=0) - last.mean(axis=0),
+                first_hidden.mean(axis=0) - hidden.mean(axis=0),
+            )
+            for fast, gradient in zip(self.fast, statistics, strict=True):
+                fast *= 0.95
+                fast += rate * gradient
 
     def update(self, v0: Values, h0: Values, v1: Values, h1: Values, epoch: int) -> None:
         """The update rule; centring is written as the gradient of centred states."""
@@ -180,8 +197,9 @@ class ReferenceTraining:
         weights = (v0 - below_at).T @ (h0 - above_at) / len(v0) - (v1 - below_at).T @ (
             h1 - above_at
         ) / len(v1)
-        below = v0.mean(axis=0) - v1.mean(axis=0) - weights @ above_at
-        above = h0.mean(axis=0) - h1.mean(axis=0) - weights.T @ below_at
+        penalty = hyper.weight_decay * self.w + hyper.l1 * np.sign(self.w)
+        below = v0.mean(axis=0) - v1.mean(axis=0) - (weights - penalty) @ above_at
+        above = h0.mean(axis=0) - h1.mean(axis=0) - (weights - penalty).T @ below_at
         wanted = hyper.regularization.sparsity
         if wanted is not None:
             self.activity += (1 - DECAY) * (h0.mean(axis=0) - self.activity)
@@ -189,7 +207,7 @@ class ReferenceTraining:
             above = above + pull
             if wanted.on == "both":
                 weights = weights + np.outer(v0.mean(axis=0), pull)
-        weights = weights - hyper.weight_decay * self.w - hyper.l1 * np.sign(self.w)
+        weights = weights - penalty
         rate = hyper.learning_rate.at(epoch, hyper.epochs)
         momentum = hyper.momentum.at(epoch, hyper.epochs)
         for values, velocity, gradient in zip(
@@ -200,7 +218,10 @@ class ReferenceTraining:
             values += momentum * velocity + rate * gradient if hyper.nesterov else velocity
         if hyper.regularization.max_norm is not None:
             norms = np.sqrt((self.w**2).sum(axis=0))
-            self.w *= np.minimum(1, hyper.regularization.max_norm / norms)
+            change = self.w * (np.minimum(1, hyper.regularization.max_norm / norms) - 1)
+            self.w += change
+            self.c -= change @ above_at
+            self.b -= change.T @ below_at
 
 
 @pytest.mark.parametrize(
@@ -220,6 +241,9 @@ class ReferenceTraining:
         ({"batch_size": 1000}, "sample"),
         ({"centering": True}, "sample"),
         ({"centering": True, "momentum": "0.9"}, "none"),
+        ({"centering": True, "weight_decay": 0.1}, "sample"),
+        ({"centering": True, "weight_decay": 0.1, "l1": 0.05}, "sample"),
+        ({"centering": True, "max_norm": 0.1}, "sample"),
         ({"l1": 0.05}, "sample"),
         ({"nesterov": True}, "sample"),
         ({"max_norm": 0.1}, "sample"),
@@ -229,6 +253,8 @@ class ReferenceTraining:
         ({"algorithm": "pcd"}, "sample"),
         ({"algorithm": "pcd", "gibbs_steps": "3", "centering": True}, "threshold"),
         ({"algorithm": "pcd", "mean_field": True}, "none"),
+        ({"algorithm": "fpcd"}, "sample"),
+        ({"algorithm": "fpcd", "fast_learning_rate": 0.5, "centering": True}, "sample"),
     ],
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

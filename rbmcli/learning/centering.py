@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.arrays import Doubles, Floats, zeros
-from rbmcli.model.link import Correction, Phase
+from rbmcli.model.link import Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import FloatStates
 
@@ -61,19 +61,36 @@ class Centering:
         return Correction(self._left, self._right)
 
     def bias_terms(
-        self, positive: Phase, negative: Phase, visible: Floats, hidden: Floats
+        self, positive: Phase, negative: Phase, visible: Floats, hidden: Floats, rule: Rule
     ) -> tuple[Floats, Floats]:
-        """(-dW l, -dW' m), (visible units,) and (hidden units,), dW being the centred gradient."""
+        """(-dW l, -dW' m), (visible units,) and (hidden units,).
+
+        dW is the centred gradient with the rule's penalties: without these, learning would come to
+        rest where the means of data and machine differ.
+        """
         below, above = self.visible[: len(visible)], self.hidden[: len(hidden)]
         up, down = (np.zeros_like(x) for x in (visible, hidden))
         for phase, sign in ((positive, np.float32(1)), (negative, np.float32(-1))):
             means = FloatStates(phase.hidden, len(hidden))
             up += sign * phase.visible.weighted_mean_by_unit(_single(means.dot(self.hidden)))
             down += sign * means.weighted_mean_by_unit(_single(phase.visible.dot(self.visible)))
-        return (
-            below * _product(hidden, above) + visible * _product(above, above) - up,
-            above * _product(visible, below) + hidden * _product(below, below) - down,
+        up_penalty, down_penalty = self._model.link.penalty_products(
+            rule, self.visible, self.hidden
         )
+        up = up - below * _product(hidden, above) - visible * _product(above, above)
+        down = down - above * _product(visible, below) - hidden * _product(below, below)
+        return up_penalty - up, down_penalty - down
+
+    def make_up_for(self, weights: Floats, velocity: Floats) -> None:
+        """Let biases and their velocities follow where others than the gradient changed weights.
+
+        weights, velocity: what was added to them, (visible, hidden units). The biases of centred
+        states then stay as they are: as dW above, a change D adds -D l and -D' m to plain ones.
+        """
+        below, above = self._model.visible, self._model.hidden
+        m, at = self.visible[: below.units], self.hidden[: above.units]
+        below.shift(*(-np.einsum("vh,h->v", change, at) for change in (weights, velocity)))
+        above.shift(*(-np.einsum("vh,v->h", change, m) for change in (weights, velocity)))
 
 
 def _single(values: Doubles) -> Floats:

@@ -35,6 +35,11 @@ class Regularization:
     max_spectral_norm: float | None = None
     sparsity: SparsityTarget | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether weights are limited."""
+        return self.max_norm is not None or self.max_spectral_norm is not None
+
 
 class Update:
     """Steps up the gradient of the log-likelihood.
@@ -73,10 +78,9 @@ class Update:
             self._centering.follow(visible0, hidden0)
             differences = below["bias"], above["bias"]
             correction = self._centering.weight_terms(*differences)
-            terms = self._centering.bias_terms(positive, negative, *differences)
-            # The terms are steps of natural biases, which `Layer.step` takes gradients of.
-            below["bias"] = below["bias"] + model.visible.sigma**2 * terms[0]
-            above["bias"] = above["bias"] + model.hidden.sigma**2 * terms[1]
+            terms = self._centering.bias_terms(positive, negative, *differences, rule)
+            below["bias"] = below["bias"] + model.visible.gradient_for(terms[0])
+            above["bias"] = above["bias"] + model.hidden.gradient_for(terms[1])
         if self._sparsity is not None:
             pull = self._sparsity.pull(hidden0)
             above["bias"] = above["bias"] + pull
@@ -88,16 +92,26 @@ class Update:
             model.visible.step(below, rule.rate, rule.momentum, nesterov=rule.nesterov),
             model.hidden.step(above, rule.rate, rule.momentum, nesterov=rule.nesterov),
         ]
-        if self._limits.max_norm is not None:
-            model.link.limit_norms(self._limits.max_norm)
-        if self._limits.max_spectral_norm is not None:
-            self._limit_spectral_norm(self._limits.max_spectral_norm, hidden0 - hidden1)
+        if self._limits.any:
+            self._limit(hidden0 - hidden1)
         return all(finite)
 
     def start(self, data_mean: NDArray[Any]) -> None:
         """Begin with the parameters that the model has got since, and this mean of the data."""
         if self._centering is not None:
             self._centering.start(data_mean)
+
+    def _limit(self, start: Floats) -> None:
+        """Hold the weights within their limits; what is centred stays where it is."""
+        link, limits = self._model.link, self._limits
+        weights, velocity = link.weights.copy(), link.velocity[:, : link.hidden].copy()
+        if limits.max_norm is not None:
+            link.limit_norms(limits.max_norm)
+        if limits.max_spectral_norm is not None:
+            self._limit_spectral_norm(limits.max_spectral_norm, start)
+        if self._centering is not None:
+            moved = link.velocity[:, : link.hidden] - velocity
+            self._centering.make_up_for(link.weights - weights, moved)
 
     def _limit_spectral_norm(self, most: float, start: Floats) -> None:
         """Shrink the weights in the directions that a power iteration from `start` comes to.

@@ -145,6 +145,18 @@ class Layer:
         if self.kind.learns_sigma:
             self.bias[: self.units] = self.parameters["bias"][: self.units] / self.sigma
 
+    def gradient_for(self, step: NDArray[Any]) -> NDArray[Any]:
+        """What `step` must be given as the gradient of "bias" to move natural biases by `step`."""
+        return self.sigma**2 * step if self.kind.learns_sigma else step
+
+    def shift(self, bias: NDArray[Any], velocity: NDArray[Any]) -> None:
+        """Add to the natural biases and to their velocities, (units,)."""
+        scale = self.sigma if self.kind.learns_sigma else np.float32(1)
+        for arrays, change in ((self.parameters, bias), (self.velocities, velocity)):
+            own = arrays["bias"][: self.units]
+            own += scale * change
+        self.refresh()
+
     def step(
         self, gradients: dict[str, Floats], rate: float, momentum: float, *, nesterov: bool = False
     ) -> bool:

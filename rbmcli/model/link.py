@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Floats, Scratch, padded, to_padded, zeros
+from rbmcli.arrays import Doubles, Floats, Scratch, padded, to_padded, zeros
 from rbmcli.model.states import BitStates, States
 
 #: Bits denser than this are multiplied as floats; sparser ones are summed from their on-lists. With
@@ -180,6 +180,26 @@ class DenseLink:
         if len(left):
             _kernels.accumulate_dense(left, right, self.hidden, 1.0, gradient)
         return self.apply(gradient, rule)
+
+    def penalty_products(
+        self, rule: Rule, visible: Floats, hidden: Floats
+    ) -> tuple[Doubles | float, Doubles | float]:
+        """(P hidden, P' visible) for the rule's penalties P = decay W + l1 sign(W).
+
+        visible, hidden: float32 (ld,). Returns (visible units,) and (hidden units,), or zeros.
+        """
+        if not rule.decay and not rule.l1:
+            return 0.0, 0.0
+        up, down = np.empty(self.visible), np.empty(self.hidden)
+        _kernels.dot_rows(self.padded_weights, hidden, up)
+        _kernels.dot_rows(self._transposed, visible, down)
+        up *= rule.decay
+        down *= rule.decay
+        if rule.l1:
+            sign = rule.l1 * np.sign(self.weights)
+            up += np.einsum("vh,h->v", sign, hidden[: self.hidden])
+            down += np.einsum("vh,v->h", sign, visible[: self.visible])
+        return up, down
 
     def power_step(self, direction: Floats, most: float = np.inf) -> tuple[float, Floats]:
         """One step of the power iteration for the largest singular value of the weights.
