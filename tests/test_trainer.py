@@ -19,7 +19,7 @@ from rbmcli.io.batches import Batches, split
 from rbmcli.learning import monitor
 from rbmcli.learning.algorithm import Method
 from rbmcli.learning.batch import Images
-from rbmcli.learning.centering import SLIDE
+from rbmcli.learning.centering import REFRESH, SLIDE
 from rbmcli.learning.monitor import Monitor
 from rbmcli.learning.schedules import Interval, Schedule
 from rbmcli.learning.sparsity import DECAY, SparsityTarget
@@ -121,6 +121,7 @@ class ReferenceTraining:
         self.chains: NDArray[np.float64] | None = None
         self.offsets = [images.mean, sigmoid(self.b)]
         self.fast = [np.zeros_like(values) for values in (self.w, self.c, self.b)]
+        self.updates = 0
         self.activity = np.full(self.b.shape, 0.2)
         #: How near a uniform came to the probability that it decided on.
         self.margin = 1.0
@@ -198,8 +199,11 @@ class ReferenceTraining:
             h1 - above_at
         ) / len(v1)
         penalty = hyper.weight_decay * self.w + hyper.l1 * np.sign(self.w)
-        below = v0.mean(axis=0) - v1.mean(axis=0) - (weights - penalty) @ above_at
-        above = h0.mean(axis=0) - h1.mean(axis=0) - (weights - penalty).T @ below_at
+        if self.updates % REFRESH == 0:
+            self.penalties = penalty @ above_at, penalty.T @ below_at
+        self.updates += 1
+        below = v0.mean(axis=0) - v1.mean(axis=0) - weights @ above_at + self.penalties[0]
+        above = h0.mean(axis=0) - h1.mean(axis=0) - weights.T @ below_at + self.penalties[1]
         wanted = hyper.regularization.sparsity
         if wanted is not None:
             self.activity += (1 - DECAY) * (h0.mean(axis=0) - self.activity)
@@ -241,7 +245,7 @@ class ReferenceTraining:
         ({"batch_size": 1000}, "sample"),
         ({"centering": True}, "sample"),
         ({"centering": True, "momentum": "0.9"}, "none"),
-        ({"centering": True, "weight_decay": 0.1}, "sample"),
+        ({"centering": True, "weight_decay": 0.1, "batch_size": 3}, "sample"),
         ({"centering": True, "weight_decay": 0.1, "l1": 0.05}, "sample"),
         ({"centering": True, "max_norm": 0.1}, "sample"),
         ({"l1": 0.05}, "sample"),

@@ -10,11 +10,13 @@ are steps for the ordinary parameters: only the direction of learning changes, n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, zeros
 from rbmcli.model.link import Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
@@ -22,6 +24,9 @@ from rbmcli.model.states import FloatStates
 
 #: How fast offsets follow the means of the batches.
 SLIDE = np.float32(0.01)
+#: Updates for which the products of penalties and offsets are kept: they take a pass over all
+#: weights and hardly change.
+REFRESH = 16
 
 
 class Centering:
@@ -31,6 +36,12 @@ class Centering:
         self._model = model
         self.visible: Floats = zeros((model.visible.ld,))
         self.hidden: Floats = zeros((model.hidden.ld,))
+        #: P l and P' m of the rule's penalties, and updates since the beginning.
+        self.penalties: tuple[Floats, Floats] = (
+            np.zeros(model.visible.units, np.float32),
+            np.zeros(model.hidden.units, np.float32),
+        )
+        self.age = 0
         self._left: Floats = zeros((2, model.visible.ld))
         self._right: Floats = zeros((2, model.hidden.ld))
         self.start(data_mean)
@@ -50,6 +61,23 @@ class Centering:
             known = offset[: len(mean)]
             known += SLIDE * (mean - known)
 
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs, by name; arrays are views."""
+        return {
+            "visible": self.visible,
+            "hidden": self.hidden,
+            "penalty/visible": self.penalties[0],
+            "penalty/hidden": self.penalties[1],
+            "age": self.age,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from an earlier state."""
+        self.age = int(state["age"])
+        for name, values in self.state().items():
+            if name != "age":
+                values[:] = state[name]
+
     def weight_terms(self, visible: Floats, hidden: Floats) -> Correction:
         """(left, right) so that left' right turns the plain into the centred gradient of weights.
 
@@ -66,20 +94,23 @@ class Centering:
         """(-dW l, -dW' m), (visible units,) and (hidden units,).
 
         dW is the centred gradient with the rule's penalties: without these, learning would come to
-        rest where the means of data and machine differ.
+        rest where the means of data and machine differ. `weight_terms` must have been asked for.
         """
-        below, above = self.visible[: len(visible)], self.hidden[: len(hidden)]
-        up, down = (np.zeros_like(x) for x in (visible, hidden))
+        if self.age % REFRESH == 0:
+            products = self._model.link.penalty_products(rule, self.visible, self.hidden)
+            self.penalties[0][:], self.penalties[1][:] = products
+        self.age += 1
+        up, down = (penalty.copy() for penalty in self.penalties)
         for phase, sign in ((positive, np.float32(1)), (negative, np.float32(-1))):
             means = FloatStates(phase.hidden, len(hidden))
-            up += sign * phase.visible.weighted_mean_by_unit(_single(means.dot(self.hidden)))
-            down += sign * means.weighted_mean_by_unit(_single(phase.visible.dot(self.visible)))
-        up_penalty, down_penalty = self._model.link.penalty_products(
-            rule, self.visible, self.hidden
-        )
-        up = up - below * _product(hidden, above) - visible * _product(above, above)
-        down = down - above * _product(visible, below) - hidden * _product(below, below)
-        return up_penalty - up, down_penalty - down
+            up -= sign * phase.visible.weighted_mean_by_unit(_single(means.dot(self.hidden)))
+            down -= sign * means.weighted_mean_by_unit(_single(phase.visible.dot(self.visible)))
+        # `weight_terms` has left the rows m and visible, -hidden and -l there.
+        mm, vm = _products(self._left, self.visible)
+        hl, ll = _products(self._right, self.hidden)
+        up -= self.visible[: len(visible)] * hl + visible * ll
+        down += self.hidden[: len(hidden)] * vm + hidden * mm
+        return up, down
 
     def make_up_for(self, weights: Floats, velocity: Floats) -> None:
         """Let biases and their velocities follow where others than the gradient changed weights.
@@ -97,6 +128,7 @@ def _single(values: Doubles) -> Floats:
     return values.astype(np.float32)
 
 
-def _product(a: Floats, b: Floats) -> np.float32:
-    # Not np.dot, whose sums depend on the processor.
-    return np.float32(np.multiply(a, b, dtype=np.float64).sum())
+def _products(rows: Floats, vector: Floats) -> Floats:
+    out = np.empty(len(rows))
+    _kernels.dot_rows(rows, vector, out)
+    return _single(out)

@@ -125,20 +125,28 @@ class Update:
             for _ in range(_POWER_STEPS):
                 _, direction = self._model.link.power_step(direction, most)
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> dict[str, Any]:
         """What a resumed run needs besides parameters and velocities."""
-        state: dict[str, NDArray[Any]] = {}
+        state: dict[str, Any] = {}
         if self._centering is not None:
-            state["offset/visible"] = self._centering.visible
-            state["offset/hidden"] = self._centering.hidden
+            state |= {f"offset/{name}": x for name, x in self._centering.state().items()}
         if self._sparsity is not None:
             state["activity"] = self._sparsity.activity
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from an earlier state."""
-        for name, values in self.state().items():
-            values[:] = state[name]
+        if self._centering is not None:
+            prefix = "offset/"
+            self._centering.restore(
+                {
+                    name.removeprefix(prefix): value
+                    for name, value in state.items()
+                    if name.startswith(prefix)
+                }
+            )
+        if self._sparsity is not None:
+            self._sparsity.activity[:] = state["activity"]
 
     def _own_gradients(self, layer: Layer, positive: Phase, negative: Phase) -> dict[str, Floats]:
         """Gradients of the layer's parameters other than its bias, by name, (units,)."""
