@@ -44,6 +44,12 @@ class Images:
 
     def for_kind(self, kind: UnitKind, where: str) -> Images:
         """The images as units of this kind read them; RbmError where a value is out of range."""
+        units = self.gather(self.rows[:1])[0].shape[1]
+        if units % kind.group:
+            raise RbmError(
+                f"{where}: images of {units} values are not whole groups of {kind.group}, which"
+                f" {kind.name} units need; choose another --visible-kind"
+            )
         low, high = kind.valid_range
         if (low, high) == (-np.inf, np.inf):
             return replace(self, binarize="none")
@@ -57,7 +63,7 @@ class Images:
         if least / unit_scale < low or most / unit_scale > high:
             raise RbmError(
                 f"{where}: values from {least / scale:g} to {most / scale:g}, but {kind.name} units"
-                f" take {kind.takes}; scale the data"
+                f" take {kind.takes}; scale the data, or train gaussian visible units"
             )
         images = replace(self, unit=unit_scale / scale, binarize=binarize)
         if kind.group > 1:
