@@ -66,7 +66,8 @@ def hyperparameters(**changes: Any) -> Hyperparameters:
     method = {name: values.pop(name) for name in METHOD if name in values}
     if method:
         values["method"] = Method(**method)
-    pressed = {name: values.pop(name) for name in ("max_norm", "sparsity") if name in values}
+    limits = "max_norm", "max_spectral_norm", "sparsity"
+    pressed = {name: values.pop(name) for name in limits if name in values}
     if pressed:
         values["regularization"] = Regularization(**pressed)
     for name in ("learning_rate", "momentum", "gibbs_steps"):
@@ -290,6 +291,30 @@ def test_each_phase_is_a_mean_over_its_own_rows(
         np.testing.assert_allclose(model.parameters()[bias], exact, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "rate"), [(("bernoulli", "bernoulli"), "0.2"), (("gaussian", "nrelu"), "0.05")]
+)
+def test_the_spectral_norm_stays_within_its_bound(kinds: tuple[str, str], rate: str) -> None:
+    """To a hundredth after every step; without the bound it goes far beyond."""
+    most = 0.2
+    norms: dict[bool, list[float]] = {}
+    for bounded in (False, True):
+        options = {"max_spectral_norm": most} if bounded else {}
+        hyper = hyperparameters(epochs=20, learning_rate=rate, **options)
+        images = Images(pixels(), 255.0, np.arange(IMAGES))
+        if kinds[0] == "gaussian":
+            images = dataclasses.replace(images, binarize="none")
+        trainer = Trainer(Rbm.dense((VISIBLE,), HIDDEN, *kinds), images, None, hyper, SEED)
+        trainer.initialize()
+        norms[bounded] = [
+            float(np.linalg.norm(trainer.model.link.weights.astype(np.float64), 2))
+            for event in trainer.run()
+            if isinstance(event, StepDone)
+        ]
+    assert norms[False][-1] > 2 * most
+    assert most * 0.98 < max(norms[True]) < most * 1.01
+
+
 def test_training_starts_from_small_weights_and_the_mean_of_the_data() -> None:
     images = Images(pixels(50, 784), 255.0, np.arange(50))
     parameters = new_trainer(hyperparameters(), images, hidden=99).model.parameters()
@@ -411,7 +436,7 @@ RESUMED = [
     for options in (
         {},
         {"algorithm": "pcd", "centering": True, "sparsity": SparsityTarget(0.2, 0.7, "both")},
-        {"algorithm": "fpcd"},
+        {"algorithm": "fpcd", "max_spectral_norm": 0.2},
         {"algorithm": "pt", "temperatures": 3},
     )
 ]
