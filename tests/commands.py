@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+from rbmcli.cli.main import run as rbm
 
 RBM = (sys.executable, "-m", "rbmcli")
 
@@ -62,3 +65,27 @@ def contents(path: Path) -> dict[str, Any]:
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
+
+
+def standing() -> set[tuple[str, int, int]]:
+    """The files in the folder, each by what changes when it is written or replaced."""
+    facts = [(entry.path, entry.stat()) for entry in os.scandir()]
+    return {(path, stat.st_ino, stat.st_mtime_ns) for path, stat in facts}
+
+
+def refused(capfd: Any, command: str, *arguments: str, status: int = 1) -> str:
+    """`rbm` says one line and leaves the folder as it was; return what it says."""
+    before = standing()
+    capfd.readouterr()
+    assert rbm([command, *arguments]) == status
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert standing() == before
+    if status == 1:
+        assert err.startswith("rbm: error: ")
+        assert err.count("\n") == 1
+    else:
+        assert err.startswith(f"Usage: rbm {command} ")
+        assert "\nError: " in err
+        assert err.split("\nError: ")[1].count("\n") == 1
+    return " ".join(err.split())

@@ -9,7 +9,7 @@ import struct
 import h5py
 import numpy as np
 import pytest
-from commands import contents, names, write_images
+from commands import contents, names, refused, write_images
 
 from rbmcli.cli.main import run as rbm
 from rbmcli.io.runfile import RunReader
@@ -30,27 +30,9 @@ def idx(images: np.ndarray, *, magic: int = 0x803, count: int | None = None) -> 
     return struct.pack(">4I", magic, count, *images.shape[1:]) + images.tobytes()
 
 
-def standing() -> set[tuple[str, int, int]]:
-    """The files in the folder, each by what changes when it is written or replaced."""
-    facts = [(entry.path, entry.stat()) for entry in os.scandir()]
-    return {(path, stat.st_ino, stat.st_mtime_ns) for path, stat in facts}
-
-
 def fails(capfd, *arguments: str, status: int = 1) -> str:
-    """`rbm train` says one line and leaves everything as it was; return what it says."""
-    before = standing()
-    capfd.readouterr()
-    assert rbm(["train", *arguments]) == status
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert standing() == before
-    if status == 1:
-        assert err.startswith("rbm: error: ")
-        assert err.count("\n") == 1
-    else:
-        assert err.startswith("Usage: rbm train ")
-        assert "\nError: " in err
-    return " ".join(err.split())
+    """What `rbm train` says when it refuses."""
+    return refused(capfd, "train", *arguments, status=status)
 
 
 @pytest.mark.parametrize(

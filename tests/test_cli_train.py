@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import h5py
 import numpy as np
 import pytest
 from commands import RBM, contents, names, running, write_images
 
 from rbmcli.cli.main import run as rbm
+from rbmcli.cli.train import command as train_command
 from rbmcli.io.runfile import RunReader
 
 METRICS = (
@@ -412,3 +415,19 @@ def test_memory(folder):
     command = ["train", "mnist.npy", "-o", "run.h5", "--hidden", "500", "--max-time", "2s"]
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, check=True)
     assert int(done.stdout) * 1024 < digits.nbytes + 150e6
+
+
+def test_help_lists_every_option_once():
+    """Under headings; none is lost between them."""
+    ctx = click.Context(train_command)
+    text = train_command.get_help(ctx)
+    headings = re.findall(r"^(\w[\w ]*)(?: \(.*\))?:$", text, re.MULTILINE)
+    assert headings[:3] == ["Files", "Machine", "Data"]
+    assert headings[-1] == "Other"
+    shown = re.findall(r"^  (-[^ ].*?)(?:  |$)", text, re.MULTILINE)
+    options = [x for x in train_command.get_params(ctx) if isinstance(x, click.Option)]
+    assert len(shown) == len(options)
+    for option in options:
+        assert sum(option.opts[-1] in line.replace(",", " ").split() for line in shown) == 1
+    assert "--seed" in text.split("\nOther:\n")[1]
+    assert "--force" in text.split("\nMachine:\n")[0]

@@ -17,7 +17,7 @@ _NEEDS: list[tuple[str, str, str, Callable[[TrainOptions], bool]]] = [
     ("--chains", "chains", "--algorithm pcd, fpcd or pt", lambda o: o.algorithm != "cd"),
     ("--temperatures", "temperatures", "--algorithm pt", lambda o: o.algorithm == "pt"),
     (
-        "--adaptive-ladder and --fixed-ladder",
+        "--adaptive-ladder/--fixed-ladder",
         "adaptive_ladder",
         "--algorithm pt",
         lambda o: o.algorithm == "pt",
@@ -52,6 +52,12 @@ def check_combinations(ctx: click.Context, options: TrainOptions) -> None:
             raise click.UsageError(f"{option} needs {needed}")
     if options.normalize_hidden and (options.algorithm, options.hidden_kind) != ("cd", "bernoulli"):
         raise click.UsageError("--normalize-hidden needs --algorithm cd and bernoulli hidden units")
+    most = unit_kind(options.hidden_kind).valid_range[1]
+    if options.sparsity_target is not None and options.sparsity_target >= most:
+        raise click.UsageError(
+            f"--sparsity-target {options.sparsity_target:g}: the mean activity of"
+            f" {options.hidden_kind} hidden units stays below {most:g}"
+        )
     if options.reconstruction == "mean" and options.algorithm == "pt":
         raise click.UsageError(
             "--reconstruction mean: parallel tempering swaps drawn states, so it needs sample"

@@ -93,9 +93,12 @@ def read(
         validation = None if validation is None else validation.preprocessed(preprocessing)
     kind = unit_kind(options.visible_kind)
     done = "" if preprocessing is None else f" after {options.preprocess}"
-    if validation is not None:
-        validation = validation.for_kind(kind, datasets[-1].source + done)
     training = training.for_kind(kind, source + done)
+    counts = training.are_counts if kind.may_be_counts else None
+    if counts is not None:
+        provenance["counts"] = counts
+    if validation is not None:
+        validation = validation.for_kind(kind, datasets[-1].source + done, counts)
     return TrainingData(training, validation, image_shape, preprocessing, provenance)
 
 
@@ -158,7 +161,7 @@ def as_seen(
     preprocessing = load_preprocessing(run)
     if preprocessing is not None:
         images = images.preprocessed(preprocessing)
-    return images.for_kind(visible.kind, dataset.source)
+    return images.for_kind(visible.kind, dataset.source, run.data.get("counts"))
 
 
 def _shape(dataset: Dataset, images: Images) -> tuple[int, ...]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rbmcli.cli.combinations import check_combinations
-from rbmcli.cli.options import Settings, common_options, force_option
-from rbmcli.cli.training_options import TrainOptions, training_options
+from rbmcli.cli.options import Settings, common_options
+from rbmcli.cli.training_options import TrainCommand, TrainOptions, training_options
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ _NO_DENSITY = (
 )
 
 
-@click.command()
+@click.command(cls=TrainCommand)
 @click.argument("source", default="digits")
 @training_options
-@force_option
 @common_options
 @click.pass_context
 def command(
@@ -55,7 +54,8 @@ def command(
       rbm train images.gz --labels labels.gz --only 7 --hidden 50 -o seven.h5
       rbm train mnist --recipe seven -o seven.h5
       rbm train mnist --hidden 500 --max-time 8h --resume -o run.h5
-      rbm train photos --patches 100000:12x12 --hidden 200 -o patches.h5
+      rbm train photos --patches 100000:12x12 --preprocess contrast,zca \\
+          --visible-kind gaussian --lr 0.01 --hidden 200 -o patches.h5
     """
     from rbmcli import _kernels
     from rbmcli.cli.resuming import with_stored

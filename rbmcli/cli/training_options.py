@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rbmcli.cli.configuration import read_config, read_recipe
+from rbmcli.cli.options import force_option
 from rbmcli.cli.parameters import (
     DurationType,
     FiniteRange,
@@ -78,113 +80,120 @@ class TrainOptions:
         return {name: value for name, value in plain.items() if value is not None}
 
 
-def training_options(function: Any) -> Any:
-    """Add them all; the command receives their values by name."""
-    options = [
-        click.option(
-            "-o",
-            "--output",
-            type=click.Path(path_type=Path, dir_okay=False),
-            required=True,
-            help="The run file to write.",
-        ),
-        click.option(
-            "--recipe",
-            metavar="NAME",
-            is_eager=True,
-            expose_value=False,
-            callback=read_recipe,
-            help="Take options from a recipe that comes with rbm (data/recipes).",
-        ),
-        click.option(
-            "--config",
-            type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            is_eager=True,
-            expose_value=False,
-            callback=read_config,
-            help="Take options from a TOML file, such as `rbm info --config` prints.",
-        ),
+#: The options by what they are about, as --help lists them.
+_GROUPS: dict[str, list[Any]] = {
+    "Files": [
+        click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
+                     required=True, help="The run file to write."),
+        click.option("--resume", is_flag=True,
+                     help="Go on with the run in the output file; start afresh if there is none."),
+        force_option,
+        click.option("--recipe", metavar="NAME", is_eager=True, expose_value=False,
+                     callback=read_recipe,
+                     help="Take options from a recipe that comes with rbm, such as seven."),
+        click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                     is_eager=True, expose_value=False, callback=read_config,
+                     help="Take options from a TOML file, such as `rbm info --config` prints."),
+        click.option("--metrics", metavar="FILE",
+                     help="Append each epoch's metrics as a line of JSON; '-' for stdout."),
+    ],
+    "Machine": [
         click.option("--hidden", type=click.IntRange(1, 1 << 20), default=100, show_default=True,
-                     help="Hidden units; of softmax:N, groups of units."),
+                     metavar="N", help="Hidden units; of kind softmax:N, groups of units."),
         click.option("--visible-kind", type=UnitKindType(), default="bernoulli",
                      show_default=True, metavar="KIND",
-                     help=f"Visible units: {', '.join(KINDS)}."),
+                     help=f"Kind of the visible units: {', '.join(KINDS)}."),
         click.option("--hidden-kind", type=UnitKindType(), default="bernoulli",
-                     show_default=True, metavar="KIND", help="Hidden units, of the same kinds."),
+                     show_default=True, metavar="KIND",
+                     help="Kind of the hidden units, one of the same."),
+    ],
+    "Data": [
         click.option("--labels", metavar="FILE", help="Labels of the images, for --only."),
         click.option("--only", type=int, multiple=True, metavar="LABEL",
                      help="Keep the images with this label. May be repeated."),
-        click.option("--limit", type=click.IntRange(min=1), help="Keep the first so many images."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N",
+                     help="Keep the first so many images."),
         click.option("--validation", metavar="FRACTION|FILE",
                      help="Hold out this fraction of the images, or measure on another source."),
-        click.option("--binarize", type=click.Choice(BINARIZE),
-                     default="sample", show_default=True,
-                     help="How a value in [0, 1] becomes a state: drawn anew each time it is used,"
-                     " cut at one half, or used as it is."),
-        click.option("--preprocess", type=StepsType(), metavar="STEPS",
-                     help="Steps, in order, with commas: standardize (each pixel by its mean and"
-                     " deviation over the images), contrast (each image by its own), zca"
-                     " (whitening). For visible units that take any value."),
         click.option("--patches", type=PatchesType(), metavar="N:HxW",
                      help="Learn N patches of this height and width, cut at random places from the"
                      " images; a folder's pictures may then be of different sizes."),
         click.option("--crop", type=SizeType(), metavar="HxW",
-                     help="Crop an image at a random place each time it is trained on; measured"
-                     " are its central crops."),
+                     help="Crop an image at a random place each time it is trained on; its central"
+                     " crop is what is measured."),
         click.option("--flip", is_flag=True,
                      help="Flip an image left to right, or not, each time it is trained on."),
+        click.option("--preprocess", type=StepsType(), metavar="STEPS",
+                     help="Steps, in order, with commas: standardize (each pixel by its mean and"
+                     " deviation over the images), contrast (each image by its own), zca"
+                     " (whitening). For gaussian visible units."),
+        click.option("--binarize", type=click.Choice(BINARIZE),
+                     default="sample", show_default=True,
+                     help="How a value from 0 to 1 becomes the state of a bernoulli or binomial"
+                     " unit: drawn anew each time it is used, cut at one half (rounded to a count),"
+                     " or used as it is."),
+    ],
+    "Algorithm": [
         click.option("--algorithm", type=click.Choice(list(ALGORITHMS)), default="cd",
-                     show_default=True, help="How negative states are made: contrastive"
-                     " divergence, persistent chains, these with fast weights, or parallel"
-                     " tempering."),
+                     show_default=True, help="Where the model's side of the gradient comes from:"
+                     " chains from the data (contrastive divergence), persistent chains, these with"
+                     " fast weights, or parallel tempering."),
         click.option("-k", "--gibbs-steps", type=ScheduleType(1, 10_000, whole=True), default="1",
                      show_default=True, metavar="SCHEDULE", help="Gibbs steps for each update."),
         click.option("--chains", type=click.IntRange(1, 1 << 20), metavar="N",
-                     help="Persistent chains (pcd, fpcd, pt).  [default: the batch size]"),
-        click.option("--temperatures", type=click.IntRange(2, 1000), default=10,
-                     show_default=True, help="Rungs of the ladder of parallel tempering."),
-        click.option("--adaptive-ladder/--fixed-ladder", default=True, show_default=True,
-                     help="Move the temperatures until all neighbours swap equally often, or leave"
-                     " them evenly spaced."),
+                     help="Chains of pcd, fpcd and pt.  [default: the batch size]"),
         click.option("--fast-learning-rate", type=FiniteRange(min=0, min_open=True), default=0.05,
-                     show_default=True, help="Learning rate of the fast weights (fpcd)."),
+                     show_default=True, metavar="RATE",
+                     help="Learning rate of the fast weights of fpcd."),
+        click.option("--temperatures", type=click.IntRange(2, 1000), default=10, metavar="N",
+                     show_default=True, help="Temperatures of pt, the machine's own among them."),
+        click.option("--adaptive-ladder/--fixed-ladder", default=True, show_default=True,
+                     help="Move the temperatures of pt until all neighbours swap equally often, or"
+                     " leave them evenly spaced."),
         click.option("--reconstruction", type=click.Choice(["sample", "mean"]), default="sample",
                      show_default=True,
-                     help="Visible reconstructions: drawn, or their means (mean field)."),
+                     help="Visible states of the chains: drawn, or their means (mean field)."),
         click.option("--normalize-hidden", is_flag=True,
                      help="Divide each image's hidden probabilities by their sum. No gradient of"
                      " anything: to reproduce programs that do so."),
+    ],
+    "Learning (a SCHEDULE is 0.1, or 0.1@0,0.01@20 by epoch, or 0.1:0.001, a ramp)": [
         click.option("--epochs", type=click.IntRange(min=0), default=10, show_default=True,
-                     help="Passes over the data."),
+                     metavar="N", help="Passes over the data."),
         click.option("--batch-size", type=click.IntRange(min=1), default=100, show_default=True,
-                     help="Images for each update."),
+                     metavar="N", help="Images for each update."),
         click.option("--lr", "--learning-rate", "learning_rate", type=ScheduleType(0),
                      default="0.05", show_default=True, metavar="SCHEDULE",
-                     help="Learning rate: 0.1, or 0.1@0,0.01@20 by epoch, or 0.1:0.001, a ramp."),
+                     help="Learning rate. With gaussian or nrelu units, begin with 0.001."),
         click.option("--momentum", type=ScheduleType(0, 1), default="0.5@0,0.9@5",
-                     show_default=True, metavar="SCHEDULE", help="Momentum."),
-        click.option("--nesterov", is_flag=True, help="Nesterov's momentum."),
-        click.option("--weight-decay", type=FiniteRange(min=0), default=1e-4,
-                     show_default=True, help="L2 penalty on the weights."),
-        click.option("--l1", type=FiniteRange(min=0), default=0.0, show_default=True,
-                     help="L1 penalty on the weights."),
-        click.option("--max-norm", type=FiniteRange(min=0, min_open=True), metavar="NORM",
-                     help="Most that the norm of a hidden unit's weights may be."),
-        click.option("--max-spectral-norm", type=FiniteRange(min=0, min_open=True),
-                     metavar="NORM", help="Shrink singular values of the weights above this, a few"
-                     " directions each update, which holds the largest within some 20% of it. Two"
-                     " layers of gaussian or nrelu units have a density for sure below 1."),
-        click.option("--sparsity-target", type=FiniteRange(min=0, min_open=True),
-                     metavar="ACTIVITY", help="Pull hidden units towards this mean activity."),
-        click.option("--sparsity-cost", type=FiniteRange(min=0), default=0.1, show_default=True,
-                     help="How hard."),
-        click.option("--sparsity-on", type=click.Choice(["bias", "both"]), default="bias",
-                     show_default=True, help="By their biases, or by biases and weights."),
+                     show_default=True, metavar="SCHEDULE",
+                     help="What is kept of the last step in the next one."),
+        click.option("--nesterov", is_flag=True, help="Momentum in Nesterov's form."),
         click.option("--centering/--no-centering", default=True, show_default=True,
                      help="Learn along the gradient of states counted from their means."),
         click.option("--patience", type=click.IntRange(min=1), metavar="EPOCHS",
                      help="Stop when the free-energy gap to the validation images has not reached"
                      " a new low for so many epochs."),
+    ],
+    "Regularisation": [
+        click.option("--weight-decay", type=FiniteRange(min=0), default=1e-4, metavar="COST",
+                     show_default=True, help="L2 penalty on the weights."),
+        click.option("--l1", type=FiniteRange(min=0), default=0.0, show_default=True,
+                     metavar="COST", help="L1 penalty on the weights."),
+        click.option("--max-norm", type=FiniteRange(min=0, min_open=True), metavar="NORM",
+                     help="Bound on the norm of each hidden unit's weights."),
+        click.option("--max-spectral-norm", type=FiniteRange(min=0, min_open=True),
+                     metavar="NORM", help="Shrink singular values of the weights above this, a few"
+                     " directions each update: the largest stays within some 20% of it. Below 1,"
+                     " two layers of gaussian or nrelu units have a density."),
+        click.option("--sparsity-target", type=FiniteRange(min=0, min_open=True),
+                     metavar="ACTIVITY", help="Pull hidden units towards this mean activity."),
+        click.option("--sparsity-cost", type=FiniteRange(min=0), default=0.1, metavar="COST",
+                     show_default=True, help="How hard they are pulled."),
+        click.option("--sparsity-on", type=click.Choice(["bias", "both"]), default="bias",
+                     show_default=True, help="What pulls them: biases, or biases and weights."),
+    ],
+    "Course of the run": [
         click.option("--snapshot-every", type=IntervalType(), default="1epochs",
                      show_default=True, metavar="INTERVAL",
                      help="When filters are kept: 1epochs, 100steps."),
@@ -192,11 +201,25 @@ def training_options(function: Any) -> Any:
                      show_default=True, metavar="INTERVAL", help="When a checkpoint is written."),
         click.option("--max-time", type=DurationType(), metavar="DURATION",
                      help="Write a checkpoint and stop with status 75 after 90s, 30m or 8h."),
-        click.option("--metrics", metavar="FILE",
-                     help="Append each epoch's metrics as a line of JSON; '-' for stdout."),
-        click.option("--resume", is_flag=True,
-                     help="Go on with the run in the output file; start afresh if there is none."),
-    ]  # fmt: skip
-    for option in reversed(options):
+    ],
+}  # fmt: skip
+
+
+def training_options(function: Any) -> Any:
+    """Add them all; the command receives their values by name."""
+    for option in reversed([option for group in _GROUPS.values() for option in group]):
         function = option(function)
     return function
+
+
+class TrainCommand(click.Command):
+    """A command with these options, whose help lists them by what they are about."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each group under its heading, what remains under the last."""
+        options = iter([x for x in self.get_params(ctx) if isinstance(x, click.Option)])
+        headings = [*((name, len(group)) for name, group in _GROUPS.items()), ("Other", None)]
+        for heading, count in headings:
+            records = [option.get_help_record(ctx) for option in islice(options, count)]
+            with formatter.section(heading):
+                formatter.write_dl([record for record in records if record is not None])

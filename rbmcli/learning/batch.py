@@ -42,8 +42,17 @@ class Images:
     preprocessing: Preprocessing | None = None
     unit: float = 1.0
 
-    def for_kind(self, kind: UnitKind, where: str) -> Images:
-        """The images as units of this kind read them; RbmError where a value is out of range."""
+    def for_kind(self, kind: UnitKind, where: str, counts: bool | None = None) -> Images:
+        """The images as units of this kind read them; RbmError where a value is out of range.
+
+        counts: whether values are counts, where that has been decided by other images.
+        """
+        units = self.gather(self.rows[:1])[0].shape[1]
+        if units % kind.group:
+            raise RbmError(
+                f"{where}: images of {units} values are not whole groups of {kind.group}, which"
+                f" {kind.name} units need; choose another --visible-kind"
+            )
         low, high = kind.valid_range
         if (low, high) == (-np.inf, np.inf):
             return replace(self, binarize="none")
@@ -53,16 +62,21 @@ class Images:
         else:
             extremes = [(float(block.min()), float(block.max())) for block, _ in self._blocks()]
             least, most = min(extremes)[0], max(x for _, x in extremes)
-        binarize, unit_scale = kind.reading(most, scale, self.binarize)
+        binarize, unit_scale = kind.reading(most, scale, self.binarize, counts)
         if least / unit_scale < low or most / unit_scale > high:
             raise RbmError(
                 f"{where}: values from {least / scale:g} to {most / scale:g}, but {kind.name} units"
-                f" take {kind.takes}; scale the data"
+                f" take {kind.takes}; scale the data, or train gaussian visible units"
             )
         images = replace(self, unit=unit_scale / scale, binarize=binarize)
         if kind.group > 1:
             images._check_one_hot(kind, where)
         return images
+
+    @property
+    def are_counts(self) -> bool:
+        """Whether units read the stored values as they are."""
+        return self.unit * (self.scale if self.preprocessing is None else 1.0) == 1.0
 
     def states(
         self, rows: NDArray[np.int64], layer: Layer, draw: Draw, step: int | None = None

@@ -66,7 +66,9 @@ class Bernoulli(UnitKind):
     ) -> None:
         _kernels.bernoulli_cumulant_change(total, units, out, before, after, weight)
 
-    def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:  # noqa: D102
+    def reading(  # noqa: D102
+        self, largest: float, scale: float, binarize: str, counts: bool | None = None
+    ) -> tuple[str, float]:
         return binarize, scale
 
     def from_data(  # noqa: D102

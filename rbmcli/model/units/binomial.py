@@ -28,6 +28,7 @@ class Binomial(UnitKind):
     """Counts from 0 to n: Binomial(n, sigmoid(x))."""
 
     is_drawn_from_data = True
+    may_be_counts = True
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -93,9 +94,11 @@ class Binomial(UnitKind):
         """Fractions or counts."""
         return f"0 to 1, or counts from 0 to {self.n}"
 
-    def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:
+    def reading(
+        self, largest: float, scale: float, binarize: str, counts: bool | None = None
+    ) -> tuple[str, float]:
         """Counts where the largest stored value is above 1 and no more than n; else fractions."""
-        if 1 < largest <= self.n:
+        if counts or (counts is None and 1 < largest <= self.n):
             return "none", 1.0
         return binarize, scale / self.n
 

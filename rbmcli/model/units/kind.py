@@ -43,6 +43,8 @@ class UnitKind(ABC):
     group_states: NDArray[np.float32] | None = None
     #: Whether data are drawn, cut or taken as they are, as `--binarize` says.
     is_drawn_from_data: ClassVar[bool] = False
+    #: Whether data may be counts as well as fractions.
+    may_be_counts: ClassVar[bool] = False
     #: Whether drawn states are BitStates; else they are FloatStates.
     as_bits: ClassVar[bool] = False
     #: Whether the cumulant grows like x^2, so that two such layers need small weights between them
@@ -148,10 +150,13 @@ class UnitKind(ABC):
 
     # Data ---------------------------------------------------------------------------------------
 
-    def reading(self, largest: float, scale: float, binarize: str) -> tuple[str, float]:
+    def reading(
+        self, largest: float, scale: float, binarize: str, counts: bool | None = None
+    ) -> tuple[str, float]:
         """(binarize, scale) for data whose largest stored value is `largest`.
 
-        value / scale is then what a unit's mean is compared with.
+        value / scale is then what a unit's mean is compared with. counts: whether the values are
+        counts, None where that is for the values to say.
         """
         return "none", scale
 
