@@ -121,7 +121,7 @@ def test_ais_agrees_with_enumeration(folder, capfd, monkeypatch):
 
 
 def test_raise_understates_with_few_temperatures(folder, capfd, monkeypatch):
-    train("--epochs", 40, "--lr", 0.5)
+    train("--epochs", 80, "--lr", 0.5)
     truth = evaluate(capfd)["log_likelihood"]["value"]
     too_large_to_count(monkeypatch)
     likelihood = evaluate(capfd, "--ais-temperatures", 2)["log_likelihood"]
