@@ -23,7 +23,7 @@ FASHION_OPTIONS := --preprocess standardize --visible-kind gaussian --hidden-kin
     --lr 0.001 --epochs 100 --snapshot-every 10epochs
 EDGES_OPTIONS := --patches 40000:12x12 --preprocess contrast,zca --visible-kind gaussian:learned \
     --hidden-kind nrelu --hidden 100 --lr 0.01 --weight-decay 0.001 --sparsity-target 0.1 \
-    --sparsity-cost 0.5 --max-spectral-norm 0.8 --epochs 100 --snapshot-every 10epochs
+    --sparsity-cost 0.5 --max-spectral-norm 0.7 --epochs 100 --snapshot-every 10epochs
 
 # $(call install,environment,what,variables): what is left of an earlier build must not get in.
 define install

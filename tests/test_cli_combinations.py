@@ -210,5 +210,5 @@ class TestEvaluate:
         out, err = capfd.readouterr()
         assert err.count("\n") == 1
         assert err.startswith(f"no likelihood: gaussian and {hidden} units have a density for sure")
-        assert "below 1, and it is 4.899; train with --max-spectral-norm 0.8" in err
+        assert "below 1, and it is 4.899; train with --max-spectral-norm 0.7" in err
         assert "log_likelihood         -\n" in out

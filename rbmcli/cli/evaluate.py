@@ -184,7 +184,7 @@ def _no_likelihood(model: Rbm, measured: Measurements) -> str | None:
         return (
             f"{visible} and {hidden} units have a density for sure only while the spectral norm of"
             f" the weights is below 1, and it is {spectral_norm(model.link.weights):.4g}; train"
-            " with --max-spectral-norm 0.8"
+            " with --max-spectral-norm 0.7"
         )
     return None
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: What is said of pairs of layers without upper bounds, once their weights are large.
 _NO_DENSITY = (
     "the spectral norm of the weights is 1 or more, where two layers of gaussian or nrelu units may"
-    " have no density; --max-spectral-norm 0.8 keeps it below"
+    " have no density; --max-spectral-norm 0.7, or less, keeps it below"
 )
 
 
