@@ -20,7 +20,7 @@ labels := $(if $(MNIST),--labels $(MNIST)/train-labels-idx1-ubyte.gz)
 
 # Real-valued images; docs/results.md says what comes of them.
 FASHION_OPTIONS := --preprocess standardize --visible-kind gaussian --hidden-kind nrelu --hidden 200 \
-    --lr 0.001 --epochs 100 --snapshot-every 10epochs
+    --lr 0.0001 --epochs 100 --snapshot-every 10epochs
 EDGES_OPTIONS := --patches 40000:12x12 --preprocess contrast,zca --visible-kind gaussian:learned \
     --hidden-kind nrelu --hidden 100 --lr 0.01 --weight-decay 0.001 --sparsity-target 0.1 \
     --sparsity-cost 0.5 --max-spectral-norm 0.7 --epochs 100 --snapshot-every 10epochs

@@ -89,7 +89,7 @@ def draw(best: dict[str, np.ndarray], path: str) -> None:
 def main() -> None:
     """Run all, print the table, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--updates", type=int, default=30_000)
+    parser.add_argument("--updates", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("-o", "--output", required=True)
     options = parser.parse_args()
