@@ -7,16 +7,7 @@ INLINE vfloat softplus_change(vfloat a, vfloat b) {
     vfloat above = at_least(a, 0.0f), from = at_least(b, 0.0f);
     vfloat y = exponential(at_least(at_most(a, 0.0f) - above, -87.0f));
     vfloat z = exponential(at_least(at_most(b, 0.0f) - from, -87.0f));
-    vfloat s = (y - z) / (splat(2.0f) + y + z), t = s * s;
-    vfloat p = splat(1.0f / 15);
-    p = p * t + splat(1.0f / 13);
-    p = p * t + splat(1.0f / 11);
-    p = p * t + splat(1.0f / 9);
-    p = p * t + splat(1.0f / 7);
-    p = p * t + splat(1.0f / 5);
-    p = p * t + splat(1.0f / 3);
-    p = p * t + splat(1.0f);
-    return above - from + splat(2.0f) * s * p;
+    return above - from + twice_artanh((y - z) / (splat(2.0f) + y + z));
 }
 
 static void bernoulli_cumulant_change(const float *total, size_t rows, size_t units, size_t ld,

@@ -140,6 +140,9 @@ def test_the_part_of_raise_can_be_chosen(folder, capfd, monkeypatch):
     assert 0 < four["conservative_error"] < one["conservative_error"]
     alone = evaluate(capfd, "--raise-images", 1)["log_likelihood"]
     assert alone["conservative_error"] is None
+    assert rbm(["evaluate", "run.h5", "images.npy", "--raise-images", "1"]) == 0
+    assert ", RAISE, from 1 image\n" in (said := capfd.readouterr().out)
+    assert "nan" not in said
 
 
 def test_an_interval_without_lower_end_is_null(folder, capfd, monkeypatch):

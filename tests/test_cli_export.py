@@ -333,3 +333,13 @@ def test_there_is_no_training_to_go_on_with(folder, capfd):
     assert "keeps no chains (it was imported)" in capfd.readouterr().err
     assert (folder / "new.h5").read_bytes() == before
     assert names(folder) == {"weights.npz", "images.npy", "new.h5"}
+
+
+def test_exported_weights_of_preprocessed_images_say_so(folder, capfd):
+    """They mean other images than those of the source, and the file cannot say which."""
+    train("gaussian", "bernoulli", "--preprocess", "standardize,zca")
+    assert rbm(["export", "run.h5", "-o", "a.npz"]) == 0
+    assert "images after standardize,zca, which a.npz does not hold" in capfd.readouterr().err
+    train("gaussian", "bernoulli", "--force")
+    assert rbm(["export", "run.h5", "-o", "a.npz", "--force"]) == 0
+    assert "note" not in capfd.readouterr().err

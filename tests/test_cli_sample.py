@@ -474,3 +474,18 @@ def test_greys_span_the_range(of_kind, kind, start):
     for number in range(6):
         tile = shown[1:3, 5 * number + 1 : 5 * number + 5]
         assert np.abs(tile - expected[number]).max() <= 1
+
+
+@pytest.mark.parametrize("output", ["x.png", "x.gif", "x.npz"])
+@pytest.mark.parametrize("options", [[], ["--temperatures", "3"]], ids=["gibbs", "tempered"])
+@pytest.mark.filterwarnings("error")
+def test_chains_that_run_away_are_told(tmp_path, monkeypatch, capfd, output, options):
+    monkeypatch.chdir(tmp_path)
+    np.savez("w.npz", weights=1e5 * np.eye(4), visible_bias=np.ones(4), hidden_bias=np.ones(4))
+    kinds = ["--visible-kind", "gaussian", "--hidden-kind", "gaussian", "--quiet"]
+    assert rbm(["import", "w.npz", "-o", "run.h5", *kinds]) == 0
+    assert sample(output, "--start", "random", "-k", 20, *options) == 1
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1
+    assert "the chains have run away" in told
+    assert output not in names(tmp_path)

@@ -16,6 +16,8 @@ from reference import every_kind, sigmoid
 from rbmcli.arrays import to_padded
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
+from rbmcli.learning.batch import Images
+from rbmcli.model.layer import Layer
 from rbmcli.model.states import FloatStates
 from rbmcli.model.units import KINDS, UnitKind, unit_kind
 from rbmcli.model.units.nrelu import Nrelu
@@ -269,6 +271,31 @@ def test_data_of_binomial_units(binarize: str, largest: float, dtype: type) -> N
         assert set(np.unique(values)) <= set(range(6))
         p = exact / 5
         check_moments(values, exact, 5 * p * (1 - p))
+
+
+@pytest.mark.parametrize(("largest", "dtype"), [(1.0, np.float32), (255.0, np.uint8)])
+@pytest.mark.parametrize("binarize", ["sample", "threshold", "none"])
+def test_white_is_all_replicas_of_a_binomial_unit(
+    binarize: str, largest: float, dtype: type
+) -> None:
+    """Whatever N is: N / 255 and its inverse are not exact, and a fraction above 1 has no odds."""
+    white = np.full((1, 3), largest, dtype)
+    draw = Draws(1).at(Purpose.BINARIZE, 0)
+    for n in range(1, 256):
+        kind = unit_kind(f"binomial:{n}")
+        images = Images(white, largest, np.arange(1), binarize).for_kind(kind, "white", False)
+        states = images.states(images.rows, Layer(kind, (3,)), draw)
+        np.testing.assert_array_equal(states.to_array(), n)
+
+
+def test_fractions_of_one_replica_are_not_counts() -> None:
+    """They are divided by 1, as counts are, but drawn."""
+    kind, grey = unit_kind("binomial:1"), np.full((1, 3), 0.5, np.float32)
+    drawn = Images(grey, 1.0, np.arange(1)).for_kind(kind, "grey")
+    assert drawn.binarize == "sample"
+    assert not drawn.are_counts
+    whole = Images(np.full((1, 3), 2, np.uint8), 255.0, np.arange(1))
+    assert whole.for_kind(unit_kind("binomial:2"), "whole").are_counts
 
 
 @pytest.mark.parametrize("name", ["gaussian", "nrelu", "nrelu:exact"])

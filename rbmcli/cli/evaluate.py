@@ -226,11 +226,12 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         f" {partition['temperatures']} temperatures"
     )
     yield f"log_likelihood         {_interval(likelihood)}"
-    if likelihood["conservative_images"]:
+    if count := likelihood["conservative_images"]:
+        error = likelihood["conservative_error"]  # of one image there is none
+        spread = "" if math.isnan(error) else f" +- {error:.2f}"
         yield (
-            f"  conservative         {likelihood['conservative']:.2f}"
-            f" +- {likelihood['conservative_error']:.2f}, RAISE, from"
-            f" {likelihood['conservative_images']} images"
+            f"  conservative         {likelihood['conservative']:.2f}{spread}, RAISE, from"
+            f" {count} image{'s' * (count > 1)}"
         )
 
 

@@ -45,6 +45,13 @@ def command(run_file: Path, output: Path, force: bool, settings: Settings) -> No
         model = load_model(run)
         kinds = {"visible_kind": model.visible.kind.name, "hidden_kind": model.hidden.kind.name}
         arrays = weights_arrays(model.parameters(), kinds, run.image_shape)
+        steps = run.config.get("preprocess")
     save_arrays(output, arrays, force=force)
     if not settings.quiet:
         click.echo(f"{output}: {model.visible.units} x {model.hidden.units} weights", err=True)
+        if steps is not None:
+            click.echo(
+                f"note: the weights are for images after {steps}, which {output} does not hold:"
+                " give other programs, and what `rbm import` makes, images preprocessed alike",
+                err=True,
+            )

@@ -166,7 +166,7 @@ def command(
             *walk_from, ladder, reference=reference, clamp=held, first_step=first_step
         )
     with Progress(gibbs_steps + 1, settings.quiet) as progress:
-        walk = progress.over(chains, "states of the chains")
+        walk = progress.over(_finite(chains, run_file), "states of the chains")
         if suffix in _ANIMATIONS:
             step = every or max(1, gibbs_steps // _FRAMES)
             frames = (
@@ -205,6 +205,19 @@ def _picture(
     originals = as_data(begin.to_array())
     kept = mask.reshape(originals.shape[1:])
     return lambda means: completion_grid(originals, kept, as_data(means), columns, scale, limits)
+
+
+def _finite(
+    walk: Iterator[tuple[States, Floats]], run_file: Path
+) -> Iterator[tuple[States, Floats]]:
+    """The walk; RbmError where states grow without bound."""
+    for step, (states, means) in enumerate(walk):
+        if not np.isfinite(means).all():
+            raise RbmError(
+                f"{run_file}: after {step} Gibbs steps the chains have run away: the weights of"
+                " two layers without upper bounds are too large; train with --max-spectral-norm 0.8"
+            )
+        yield states, means
 
 
 def _last(walk: Iterator[tuple[States, np.ndarray]]) -> tuple[States, np.ndarray]:

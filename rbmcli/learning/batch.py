@@ -63,7 +63,8 @@ class Images:
             extremes = [(float(block.min()), float(block.max())) for block, _ in self._blocks()]
             least, most = min(extremes)[0], max(x for _, x in extremes)
         binarize, unit_scale = kind.reading(most, scale, self.binarize, counts)
-        if least / unit_scale < low or most / unit_scale > high:
+        # As float32, which units take: 255 / (255 / 29) is above 29 in float64.
+        if np.float32(least / unit_scale) < low or np.float32(most / unit_scale) > high:
             raise RbmError(
                 f"{where}: values from {least / scale:g} to {most / scale:g}, but {kind.name} units"
                 f" take {kind.takes}; scale the data, or train gaussian visible units"
@@ -75,8 +76,9 @@ class Images:
 
     @property
     def are_counts(self) -> bool:
-        """Whether units read the stored values as they are."""
-        return self.unit * (self.scale if self.preprocessing is None else 1.0) == 1.0
+        """Whether units read the stored values as they are, neither scaled nor drawn."""
+        scale = self.unit * (self.scale if self.preprocessing is None else 1.0)
+        return self.binarize == "none" and scale == 1.0
 
     def states(
         self, rows: NDArray[np.int64], layer: Layer, draw: Draw, step: int | None = None

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Doubles, Floats, zeros
+from rbmcli.arrays import Doubles, Floats, to_padded, zeros
 from rbmcli.draws import Draw
-from rbmcli.model.states import States, as_floats
+from rbmcli.model.states import FloatStates, States
 from rbmcli.model.units.bernoulli import Bernoulli
 from rbmcli.model.units.kind import UnitKind, middles
 
@@ -110,7 +110,8 @@ class Binomial(UnitKind):
         binarize: str,
         draw: Draw,
     ) -> States:
-        states = as_floats(images, index, scale)
+        # In float64, whose quotient rounds to n itself where a fraction is 1.
+        states = FloatStates(to_padded(images[index].astype(np.float64) / scale), images.shape[1])
         counts = states.values[:, : states.units]
         if binarize == "threshold":
             np.rint(counts, out=counts)
