@@ -211,7 +211,10 @@ class ReferenceTraining:
             pull = wanted.cost * (wanted.target - self.activity)
             above = above + pull
             if wanted.on == "both":
-                weights = weights + np.outer(v0.mean(axis=0), pull)
+                change = np.outer(v0.mean(axis=0) - below_at, pull)
+                weights = weights + change
+                below = below - change @ above_at
+                above = above - change.T @ below_at
         weights = weights - penalty
         rate = hyper.learning_rate.at(epoch, hyper.epochs)
         momentum = hyper.momentum.at(epoch, hyper.epochs)

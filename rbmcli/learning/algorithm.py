@@ -57,8 +57,9 @@ class Algorithm(ABC):
     def negative(self, step: int, gibbs_steps: int) -> Phase:
         """Statistics of the machine, after `positive` was asked for; they last until then."""
 
-    def follow(self, positive: Phase, negative: Phase, rule: Rule) -> None:  # noqa: B027
-        """Learn what an algorithm itself learns, after the machine was updated."""
+    def follow(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
+        """Learn what an algorithm itself learns, after the machine was; True if that is finite."""
+        return True
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What a resumed run needs, by name."""

@@ -118,10 +118,23 @@ class Centering:
         weights, velocity: what was added to them, (visible, hidden units). The biases of centred
         states then stay as they are: as dW above, a change D adds -D l and -D' m to plain ones.
         """
-        below, above = self._model.visible, self._model.hidden
-        m, at = self.visible[: below.units], self.hidden[: above.units]
-        below.shift(*(-np.einsum("vh,h->v", change, at) for change in (weights, velocity)))
-        above.shift(*(-np.einsum("vh,v->h", change, m) for change in (weights, velocity)))
+        (below, above), (moved_below, moved_above) = map(self.terms_of, (weights, velocity))
+        self._model.visible.shift(below, moved_below)
+        self._model.hidden.shift(above, moved_above)
+
+    def terms_of(self, change: Floats) -> tuple[Floats, Floats]:
+        """What a change D of the weights (visible, hidden units) adds to biases: -D l, -D' m."""
+        visible, hidden = self._model.visible.units, self._model.hidden.units
+        return (
+            -np.einsum("vh,h->v", change, self.hidden[:hidden]),
+            -np.einsum("vh,v->h", change, self.visible[:visible]),
+        )
+
+    def terms_of_outer(self, left: Floats, right: Floats) -> tuple[Floats, Floats]:
+        """The same for D = left right', (visible units,) and (hidden units,)."""
+        below = np.multiply(left, self.visible[: len(left)], dtype=np.float64).sum()
+        above = np.multiply(right, self.hidden[: len(right)], dtype=np.float64).sum()
+        return -left * np.float32(above), -right * np.float32(below)
 
 
 def _single(values: Doubles) -> Floats:

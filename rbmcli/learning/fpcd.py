@@ -40,12 +40,12 @@ class FastPersistentChains(PersistentChains):
         self._lay_over()
         return super().negative(step, gibbs_steps)
 
-    def follow(self, positive: Phase, negative: Phase, rule: Rule) -> None:
+    def follow(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
         """One step of the fast parameters along the same statistics, and their decay."""
         rate = self._method.fast_learning_rate
         for layer in (self._fast.visible, self._fast.hidden):
             layer.bias *= np.float32(DECAY)
-        self._update.step(positive, negative, Rule(rate, decay=(1 - DECAY) / rate))
+        return self._update.step(positive, negative, Rule(rate, decay=(1 - DECAY) / rate))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The chains and the fast parameters."""

@@ -161,7 +161,7 @@ class Trainer:
         positive = self._algorithm.positive(visible, self.step)
         negative = self._algorithm.negative(self.step, gibbs_steps)
         finite = self._update.step(positive, negative, rule)
-        self._algorithm.follow(positive, negative, rule)
+        finite &= self._algorithm.follow(positive, negative, rule)
         self.step += 1
         if not finite:
             raise Diverged(

@@ -85,8 +85,7 @@ class Update:
             pull = self._sparsity.pull(hidden0)
             above["bias"] = above["bias"] + pull
             if self._sparsity.wanted.on == "both":
-                outer = Correction(to_padded(visible0[np.newaxis]), to_padded(pull[np.newaxis]))
-                correction = outer if correction is None else correction.plus(outer)
+                correction = self._pull_weights(visible0, pull, below, above, correction)
         finite = [
             model.link.update(positive, negative, rule, self._scratch, correction),
             model.visible.step(below, rule.rate, rule.momentum, nesterov=rule.nesterov),
@@ -100,6 +99,27 @@ class Update:
         """Begin with the parameters that the model has got since, and this mean of the data."""
         if self._centering is not None:
             self._centering.start(data_mean)
+
+    def _pull_weights(
+        self,
+        visible: Floats,
+        pull: Floats,
+        below: dict[str, Floats],
+        above: dict[str, Floats],
+        correction: Correction | None,
+    ) -> Correction:
+        """Let the weights share a pull on total inputs: the gradient grows by visible' pull.
+
+        visible: the batch's mean (units,); where states are centred, that is counted from their
+        offsets as well, and plain biases make up for it as for all changes of the weights.
+        """
+        if self._centering is not None:
+            visible = visible - self._centering.visible[: len(visible)]
+            terms = self._centering.terms_of_outer(visible, pull)
+            below["bias"] = below["bias"] + self._model.visible.gradient_for(terms[0])
+            above["bias"] = above["bias"] + self._model.hidden.gradient_for(terms[1])
+        outer = Correction(to_padded(visible[np.newaxis]), to_padded(pull[np.newaxis]))
+        return outer if correction is None else correction.plus(outer)
 
     def _limit(self, start: Floats) -> None:
         """Hold the weights within their limits; what is centred stays where it is."""
