@@ -3,8 +3,8 @@
 Both forms pull a hidden unit's total input by cost (target - q), q being its mean activity: on its
 bias only (Lee, Ekanadham and Ng 2008, "Sparse deep belief net model for visual area V2", with the
 linear pull of Lee et al. 2009), or on bias and weights (Hinton 2012, "A practical guide to training
-RBMs", section 11, where q decays over the batches). Here q decays in both. Weights are pulled by the
-mean visible states, counted from their offsets where learning is centred: little is then left.
+RBMs", section 11, where q decays over the batches). Here q decays in both. Weights are pulled by
+the mean visible states, counted from their offsets where learning is centred: little is then left.
 """
 
 from __future__ import annotations
