@@ -105,7 +105,7 @@ def test_a_file_goes_before_a_recipe(folder, recipes, file_first):
 
 def test_recipes_are_good(folder, recipes):
     """Each can be trained with, here on the embedded digits."""
-    assert recipes == ["cd1", "cd5", "filters500", "seven"]
+    assert recipes == ["cd1", "cd5", "filters500", "pcd16", "pcd500", "seven"]
     for name in recipes:
         options = ["--recipe", name, "--epochs", "0", "--limit", "500", "--quiet"]
         assert rbm(["train", *options, "-o", f"{name}.h5"]) == 0
