@@ -58,7 +58,9 @@ ROWS = (
 
 def environment(threads: int, isa: str = "") -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return os.environ | dict.fromkeys(names, str(threads)) | {"RBM_ISA": isa}
+    # The installed package, not the source tree that this may be run from.
+    ours = {"RBM_ISA": isa, "PYTHONSAFEPATH": "1"}
+    return os.environ | dict.fromkeys(names, str(threads)) | ours
 
 
 def command_seconds(

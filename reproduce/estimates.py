@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,10 @@ HARD = ("--epochs", "30", "--algorithm", "cd", "--lr", "0.3", "--momentum", "0.9
 def rbm(*arguments: object) -> str:
     """What a command prints."""
     command = [sys.executable, "-m", "rbmcli", *map(str, arguments), "--quiet"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # The installed package, not the source tree that this may be run from.
+    environment = os.environ | {"PYTHONSAFEPATH": "1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return done.stdout
 
 
 def main() -> None:
