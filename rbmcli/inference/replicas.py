@@ -61,11 +61,10 @@ def tempered_fantasies(
         step = first_step + done
         if done % _ADAPT_EVERY == 0 and 0 < done <= gibbs_steps // 2:
             ladder.adapt()
-        beta = np.repeat(ladder.beta, chains)
-        tempered.at(beta)
+        tempered.at(np.repeat(ladder.beta, chains))
         model.hidden_input(visible, total)
-        np.multiply(total, beta.astype(np.float32)[:, np.newaxis], out=scaled)
-        hidden = model.hidden.sample(scaled, draws.at(Purpose.HIDDEN, step, 0))
+        draw = draws.at(Purpose.HIDDEN, step, 0)
+        hidden = model.hidden.sample(tempered.scale(total, scaled), draw)
         exponent = tempered.exponent(visible, hidden, total)
         hidden = hidden.take(ladder.swap(exponent, draws.at(Purpose.SWAP, step), done))
         visible = keep(chain.sample_visible(hidden, step, 1))

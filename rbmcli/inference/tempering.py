@@ -47,11 +47,14 @@ class Tempered:
         if self._beta.ndim:
             self._beta = self._beta[:, np.newaxis]
 
+    def scale(self, total: Floats, out: Floats) -> Floats:
+        """The hidden units' total inputs at beta = 1, scaled by each row's beta, into `out`."""
+        return np.multiply(total, self._beta, out=out)
+
     def hidden_input(self, visible: States, out: Floats | None = None) -> Floats:
         """Total inputs of the hidden units, float32 (rows, ld of hidden)."""
         total = self.model.hidden_input(visible, out)
-        total *= self._beta
-        return total
+        return self.scale(total, total)
 
     def visible_input(self, hidden: States, out: Floats | None = None) -> Floats:
         """Total inputs of the visible units, float32 (rows, ld of visible)."""

@@ -79,8 +79,7 @@ class Update:
             differences = below["bias"], above["bias"]
             correction = self._centering.weight_terms(*differences)
             terms = self._centering.bias_terms(positive, negative, *differences, rule)
-            below["bias"] = below["bias"] + model.visible.gradient_for(terms[0])
-            above["bias"] = above["bias"] + model.hidden.gradient_for(terms[1])
+            self._add_bias_terms(below, above, terms)
         if self._sparsity is not None:
             pull = self._sparsity.pull(hidden0)
             above["bias"] = above["bias"] + pull
@@ -116,10 +115,16 @@ class Update:
         if self._centering is not None:
             visible = visible - self._centering.visible[: len(visible)]
             terms = self._centering.terms_of_outer(visible, pull)
-            below["bias"] = below["bias"] + self._model.visible.gradient_for(terms[0])
-            above["bias"] = above["bias"] + self._model.hidden.gradient_for(terms[1])
+            self._add_bias_terms(below, above, terms)
         outer = Correction(to_padded(visible[np.newaxis]), to_padded(pull[np.newaxis]))
         return outer if correction is None else correction.plus(outer)
+
+    def _add_bias_terms(
+        self, below: dict[str, Floats], above: dict[str, Floats], terms: tuple[Floats, Floats]
+    ) -> None:
+        """Add steps of natural biases, (visible units,) and (hidden units,), to the gradients."""
+        below["bias"] = below["bias"] + self._model.visible.gradient_for(terms[0])
+        above["bias"] = above["bias"] + self._model.hidden.gradient_for(terms[1])
 
     def _limit(self, start: Floats) -> None:
         """Hold the weights within their limits; what is centred stays where it is."""
