@@ -6,18 +6,12 @@ from pathlib import Path
 
 import click
 
-from rbmcli.cli.options import Settings, common_options, force_option
+from rbmcli.cli.options import Settings, common_options, force_option, output_option
 
 
 @click.command()
 @click.argument("run_file", metavar="RUN.h5", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The .npz file to write.",
-)
+@output_option("The .npz file to write.")
 @force_option
 @common_options
 def command(run_file: Path, output: Path, force: bool, settings: Settings) -> None:

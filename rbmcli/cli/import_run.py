@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rbmcli.cli.options import Settings, common_options, force_option
+from rbmcli.cli.options import Settings, common_options, force_option, output_option
 from rbmcli.cli.parameters import ImageShapeType, UnitKindType
 from rbmcli.errors import RbmError
 
@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", metavar="FILE.npz", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="The run file to write.",
-)
+@output_option("The run file to write.")
 @click.option("--visible-kind", type=UnitKindType(), metavar="KIND",
               help="Visible units.  [default: what the file says, else bernoulli]")  # fmt: skip
 @click.option("--hidden-kind", type=UnitKindType(), metavar="KIND",

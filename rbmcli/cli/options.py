@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -42,6 +43,17 @@ def common_options(function: F) -> F:
         return function(*args, settings=Settings(seed, threads, quiet), **kwargs)
 
     return wrapper  # type: ignore[return-value]
+
+
+def output_option(help_text: str) -> Callable[[F], F]:
+    """Add -o/--output, the one file that a command writes."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, dir_okay=False),
+        required=True,
+        help=help_text,
+    )
 
 
 def force_option(function: F) -> F:

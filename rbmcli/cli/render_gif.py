@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from rbmcli.cli.options import Settings, common_options, force_option
+from rbmcli.cli.options import Settings, common_options, force_option, output_option
 from rbmcli.cli.parameters import FiniteRange
 
 #: How many filters of a run are drawn where --filters is not given.
@@ -36,12 +36,8 @@ def _filters(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 @click.argument(
     "run_files", metavar="RUN.h5...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="What to write, by suffix: an animation (.gif, .webp, .mp4), or the last frame (.png).",
+@output_option(
+    "What to write, by suffix: an animation (.gif, .webp, .mp4), or the last frame (.png)."
 )
 @click.option("--fps", type=FiniteRange(0.1, 50), default=10.0, show_default=True,
               help="Frames a second.")  # fmt: skip

@@ -10,7 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.cli.options import Settings, common_options, force_option
+from rbmcli.cli.options import Settings, common_options, force_option, output_option
 from rbmcli.cli.parameters import FiniteRange
 from rbmcli.errors import RbmError
 
@@ -33,13 +33,9 @@ _FRAMES = 100
 
 @click.command()
 @click.argument("run_file", metavar="RUN.h5", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="What to write, by suffix: a grid of pictures (.png), the chains as they walk (.gif,"
-    " .webp, .mp4), or the states themselves (.npz, .h5).",
+@output_option(
+    "What to write, by suffix: a grid of pictures (.png), the chains as they walk (.gif,"
+    " .webp, .mp4), or the states themselves (.npz, .h5)."
 )
 @click.option("-n", "--count", type=click.IntRange(min=1),
               help=f"Chains, each giving one particle.  [default: {_COUNT}; with --start chains no"

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from rbmcli.cli.configuration import read_config, read_recipe
-from rbmcli.cli.options import force_option
+from rbmcli.cli.options import force_option, output_option
 from rbmcli.cli.parameters import (
     DurationType,
     FiniteRange,
@@ -83,8 +83,7 @@ class TrainOptions:
 #: The options by what they are about, as --help lists them.
 _GROUPS: dict[str, list[Any]] = {
     "Files": [
-        click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
-                     required=True, help="The run file to write."),
+        output_option("The run file to write."),
         click.option("--resume", is_flag=True,
                      help="Go on with the run in the output file; start afresh if there is none."),
         force_option,
