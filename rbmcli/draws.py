@@ -39,6 +39,7 @@ class Purpose(IntEnum):
     PATCHES = 16
     AUGMENT = 17
     PREPROCESS = 18
+    ACTIVATIONS = 19
 
 
 def _mix(word: int) -> int:
@@ -52,6 +53,12 @@ def _mix(word: int) -> int:
 def _key(seed: int, layer: int, purpose: Purpose) -> int:
     place = _mix(layer * 2**32 + int(purpose) + 1)
     return _mix((seed + 0x9E3779B97F4A7C15) & _MASK ^ place)
+
+
+def beneath(draw: Draw, level: int) -> Draw:
+    """Draws for another level of a stack, named like `draw` and independent of it; 0 is `draw`."""
+    key, *place = draw
+    return (_mix(key ^ _mix(level)) if level else key, *place)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

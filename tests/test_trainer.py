@@ -653,7 +653,9 @@ def test_rates_measured_are_those_that_were_used() -> None:
 def test_measuring_disturbs_nothing() -> None:
     trainer = new_trainer(hyperparameters())
     before = everything(trainer)
-    measure = Monitor(trainer.model, Images(pixels(), 255.0, np.arange(IMAGES)), None, 3).measure
+    measure = Monitor(
+        trainer.model, Images(pixels(), 255.0, np.arange(IMAGES)), None, Draws(3)
+    ).measure
     assert repr(measure()) == repr(measure())
     assert_same_bytes(everything(trainer), before)
 
@@ -665,7 +667,9 @@ def test_a_large_data_set_is_measured_by_a_subset_of_its_rows() -> None:
     values[rows] = 1
     model = Rbm.dense((5,), 2)
     model.visible.bias[:5] = 1
-    measured = Monitor(model, Images(values, 1.0, rows), Images(values, 1.0, rows + 1), 3).measure()
+    measured = Monitor(
+        model, Images(values, 1.0, rows), Images(values, 1.0, rows + 1), Draws(3)
+    ).measure()
     assert measured["free_energy_train"] == pytest.approx(-5 - 2 * np.log(2))
     assert measured["free_energy_validation"] == pytest.approx(-2 * np.log(2))
 
@@ -675,7 +679,7 @@ def test_the_subset_is_no_larger_than_it_says(monkeypatch: pytest.MonkeyPatch) -
     images = Images(np.triu(np.ones((8, 8), np.uint8)), 1.0, np.arange(8))
     model = Rbm.dense((8,), 1)
     model.visible.bias[:8] = 1
-    measured = Monitor(model, images, None, 3).measure()["free_energy_train"]
+    measured = Monitor(model, images, None, Draws(3)).measure()["free_energy_train"]
     of_one_image = [-number_on - np.log(2) for number_on in range(1, 9)]  # their mean is none
     assert min(abs(measured - energy) for energy in of_one_image) < 1e-6
 

@@ -17,7 +17,7 @@ from rbmcli.inference.free_energy import (
     pseudo_log_likelihood,
 )
 from rbmcli.inference.reconstruction import reconstruct
-from rbmcli.learning.batch import Images
+from rbmcli.learning.inputs import Inputs
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States
@@ -30,9 +30,10 @@ SUBSET = 1000
 class Monitor:
     """Reconstruction error, pseudo-likelihood and free energies on fixed subsets."""
 
-    def __init__(self, model: Rbm, training: Images, validation: Images | None, seed: int) -> None:
+    def __init__(
+        self, model: Rbm, training: Inputs, validation: Inputs | None, draws: Draws
+    ) -> None:
         self._model = model
-        draws = Draws(seed)
         self._hidden_draw = draws.at(Purpose.MONITOR, 1)
         chosen = draws.generator(Purpose.MONITOR)
         self._training = _Subset(training, chosen, draws)
@@ -69,12 +70,12 @@ class Monitor:
 class _Subset:
     """Some of the images, always drawn to the same states by the same machine."""
 
-    def __init__(self, images: Images, chosen: np.random.Generator, draws: Draws) -> None:
-        self.rows: NDArray[Any] = images.rows
+    def __init__(self, inputs: Inputs, chosen: np.random.Generator, draws: Draws) -> None:
+        self.rows: NDArray[Any] = inputs.rows
         if len(self.rows) > SUBSET:
             self.rows = np.sort(chosen.choice(self.rows, SUBSET, replace=False))
-        self._images = images
+        self._inputs = inputs
         self._draw = draws.at(Purpose.MONITOR, 0)
 
     def states(self, layer: Layer) -> States:
-        return self._images.states(self.rows, layer, self._draw)
+        return self._inputs.states(self.rows, layer, self._draw)

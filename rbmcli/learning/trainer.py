@@ -15,8 +15,8 @@ from rbmcli.errors import RbmError
 from rbmcli.io.batches import Batches
 from rbmcli.learning.algorithm import Method
 from rbmcli.learning.algorithms import ALGORITHMS
-from rbmcli.learning.batch import Images
 from rbmcli.learning.centering import Centering
+from rbmcli.learning.inputs import Inputs
 from rbmcli.learning.monitor import Monitor
 from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.update import Regularization, Update
@@ -73,34 +73,42 @@ _overflow_is_told = np.errstate(over="ignore", invalid="ignore")
 class Trainer:
     """Trains a machine. `run` may be left after any event and taken up again by a new trainer that
     was given the `state` (and the parameters and velocities) of this one.
+
+    layer: which one of a stack the machine is, from 0; every layer has draws of its own.
     """
 
     def __init__(
         self,
         model: Rbm,
-        training: Images,
-        validation: Images | None,
+        training: Inputs,
+        validation: Inputs | None,
         hyperparameters: Hyperparameters,
         seed: int,
+        layer: int = 0,
     ) -> None:
         self.model = model
         self.step = 0
         self.metrics: list[dict[str, float]] = []
         self._hyper = hyperparameters
-        self._images = training
-        self._draws = Draws(seed)
+        self._inputs = training
+        self._draws = Draws(seed, layer)
         self._batches = Batches(training.rows, hyperparameters.batch_size, self._draws)
-        self._monitor = Monitor(model, training, validation, seed)
+        self._monitor = Monitor(model, training, validation, self._draws)
         centering = Centering(model, training.mean) if hyperparameters.centering else None
         self._update = Update(model, centering, hyperparameters.regularization)
         method = hyperparameters.method
         batch_size = min(hyperparameters.batch_size, len(training.rows))
         self._algorithm = ALGORITHMS[method.algorithm](model, self._draws, method, batch_size)
 
-    def initialize(self) -> None:
-        """Give the parameters the values that training starts from."""
-        self.model.initialize(self._images.mean, self._images.deviation, self._draws)
-        self._update.start(self._images.mean)
+    def initialize(self, below: Rbm | None = None) -> None:
+        """Give the parameters the values that training starts from.
+
+        below: a machine, fed from which this one begins as its transpose.
+        """
+        self.model.initialize(self._inputs.mean, self._inputs.deviation, self._draws)
+        if below is not None:
+            self.model.start_as_transpose(below)
+        self._update.start(self._inputs.mean)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -157,7 +165,7 @@ class Trainer:
         rule, gibbs_steps = self._rule(self.step // self.steps_per_epoch)
         rows = self._batches.at(self.step)
         draw = self._draws.at(Purpose.BINARIZE, self.step)
-        visible = self._images.states(rows, self.model.visible, draw, self.step)
+        visible = self._inputs.states(rows, self.model.visible, draw, self.step)
         positive = self._algorithm.positive(visible, self.step)
         negative = self._algorithm.negative(self.step, gibbs_steps)
         finite = self._update.step(positive, negative, rule)

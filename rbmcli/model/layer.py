@@ -90,6 +90,18 @@ class Layer:
             return BitStates.from_array(values)
         return FloatStates(to_padded(values), self.units)
 
+    def adopted(self, states: States, other: Layer) -> States:
+        """States of another layer, unit by unit, as this layer's; moved into its range."""
+        learned = self.kind.learns_sigma or other.kind.learns_sigma
+        if self.kind.as_bits or (self.kind.name == other.kind.name and not learned):
+            return states
+        values = states.floats().copy()
+        own = values[:, : states.units]
+        np.clip(other.to_data(own), *self.kind.valid_range, out=own)
+        if self.kind.learns_sigma:
+            own /= self.sigma
+        return FloatStates(values, states.units)
+
     # Energies -----------------------------------------------------------------------------------
 
     def log_weight(self, states: States) -> Doubles:

@@ -33,6 +33,9 @@ class Rbm:
         self.visible = visible
         self.hidden = hidden
         self.link = link
+        self.classes = 0
+        self.features = visible.units
+        self.feature_shape = visible.shape
 
     @staticmethod
     def dense(
@@ -64,6 +67,30 @@ class Rbm:
         )
         self.link.set_weights(np.float32(INITIAL_WEIGHT) * normal)
         self.visible.initialize(data_mean, data_deviation)
+
+    def start_as_transpose(self, below: Rbm) -> None:
+        """Begin where this machine tells of the hidden units of `below` what `below` itself does.
+
+        The first hidden units are the visible ones of `below`, with its weights transposed (Hinton,
+        Osindero and Teh 2006, section 4). Further ones are left as they are: random, and of no
+        weight yet. RbmError where there are fewer, or of another kind.
+        """
+        units = below.visible.units
+        if self.hidden.kind.name != below.visible.kind.name or self.hidden.units < units:
+            raise RbmError(
+                f"to start as the transpose of the layer below, a layer needs {units}"
+                f" {below.visible.kind.name} units or more, and it has {self.hidden.units} of kind"
+                f" {self.hidden.kind.name}"
+            )
+        weights = self.link.weights.copy()
+        weights[: self.features, :units] = below.link.weights.T
+        self.link.set_weights(weights)
+        for name, values in below.hidden.parameters.items():
+            self.visible.parameters[name][: self.features] = values[: self.features]
+        for name, values in below.visible.parameters.items():
+            self.hidden.parameters[name][:units] = values[:units]
+        self.visible.refresh()
+        self.hidden.refresh()
 
     def hidden_input(self, visible: States, out: Floats | None = None) -> Floats:
         """Total inputs of the hidden units, float32 (rows, ld of hidden)."""

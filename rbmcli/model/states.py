@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Floats, Words, padded, words_for, zeros
+from rbmcli.arrays import Floats, Words, padded, to_padded, words_for, zeros
 from rbmcli.draws import Draw
 
 
@@ -143,6 +143,29 @@ class BitStates:
 
 
 States = BitStates | FloatStates
+
+
+def one_hot(labels: NDArray[np.int64], classes: int) -> BitStates:
+    """One unit on for each label (rows,), of as many as there are classes."""
+    return BitStates.from_array(labels[:, np.newaxis] == np.arange(classes))
+
+
+def beside(left: States, right: States) -> States:
+    """The columns of both, those of `left` first; bits if both are."""
+    values = np.concatenate([left.to_array(), right.to_array()], axis=1)
+    if isinstance(left, BitStates) and isinstance(right, BitStates):
+        return BitStates.from_array(values)
+    return FloatStates(to_padded(values), values.shape[1])
+
+
+def columns(states: States, start: int, stop: int) -> States:
+    """The units from `start` to before `stop`, in the same form."""
+    if (start, stop) == (0, states.units):
+        return states
+    values = states.to_array()[:, start:stop]
+    if isinstance(states, BitStates):
+        return BitStates.from_array(values)
+    return FloatStates(to_padded(values), stop - start)
 
 
 def binarized(
