@@ -132,18 +132,6 @@ class Joint(UnitKind):
         for block, part in self._parts(total):
             block.kind.add_cumulant(part, block.units, out, scale, weight)
 
-    def add_cumulant_change(  # noqa: D102
-        self,
-        total: Floats,
-        units: int,
-        out: Doubles,
-        before: float,
-        after: float,
-        weight: float = 1.0,
-    ) -> None:
-        for block, part in self._parts(total):
-            block.kind.add_cumulant_change(part, block.units, out, before, after, weight)
-
     def log_base(self, states: States) -> Doubles:  # noqa: D102
         result = np.zeros(states.rows)
         for block in self._blocks:
@@ -162,7 +150,8 @@ class Joint(UnitKind):
     def _parts(self, total: Floats) -> list[tuple[_Block, Floats]]:
         """Each block with total inputs that begin with its own, all copied before any kernel runs.
 
-        The first block's are `total` itself, beyond whose units its kernel writes zeros.
+        The first block's are `total` itself: the kernels that `run` and `add_cumulant` call do not
+        mind what lies beyond a block's units, but write zeros there.
         """
         split = self._split(total)
         return [(block, to_padded(part) if block.number else total) for block, part in split]
