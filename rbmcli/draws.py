@@ -40,6 +40,8 @@ class Purpose(IntEnum):
     AUGMENT = 17
     PREPROCESS = 18
     ACTIVATIONS = 19
+    BOUND = 22
+    LABELS = 23
 
 
 def _mix(word: int) -> int:

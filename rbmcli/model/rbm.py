@@ -7,6 +7,7 @@ For binary units E_c(v) = -c'v and s(v) = v; other kinds are in `rbmcli.model.un
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,7 @@ from rbmcli.errors import RbmError
 from rbmcli.model.layer import Layer
 from rbmcli.model.link import DenseLink
 from rbmcli.model.states import States
-from rbmcli.model.units import Joint, unit_kind
+from rbmcli.model.units import Joint, UnitKind, unit_kind
 
 #: Standard deviation of the initial weights (Hinton 2012, "A practical guide to training RBMs",
 #: section 8).
@@ -76,6 +77,18 @@ class Rbm:
     def classes(self) -> int:
         """Number of label units, 0 where there are none."""
         return self.visible.units - self.features
+
+    @property
+    def feature_kind(self) -> UnitKind:
+        """The kind of the visible units that are not label units."""
+        return self.visible.kind.blocks(self.visible.units)[0][0]
+
+    @property
+    def of_model(self) -> Rbm:
+        """The same machine, its units drawn as the model says (`UnitKind.of_model`)."""
+        exact = copy.copy(self)
+        exact.visible, exact.hidden = self.visible.of_model, self.hidden.of_model
+        return exact
 
     def initialize(
         self, data_mean: NDArray[Any], data_deviation: NDArray[Any], draws: Draws

@@ -9,6 +9,7 @@ Level 0 is the images', level i + 1 the hidden units of machine i.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 from rbmcli import _kernels
@@ -53,6 +54,13 @@ class WayDown:
         way.link.set_weights(model.link.weights.T)
         return way
 
+    @property
+    def of_model(self) -> WayDown:
+        """The same, its units drawn as the model says (`UnitKind.of_model`)."""
+        exact = copy.copy(self)
+        exact.visible = self.visible.of_model
+        return exact
+
     def visible_input(self, hidden: States) -> Floats:
         """Total inputs of the visible units, float32 (rows, ld of visible)."""
         out = zeros((hidden.rows, self.visible.ld))
@@ -79,6 +87,20 @@ class Stack:
         return self.machines[-1]
 
     @property
+    def of_model(self) -> Stack:
+        """The same stack, its units drawn as the model says (`UnitKind.of_model`)."""
+        machines = [machine.of_model for machine in self.machines]
+        return Stack(machines, [way.of_model for way in self.ways_down])
+
+    @property
+    def image_layer(self) -> Layer:
+        """The images' units, without the label units that may stand beside them."""
+        bottom = self.machines[0]
+        if not bottom.classes:
+            return bottom.visible
+        return Layer(bottom.feature_kind, bottom.feature_shape)
+
+    @property
     def directed(self) -> list[Rbm | WayDown]:
         """What leads down to each level below the top machine's own, from the bottom up."""
         return [*(self.ways_down or self.machines[:-1])]
@@ -102,12 +124,16 @@ class Stack:
 
     def standing_on(self, states: States, level: int) -> States:
         """Visible states of the machine that stands on these states of a level, label units off."""
-        machine = self.machines[level]
-        if level:
-            states = machine.visible.adopted(states, self.machines[level - 1].hidden)
+        machine, states = self.machines[level], self.as_features(states, level)
         if machine.classes:
             states = beside(states, BitStates.empty(states.rows, machine.classes))
         return states
+
+    def as_features(self, states: States, level: int) -> States:
+        """States of a level in the terms of the machine that stands on it, without label units."""
+        if not level:
+            return states
+        return self.machines[level].visible.adopted(states, self.machines[level - 1].hidden)
 
     def lowered(self, visible: States, draw: Draw) -> tuple[States, Floats]:
         """States of the images' units, drawn given visible states of the top machine; their means.
