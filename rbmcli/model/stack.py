@@ -50,7 +50,9 @@ class WayDown:
     def of(model: Rbm) -> WayDown:
         """A machine's own way down, copied."""
         way = WayDown(Layer(model.visible.kind, model.visible.shape), model.hidden.units)
-        way.visible.bias[:] = model.visible.bias
+        for name, values in model.visible.parameters.items():
+            way.visible.parameters[name][:] = values
+        way.visible.refresh()
         way.link.set_weights(model.link.weights.T)
         return way
 
