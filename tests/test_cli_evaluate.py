@@ -169,7 +169,7 @@ def test_seed_and_threads(folder, capfd, monkeypatch):
 def test_images_are_drawn_once_whatever_the_blocks(folder, capfd, monkeypatch):
     train()
     first = evaluate(capfd)
-    monkeypatch.setattr("rbmcli.cli.evaluate._BLOCK", 7)
+    monkeypatch.setattr("rbmcli.cli.measuring._BLOCK", 7)
     blocks = evaluate(capfd)
     for name in ("free_energy", "reconstruction_error"):
         assert blocks[name] == pytest.approx(first[name], rel=1e-6)

@@ -133,6 +133,23 @@ def as_seen(
 ) -> Images:
     """Images of a source as the machine of a run sees them, for its visible layer.
 
+    As `labelled_as_seen`, without the labels.
+    """
+    return labelled_as_seen(run, source, visible, pick, binarize, quiet=quiet, **selection)[0]
+
+
+def labelled_as_seen(
+    run: RunReader,
+    source: str,
+    visible: Layer,
+    pick: Callable[[int], NDArray[np.int64]],
+    binarize: str,
+    *,
+    quiet: bool,
+    **selection: Any,
+) -> tuple[Images, NDArray[np.int64] | None]:
+    """Images of a source as the machine of a run sees them, and their labels if there are any.
+
     They are cut to patches, cropped (in the centre) and preprocessed as those of the run.
     pick: the numbers of the images wanted, given how many there are. selection: as `open_source`
     takes it.
@@ -161,7 +178,8 @@ def as_seen(
     preprocessing = load_preprocessing(run)
     if preprocessing is not None:
         images = images.preprocessed(preprocessing)
-    return images.for_kind(visible.kind, dataset.source, run.data.get("counts"))
+    labels = None if dataset.labels is None else dataset.labels[rows]
+    return images.for_kind(visible.kind, dataset.source, run.data.get("counts")), labels
 
 
 def _shape(dataset: Dataset, images: Images) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from rbmcli.errors import RbmError
 from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runfile import RunReader
 from rbmcli.model.rbm import Rbm
+from rbmcli.model.stack import Stack
 from rbmcli.model.states import States
 from rbmcli.model.units import unit_kind
 
@@ -41,6 +42,14 @@ def load_model(run: RunReader) -> Rbm:
                 raise ValueError(f"model/{name} has shape {parameters[name].shape}")
         model.load(parameters)
     return model
+
+
+def load_stack(run: RunReader, *, greedy: bool = False) -> Stack:
+    """The machines of the last checkpoint, from the bottom up; of `rbm train`, one.
+
+    greedy: as they were before a last phase over all of them, which a single machine has not.
+    """
+    return Stack([load_model(run)])
 
 
 def load_preprocessing(run: RunReader) -> Preprocessing | None:
