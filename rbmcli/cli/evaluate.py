@@ -150,18 +150,19 @@ def command(
         "binarized": facts.how_binarized(image_layer.kind, images.binarize, settings.seed),
         "seed": settings.seed,
     }
+    # What the user may have to mend comes first: the likelihood takes long.
+    of_classes: measuring.Facts = {"label_error": None} if stack.top.classes else {}
+    if stack.top.classes and data is None:
+        click.echo(f"no label error: {source} has no labels; name some with --labels", err=True)
+    elif stack.top.classes and data is not None:
+        of_classes |= measuring.label_facts(stack, data, label_samples, settings)
+    if training is not None and data is not None:
+        of_classes |= measuring.classifier_facts(stack, layers, training, data, settings)
     if single:
         found |= measuring.machine_facts(stack.top, images, effort, settings)
     else:
         found |= measuring.stack_facts(stack, images, effort, settings)
-    if stack.top.classes:
-        found["label_error"] = None
-        if data is None:
-            click.echo(f"no label error: {source} has no labels; name some with --labels", err=True)
-        else:
-            found |= measuring.label_facts(stack, data, label_samples, settings)
-    if training is not None and data is not None:
-        found |= measuring.classifier_facts(stack, layers, training, data, settings)
+    found |= of_classes
     click.echo(facts.as_json(found) if as_json else "\n".join(facts.lines(found)))
 
 

@@ -131,7 +131,7 @@ def command(
     _kernels.set_threads(settings.threads or default_threads())
     with RunReader(run_file) as run:
         stack = load_stack(run)
-        top, mask = stack.top, None
+        top, section, mask = stack.top, run.layers[-1], None
         if clamp is not None:
             if len(stack.machines) > 1 or top.classes:
                 raise RbmError(
@@ -148,10 +148,10 @@ def command(
         if count is None:
             count = _COUNT
             if start == "chains":
-                count = min(count, load_chains(run, top).rows)
+                count = min(count, load_chains(section, top).rows)
         begin = start_states(run, stack, start, source, count, settings.seed)
-        reference = load_reference(run, top)
-        first_step = int(run.state["trainer/step"]) if start == "chains" else 0
+        reference = load_reference(section, top)
+        first_step = int(section.state["trainer/step"]) if start == "chains" else 0
         images = sample_output.Images(
             stack.image_layer, run.image_shape, load_preprocessing(run), begin.images, mask
         )

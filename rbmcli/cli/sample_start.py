@@ -29,14 +29,16 @@ def start_states(
     """`count` states to start from: at "data", at "random", or at the "chains" of the run."""
     top = stack.top
     if start == "chains":
-        hidden = load_chains(run, top)
+        section = run.layers[-1]
+        hidden = load_chains(section, top)
         if count > hidden.rows:
             raise RbmError(
                 f"{run.path}: the run keeps {hidden.rows} chains, fewer than the {count} of -n;"
                 f" ask for {hidden.rows} at most"
             )
         chosen = hidden.take(np.arange(count))
-        return Start(None, start_from_hidden(top, chosen, seed, int(run.state["trainer/step"])))
+        step = int(section.state["trainer/step"])
+        return Start(None, start_from_hidden(top, chosen, seed, step))
     if start == "random":
         return Start(None, random_start(top.visible, count, seed))
     images = starts(run, source, stack.image_layer, count, seed)
