@@ -10,7 +10,7 @@ import click
 
 from rbmcli.cli.combinations import check_combinations
 from rbmcli.cli.options import Settings, common_options
-from rbmcli.cli.training_options import TrainCommand, TrainOptions, training_options
+from rbmcli.cli.training_options import TRAINING, GroupedCommand, TrainOptions, grouped_options
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ _NO_DENSITY = (
 )
 
 
-@click.command(cls=TrainCommand)
+@click.command(cls=GroupedCommand, groups=TRAINING)
 @click.argument("source", default="digits")
-@training_options
+@grouped_options(TRAINING)
 @common_options
 @click.pass_context
 def command(
