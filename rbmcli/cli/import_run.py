@@ -50,6 +50,7 @@ def command(
     """
     from rbmcli.files import check_free
     from rbmcli.io.runwriter import RunWriter
+    from rbmcli.io.section import ROOT
     from rbmcli.io.weights import read_weights
 
     check_free(output, force)
@@ -78,11 +79,11 @@ def command(
         config=config,
         data={"imported_from": str(file), "sha256": found.sha256},
         image_shape=image_shape,
-        snapshot_shape=filters.shape,
         force=force,
     ) as writer:
-        writer.snapshot(0.0, filters)
-        writer.checkpoint({f"model/{name}": x for name, x in model.parameters().items()})
+        machine = writer.begin(ROOT, snapshot_shape=filters.shape)
+        machine.snapshot(0.0, filters)
+        machine.checkpoint({f"model/{name}": x for name, x in model.parameters().items()})
         writer.finish()
     if not settings.quiet:
         click.echo(

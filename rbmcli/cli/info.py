@@ -74,7 +74,7 @@ def _facts(run: RunReader) -> dict[str, Any]:
         "filters": {
             "snapshots": len(run.filters_epoch),
             "epochs": run.filters_epoch.tolist(),
-            "beside": [part.name for part in run.parts],
+            "beside": run.beside,
         },
         "metrics": {name: value if math.isfinite(value) else None for name, value in last.items()},
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -14,14 +14,15 @@ from rbmcli.arrays import Floats
 from rbmcli.errors import RbmError
 from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runwriter import RunWriter
+from rbmcli.io.sectionwriter import SectionWriter
 from rbmcli.learning.schedules import Interval
 from rbmcli.learning.trainer import EpochDone, Event, Trainer
 
 
 class Journal:
-    """Writes snapshots, checkpoints and metrics to the run file as they fall due.
+    """Writes snapshots, checkpoints and metrics of a section to the run file as they fall due.
 
-    Of a resumed run, `seconds` is the time that it took before. Of preprocessed images,
+    Of a resumed section, `seconds` is the time that it took before. Of preprocessed images,
     `preprocessing` is kept in the run file, and snapshots show filters in pixels: what a hidden
     unit adds to an image, by the linear part of the inverse.
     """
@@ -29,38 +30,29 @@ class Journal:
     def __init__(
         self,
         trainer: Trainer,
-        writer: RunWriter,
+        section: SectionWriter,
         snapshot_every: Interval,
         checkpoint_every: Interval,
         seconds: float | None = None,
         preprocessing: Preprocessing | None = None,
     ) -> None:
         self._trainer = trainer
-        self._writer = writer
+        self._section = section
         self._snapshot_every = snapshot_every
         self._checkpoint_every = checkpoint_every
         self._started = time.monotonic() - (seconds or 0.0)
         self._checkpointed = None if seconds is None else trainer.step
         self._preprocessing = preprocessing
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        if failure is not None:
-            with suppress(RbmError):  # a full disk, say; then the filters stay beside the file
-                self._writer.stop()
-        self._writer.close()
-
     def note(self, event: Event) -> None:
         """Write what is due after an event."""
         per_epoch = self._trainer.steps_per_epoch
         if isinstance(event, EpochDone):
-            self._writer.record(event.metrics, {"seconds": time.monotonic() - self._started})
+            self._section.record(event.metrics, {"seconds": time.monotonic() - self._started})
         elif event.step % per_epoch == 0:
             return  # the epoch's own event follows, with its measurements
         if self._snapshot_every.due(event.step, per_epoch):
-            self._writer.snapshot(self._trainer.epoch, self._filters())
+            self._section.snapshot(self._trainer.epoch, self._filters())
         if self._checkpoint_every.due(event.step, per_epoch):
             self.checkpoint()
 
@@ -76,7 +68,7 @@ class Journal:
         if self._preprocessing is not None:
             parts = self._preprocessing.parts()
             state |= {f"preprocessing/{name}": x for name, x in parts.items()}
-        self._writer.checkpoint(state)
+        self._section.checkpoint(state, finished=trainer.finished)
         self._checkpointed = trainer.step
 
     def _filters(self) -> Floats:
@@ -86,13 +78,17 @@ class Journal:
         flat = filters.reshape(len(filters), -1)
         return self._preprocessing.invert_linear(flat).reshape(filters.shape)
 
-    def close(self, *, finished: bool) -> None:
-        """Write the last checkpoint, and gather the run in its one file."""
-        self.checkpoint()
-        if finished:
-            self._writer.finish()
-        else:
-            self._writer.stop()
+
+@contextmanager
+def gathering(writer: RunWriter) -> Iterator[None]:
+    """Close the writer after the block; if that fails, gather the run in its one file before."""
+    with writer:
+        try:
+            yield
+        except BaseException:
+            with suppress(RbmError):  # a full disk, say; then the filters stay beside the file
+                writer.stop()
+            raise
 
 
 def restore(trainer: Trainer, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:

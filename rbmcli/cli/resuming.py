@@ -17,6 +17,7 @@ from rbmcli.cli.models import damage_told
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
+from rbmcli.io.section import ROOT, Section
 from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import Trainer
 
@@ -44,6 +45,8 @@ def with_stored(
                 f"{output}: cannot resume: it was imported, so there is no training to go on with;"
                 " write to another file"
             )
+        if ROOT not in run.sections:
+            raise RbmError(f"{output}: cannot resume: it holds a stack: use rbm stack --resume")
         stored, stored_source = run.config, str(run.data["source"])
 
     def unasked(name: str) -> bool:
@@ -74,11 +77,16 @@ def take_up(
         writer = on_failure.enter_context(RunWriter.resume(output))
         with RunReader(output) as run, damage_told(output):
             _check_same(output, run.config, config, run.data, data)
-            restore(trainer, run.state, _rows(run.metrics))
-            seconds = float(run.wall_clock["seconds"][-1])
+            seconds = restored(trainer, run.sections[ROOT])
         on_failure.pop_all()
     writer.config, writer.data = dict(config), dict(data)
     return writer, seconds
+
+
+def restored(trainer: Trainer, section: Section) -> float:
+    """Put a trainer where the last checkpoint of its section left it; return the seconds so far."""
+    restore(trainer, section.state, _rows(section.metrics))
+    return float(section.wall_clock["seconds"][-1])
 
 
 def _rows(table: NDArray[np.void]) -> list[dict[str, float]]:

@@ -72,8 +72,8 @@ class PhaseOptions:
 class StackOptions:
     """What the user asked for.
 
-    defaults: of the layers. add_layer, up_down: as written. layers, phase: resolved, the layers from
-    the bottom up.
+    defaults: of the layers. add_layer, up_down: as written. layers, phase: resolved, the layers
+    from the bottom up.
     """
 
     defaults: LayerOptions
@@ -105,7 +105,7 @@ class StackOptions:
         return StackOptions(defaults, specs, values["label_units"], up_down, tuple(layers), phase)
 
     def config(self, seed: int) -> dict[str, Any]:
-        """The options as `--config` takes them, with the seed; what was not asked for is left out."""
+        """The options as `--config` takes them, with the seed; None is left out."""
         up_down = {} if self.up_down is None else {"up-down": self.up_down.text}
         return {
             **self.defaults.config(seed),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rbmcli.cli.datasets import TrainingData
     from rbmcli.cli.journal import Journal
     from rbmcli.cli.stopping import Stopping
+    from rbmcli.io.runwriter import RunWriter
     from rbmcli.learning.trainer import Trainer
 
 
@@ -58,6 +59,7 @@ def command(
           --visible-kind gaussian --lr 0.01 --hidden 200 -o patches.h5
     """
     from rbmcli import _kernels
+    from rbmcli.cli.journal import gathering
     from rbmcli.cli.resuming import with_stored
     from rbmcli.cli.stopping import STOPPED, Stopping
     from rbmcli.cli.threads import default_threads
@@ -74,13 +76,18 @@ def command(
     _kernels.set_threads(settings.threads or default_threads())
 
     with Stopping(options.max_time) as stopping:
-        trainer, journal = _open(source, output, options, settings, resume=resume, force=force)
-        with journal:
+        trainer, writer, journal = _open(
+            source, output, options, settings, resume=resume, force=force
+        )
+        with gathering(writer):
             try:
                 reason = _train(trainer, journal, options, settings, stopping)
             except Diverged as error:
                 raise RbmError(f"{output}: {error} (the last good checkpoint is kept)") from None
-            journal.close(finished=reason is None)
+            if reason is None:
+                writer.finish()
+            else:
+                writer.stop()
     if not settings.quiet:
         done = f"stopped {reason}; go on with --resume" if reason else "done"
         click.echo(f"{output}: {done}", err=True)
@@ -115,9 +122,9 @@ def _train(
             else:
                 progress.step(event.step, event.images)
             if stopping.reason is not None and not trainer.finished:
-                journal.checkpoint()
-                return stopping.reason
-    return None
+                break
+    journal.checkpoint()
+    return None if trainer.finished else stopping.reason
 
 
 def _open(
@@ -128,12 +135,13 @@ def _open(
     *,
     resume: bool,
     force: bool,
-) -> tuple[Trainer, Journal]:
-    """A trainer on the data, new or where the run file left it, and the run's journal."""
+) -> tuple[Trainer, RunWriter, Journal]:
+    """A trainer on the data, new or where the run file left it; the run's writer and journal."""
     from rbmcli.cli import datasets
     from rbmcli.cli.journal import Journal
     from rbmcli.cli.resuming import take_up
     from rbmcli.io.runwriter import RunWriter, check_new
+    from rbmcli.io.section import ROOT
 
     if not resume:
         check_new(output, force)  # before data are fetched and read
@@ -143,17 +151,20 @@ def _open(
     intervals = options.snapshot_every, options.checkpoint_every
     if resume:
         writer, seconds = take_up(output, trainer, config, data.provenance)
-        return trainer, Journal(trainer, writer, *intervals, seconds, data.preprocessing)
+        machine = writer.section(ROOT)
+        journal = Journal(trainer, machine, *intervals, seconds, data.preprocessing)
+        return trainer, writer, journal
     trainer.initialize()
     writer = RunWriter.create(
         output,
         config=config,
         data=data.provenance,
         image_shape=data.image_shape,
-        snapshot_shape=trainer.model.filters().shape,
         force=force,
     )
-    return trainer, Journal(trainer, writer, *intervals, preprocessing=data.preprocessing)
+    machine = writer.begin(ROOT, snapshot_shape=trainer.model.filters().shape)
+    journal = Journal(trainer, machine, *intervals, preprocessing=data.preprocessing)
+    return trainer, writer, journal
 
 
 def _trainer(data: TrainingData, options: TrainOptions, seed: int) -> Trainer:

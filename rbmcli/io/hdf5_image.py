@@ -85,7 +85,7 @@ class FileImage(io.RawIOBase):
         return self._size
 
 
-def reserve(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+def reserve(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     """Create a contiguous data set without content; return the byte offset of its first element.
 
     The offset is 0 for a data set without elements.
@@ -96,6 +96,6 @@ def reserve(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[
     properties.set_obj_track_times(False)
     space = h5py.h5s.create_simple(shape)
     dataset = h5py.h5d.create(
-        file.id, name.encode(), h5py.h5t.py_create(dtype, logical=True), space, properties
+        group.id, name.encode(), h5py.h5t.py_create(dtype, logical=True), space, properties
     )
     return int(dataset.get_offset() or 0)

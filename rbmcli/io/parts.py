@@ -1,16 +1,17 @@
 """Snapshots that grow with a run, appended to part files beside the run file.
 
 A part is an HDF5 file with one contiguous data set `filters` of fixed capacity, laid out when the
-part is made; afterwards rows are written in place and nothing else in the file ever changes. The
-run file joins the rows it knows of with a virtual data set, so a checkpoint costs the same
-however many there are. Rows a checkpoint refers to are never written again.
+part is made; afterwards rows are written in place and nothing else in the file ever changes. Each
+section of the run file joins the rows it knows of with a virtual data set, so a checkpoint costs
+the same however many there are. Rows a checkpoint refers to are never written again. A run file
+whose filters were gathered in it serves as a part of each of its sections.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,21 +26,23 @@ from rbmcli.io.hdf5_image import FileImage, reserve
 #: keeps the parts few; what is not written takes no space.
 _FIRST_CAPACITY = 8
 
-_DATASET = "filters"
+#: Name of the data set of filters: of a part, and in each section of a run file.
+DATASET = "filters"
 #: Type of a snapshot's numbers.
 DTYPE = np.dtype("<f4")
 
 
 @dataclass(frozen=True)
 class Part:
-    """The first `rows` rows of the data set `filters` in a file beside the run file."""
+    """The first `rows` rows of a data set in the file `name` beside the run file."""
 
     name: str
     rows: int
+    dataset: str = DATASET
 
 
-def join(file: h5py.File, parts: Sequence[Part], shape: tuple[int, ...]) -> None:
-    """Create the virtual data set `filters` over `parts`; each row has `shape`.
+def join(group: h5py.Group, parts: Sequence[Part], shape: tuple[int, ...]) -> None:
+    """Create the virtual data set `filters` of a section over `parts`; each row has `shape`.
 
     Rows of a part that is missing read as NaN.
     """
@@ -48,20 +51,21 @@ def join(file: h5py.File, parts: Sequence[Part], shape: tuple[int, ...]) -> None
     for part in parts:
         name = part.name.replace("%", "%%")  # HDF5 takes a single one for a format
         # One row more than is selected: HDF5 would take a selection of all for all of the part.
-        source = h5py.VirtualSource(name, _DATASET, (part.rows + 1, *shape), DTYPE)
+        source = h5py.VirtualSource(name, part.dataset, (part.rows + 1, *shape), DTYPE)
         layout[start : start + part.rows] = source[: part.rows]
         start += part.rows
-    file.create_virtual_dataset(_DATASET, layout, fillvalue=np.nan)
+    group.create_virtual_dataset(DATASET, layout, fillvalue=np.nan)
 
 
 def joined(dataset: h5py.Dataset) -> list[Part]:
-    """Return the parts that the data set `filters` of a run file joins; none if not virtual."""
+    """Return the parts that the data set `filters` of a section joins; none if not virtual."""
     if not dataset.is_virtual:
         return []
     return [
         Part(
             name=source.file_name.replace("%%", "%"),
             rows=int(source.src_space.get_select_bounds()[1][0]) + 1,
+            dataset=source.dset_name,
         )
         for source in dataset.virtual_sources()
     ]
@@ -77,8 +81,30 @@ def is_part_of(target: Path, name: str) -> bool:
     return name.startswith(f"{target.name}.filters.")
 
 
+def outlast(target: Path, logs: Iterable[SnapshotLog], announce: Callable[[str], None]) -> None:
+    """Before the run file `target` is replaced, keep the snapshots of `logs` gathered in it.
+
+    It gets a second name, announced just before, as a part of each of them.
+    """
+    inside = [log for log in logs if log.gathered]
+    if inside:
+        path = _announced(target, announce)
+        link_or_copy(target, path)
+        for log in inside:
+            log.move(path.name)
+
+
+def _announced(target: Path, announce: Callable[[str], None]) -> Path:
+    """Choose the path of a new part of `target` and announce its name."""
+    path = next(
+        path for number in itertools.count() if not (path := part_path(target, number)).exists()
+    )
+    announce(path.name)
+    return path
+
+
 class SnapshotLog:
-    """The parts of one run: snapshots are appended, and none is ever changed."""
+    """The parts of one section: snapshots are appended, and none is ever changed."""
 
     def __init__(
         self,
@@ -100,10 +126,14 @@ class SnapshotLog:
         self._offset = 0  # of its first row
         self._capacity = 0  # of it, in rows
 
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The parts that hold snapshots, in their order."""
-        return tuple(part for part in self._parts if part.rows)
+    def first(self, count: int) -> list[Part]:
+        """Return the parts, in their order, as far as they hold the first `count` snapshots."""
+        found = []
+        for part in self._parts:
+            if rows := min(part.rows, count):
+                found.append(replace(part, rows=rows))
+            count -= rows
+        return found
 
     @property
     def rows(self) -> int:
@@ -128,14 +158,21 @@ class SnapshotLog:
         self._parts[-1] = replace(part, rows=part.rows + 1)
 
     def sync(self) -> None:
-        """Bring all snapshots to disk, in files that outlast the present run file."""
+        """Bring all snapshots to disk."""
         if self._descriptor is not None:
             os.fsync(self._descriptor)
-        for index, part in enumerate(self._parts):
-            if part.name == self._target.name:
-                path = self._announced()
-                link_or_copy(self._target, path)
-                self._parts[index] = replace(part, name=path.name)
+
+    @property
+    def gathered(self) -> bool:
+        """Whether snapshots are in the run file itself."""
+        return any(part.name == self._target.name for part in self._parts)
+
+    def move(self, name: str) -> None:
+        """Take the snapshots that are in the run file from the file `name` from now on."""
+        self._parts = [
+            replace(part, name=name) if part.name == self._target.name else part
+            for part in self._parts
+        ]
 
     def close(self) -> None:
         """Close the part being written, if any."""
@@ -153,31 +190,21 @@ class SnapshotLog:
             return
         path = self._target.with_name(self._parts[-1].name)
         with h5py.File(path, "r") as file:
-            self._capacity = len(file[_DATASET])
-            self._offset = file[_DATASET].id.get_offset()
+            dataset = file[self._parts[-1].dataset]
+            self._capacity, self._offset = len(dataset), dataset.id.get_offset()
         self._descriptor = os.open(path, os.O_RDWR)
 
     def _start_part(self) -> None:
         if self._descriptor is not None:
             os.fsync(self._descriptor)
             self.close()
-        path = self._announced()
+        path = _announced(self._target, self._announce)
         self._capacity = max(_FIRST_CAPACITY, self.rows)
         image = FileImage()
         with h5py.File(image, "w") as file:
             file.attrs["format"] = "rbm run part"
-            self._offset = reserve(file, _DATASET, (self._capacity, *self.shape), DTYPE)
+            self._offset = reserve(file, DATASET, (self._capacity, *self.shape), DTYPE)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         image.write_to(self._descriptor)
         sync_folder(path.parent)
         self._parts.append(Part(path.name, rows=0))
-
-    def _announced(self) -> Path:
-        """Choose the path of a new part and announce its name."""
-        path = next(
-            path
-            for number in itertools.count()
-            if not (path := part_path(self._target, number)).exists()
-        )
-        self._announce(path.name)
-        return path

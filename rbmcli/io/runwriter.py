@@ -17,7 +17,6 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from rbmcli import __version__
 from rbmcli.errors import RbmError
@@ -25,9 +24,10 @@ from rbmcli.files import check_free, remedy
 from rbmcli.io.durable import aside_name, replacing, write_at
 from rbmcli.io.hdf5_image import FileImage, reserve
 from rbmcli.io.lock import Lock, outlasting_readers
-from rbmcli.io.parts import DTYPE, Part, SnapshotLog, is_part_of, join
-from rbmcli.io.runfile import FORMAT_NAME, FORMAT_VERSION, TABLES, RunReader, Value
-from rbmcli.io.table import Table
+from rbmcli.io.parts import DATASET, DTYPE, Part, SnapshotLog, is_part_of, outlast
+from rbmcli.io.runfile import FORMAT_NAME, FORMAT_VERSION, RunReader
+from rbmcli.io.section import ROOT, UP_DOWN, Section, layer_key
+from rbmcli.io.sectionwriter import Contents, SectionWriter, section_group
 
 #: Bytes of filters in memory at a time while they are gathered.
 _BLOCK = 8 << 20
@@ -40,8 +40,9 @@ _CHOICES = "use --resume to go on with it, --force to replace it, or another out
 class RunWriter:
     """The one writer of a run file, from `create` or `resume` to `finish`, `stop` or `close`.
 
-    What is recorded counts from the next checkpoint on. An OSError comes as an RbmError, and
-    leaves the last checkpoint as it was.
+    What is written belongs to its sections, which are begun one after another, in the order of
+    training. What they record counts from their next checkpoints on. An OSError comes as an
+    RbmError, and leaves the last checkpoint as it was.
 
     config, data: what the next checkpoint will say of the run; a resumed run may change them.
     """
@@ -50,7 +51,6 @@ class RunWriter:
         self,
         path: Path,
         lock: Lock,
-        snapshots: SnapshotLog,
         *,
         config: Mapping[str, Any],
         data: Mapping[str, Any],
@@ -62,12 +62,10 @@ class RunWriter:
         self.data = dict(data)
         self._target = _real(path)
         self._lock = lock
-        self._snapshots = snapshots
         self._image_shape = tuple(image_shape)
-        self._filters_epoch: list[float] = []
-        self._metrics = Table()
-        self._wall_clock = Table()
+        self._sections: dict[str, SectionWriter] = {}
         self._committed = False
+        self._renamed = False  # a section, since the last checkpoint
         self._closed = False
 
     @classmethod
@@ -78,14 +76,12 @@ class RunWriter:
         config: Mapping[str, Any],
         data: Mapping[str, Any],
         image_shape: Sequence[int],
-        snapshot_shape: Sequence[int],
         force: bool = False,
     ) -> Self:
         """Begin a run file; until the first checkpoint, what is at `path` stays as it is.
 
         config: the resolved options of the run by name. data: where its data came from. Both hold
-        what JSON can hold. image_shape: shape of an image. snapshot_shape: shape of a snapshot,
-        hidden units first.
+        what JSON can hold. image_shape: shape of an image.
 
         Raises RbmError where the folder cannot be written, where another process writes `path`,
         and where `path` exists, unless `force`.
@@ -95,36 +91,22 @@ class RunWriter:
             check_free(path, force, _CHOICES)
             for name in _referenced(target) or ():
                 lock.doubt(name)
-            snapshots = SnapshotLog(target, tuple(snapshot_shape), [], lock.doubt)
-            return cls(path, lock, snapshots, config=config, data=data, image_shape=image_shape)
+            return cls(path, lock, config=config, data=data, image_shape=image_shape)
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str]) -> Self:
         """Go on after the last checkpoint in `path`, from a finished run as well.
 
-        Raises RbmError where `path` is no run file, where snapshots are missing, and where another
-        process writes it.
+        Its sections are taken into memory, but for their filters. Raises RbmError where `path` is
+        no run file, where snapshots are missing, and where another process writes it.
         """
         path, target = Path(path), _real(path)
         if not target.exists():
             raise RbmError(f"{path}: no such file to resume from")
         with _owned(target) as lock, RunReader(path) as run:
-            rows, *snapshot_shape = run.filters.shape
-            gathered = [Part(target.name, rows)] if rows else []
-            snapshots = SnapshotLog(
-                target, tuple(snapshot_shape), run.parts or gathered, lock.doubt
-            )
-            writer = cls(
-                path,
-                lock,
-                snapshots,
-                config=run.config,
-                data=run.data,
-                image_shape=run.image_shape,
-            )
-            writer._filters_epoch = run.filters_epoch.tolist()
-            writer._metrics = Table(run.metrics)
-            writer._wall_clock = Table(run.wall_clock)
+            writer = cls(path, lock, config=run.config, data=run.data, image_shape=run.image_shape)
+            for key, section in run.sections.items():
+                writer._take_up(key, section)
             writer._committed = True
             return writer
 
@@ -136,44 +118,41 @@ class RunWriter:
         """Close the writer."""
         self.close()
 
-    def snapshot(self, epoch: float, filters: NDArray[np.float32]) -> None:
-        """Add a snapshot of the filters (*snapshot_shape), taken at `epoch`."""
-        with self._explained("write the filters"):
-            self._snapshots.append(filters)
-        self._filters_epoch.append(epoch)
+    def begin(
+        self, key: str, *, snapshot_shape: Sequence[int], config: Mapping[str, Any] | None = None
+    ) -> SectionWriter:
+        """Begin the section `key`, which will be in the file from its first checkpoint on.
 
-    def record(self, metrics: Mapping[str, float], wall_clock: Mapping[str, float]) -> None:
-        """Add a row to each of the two tables; the first rows decide which columns there are.
+        key: "" for a file of a single machine, else "layers/0", "layers/1", ..., and at the end
+        "up-down". snapshot_shape: shape of a snapshot, hidden units first. config: the section's
+        own resolved options by name; "" has none, those of the run are its own.
 
-        Only what depends on the clock belongs in `wall_clock`: a resumed run ends with the same
-        metrics as one that was never interrupted.
+        Raises ValueError for a key that cannot follow the sections there are.
         """
-        self._metrics.append(metrics)
-        self._wall_clock.append(wall_clock)
+        if key not in self._may_follow():
+            raise ValueError(f"section {key!r} cannot follow {list(self._sections)}")
+        snapshots = SnapshotLog(self._target, tuple(snapshot_shape), [], self._lock.doubt)
+        self._sections[key] = SectionWriter(config or {}, snapshots, self._commit, self._explained)
+        return self._sections[key]
 
-    def checkpoint(self, state: Mapping[str, Value]) -> None:
-        """Make the run file hold `state` and all that was recorded so far.
+    def section(self, key: str) -> SectionWriter:
+        """Return the section `key` of a resumed run. Raises KeyError where there is none."""
+        return self._sections[key]
 
-        state: name -> array or Python scalar. The names become data sets, with "/" for groups
-        ("model/weights"). On return the checkpoint is on disk. Memory: a copy of the state.
+    def rename(self, old: str, new: str) -> None:
+        """Make the single machine of a resumed file, "", the first layer of a stack, "layers/0".
+
+        That counts from the next checkpoint on; until there is one, the file is left as it is. The
+        options of the run become those of the layer too; `config` is to be set anew.
+
+        Raises ValueError for any other pair of keys, and for a file that is a stack already.
         """
-        image = FileImage()
-        with self._explained("write a checkpoint"):
-            self._snapshots.sync()
-            values = dict(state) | {
-                "filters_epoch": np.array(self._filters_epoch, np.float64),
-                "metrics": self._metrics.rows,
-                "metrics_wall_clock": self._wall_clock.rows,
-            }
-            with self._laid_out(image, values, finished=False) as file:
-                if self._snapshots.parts:
-                    join(file, self._snapshots.parts, self._snapshots.shape)
-                else:
-                    reserve(file, "filters", (0, *self._snapshots.shape), DTYPE)
-            with replacing(self._target) as descriptor:
-                image.write_to(descriptor)
-            self._committed = True
-            _settle(self._target, self._lock)
+        if (old, new) != (ROOT, layer_key(0)) or old not in self._sections:
+            raise ValueError(f"section {old!r} of {list(self._sections)} cannot become {new!r}")
+        section = self._sections.pop(old)
+        section.config = dict(self.config)
+        self._sections[new] = section
+        self._renamed = True
 
     def finish(self) -> None:
         """End a run that is done: gather the filters of its last checkpoint, mark it, close."""
@@ -188,41 +167,74 @@ class RunWriter:
         if self._closed:
             return
         self._closed = True
-        self._snapshots.close()
+        for section in self._sections.values():
+            section.close()
         with suppress(OSError):  # the next writer will do it
             _settle(self._target, self._lock)
         self._lock.release()
 
+    def _take_up(self, key: str, section: Section) -> None:
+        """Go on with a section of the file."""
+        rows, *shape = section.filters.shape
+        dataset = section.filters.name.lstrip("/")
+        gathered = [Part(self._target.name, rows, dataset)] if rows else []
+        snapshots = SnapshotLog(
+            self._target, tuple(shape), section.parts or gathered, self._lock.doubt
+        )
+        self._sections[key] = SectionWriter(
+            section.config, snapshots, self._commit, self._explained, Contents.read(section)
+        )
+
+    def _may_follow(self) -> set[str]:
+        """The keys of sections that can follow those there are."""
+        if not self._sections:
+            return {ROOT, layer_key(0)}
+        if ROOT in self._sections or UP_DOWN in self._sections:
+            return set()
+        return {layer_key(len(self._sections)), UP_DOWN}
+
+    def _commit(self) -> None:
+        """Write a checkpoint of all sections."""
+        logs = [section.snapshots for section in self._sections.values()]
+        outlast(self._target, logs, self._lock.doubt)
+        image = FileImage()
+        with self._laid_out(image, finished=False) as file:
+            for key, section in self._sections.items():
+                section.lay_out(file, key)
+        with replacing(self._target) as descriptor:
+            image.write_to(descriptor)
+        self._committed = True
+        self._renamed = False
+        _settle(self._target, self._lock)
+
     def _end(self, *, finished: bool) -> None:
-        if self._committed:
+        if self._committed and not self._renamed:
             with self._explained("gather the filters in it"):
                 with outlasting_readers(self._target), RunReader(self._target) as run:
-                    if run.parts or run.finished != finished:
+                    if run.beside or run.finished != finished:
                         self._gather(run, finished=finished)
                 _settle(self._target, self._lock)
         self.close()
 
     def _gather(self, run: RunReader, *, finished: bool) -> None:
         """Write the checkpoint `run` anew with its filters inside, a block in memory at a time."""
-        for part in run.parts:
-            self._lock.doubt(part.name)
-        values = dict(run.state) | {name: run.table(name) for name in TABLES}
-        filters = run.filters
-        image = FileImage()
-        with self._laid_out(image, values, finished=finished) as file:
-            start = reserve(file, "filters", filters.shape, DTYPE)
-        row_bytes = DTYPE.itemsize * math.prod(filters.shape[1:])
-        step = max(1, _BLOCK // row_bytes)
+        for name in run.beside:
+            self._lock.doubt(name)
+        image, starts = FileImage(), []
+        with self._laid_out(image, finished=finished) as file:
+            for key, section in run.sections.items():
+                config = self._sections[key].config
+                group = section_group(file, key, config, finished=section.finished)
+                Contents.read(section).lay_out(group)
+                starts.append(reserve(group, DATASET, section.filters.shape, DTYPE))
         with replacing(self._target) as descriptor:
             image.write_to(descriptor)
-            for row in range(0, len(filters), step):
-                write_at(descriptor, filters[row : row + step].data, start + row * row_bytes)
+            for section, start in zip(run.sections.values(), starts, strict=True):
+                _copy_filters(section.filters, descriptor, start)
 
     @contextmanager
-    def _laid_out(
-        self, image: FileImage, values: Mapping[str, Value], *, finished: bool
-    ) -> Iterator[h5py.File]:
-        """Lay out all of the run file but its filters, which are left to the block."""
+    def _laid_out(self, image: FileImage, *, finished: bool) -> Iterator[h5py.File]:
+        """Lay out all of the run file but its sections, which are left to the block."""
         with h5py.File(image, "w") as file:
             file.attrs["format"] = FORMAT_NAME
             file.attrs["version"] = FORMAT_VERSION
@@ -231,8 +243,6 @@ class RunWriter:
             file.attrs["data"] = json.dumps(self.data, sort_keys=True)
             file.attrs["image_shape"] = np.array(self._image_shape, np.int64)
             file.attrs["finished"] = finished
-            for name, value in values.items():
-                file[name] = value
             yield file
 
     @contextmanager
@@ -252,6 +262,14 @@ class RunWriter:
 def _real(path: str | os.PathLike[str]) -> Path:
     """Follow links, so that the file itself is replaced and not a link to it."""
     return Path(os.path.realpath(path))
+
+
+def _copy_filters(filters: h5py.Dataset, descriptor: int, start: int) -> None:
+    """Write all of `filters` at byte `start`, a block in memory at a time."""
+    row_bytes = DTYPE.itemsize * math.prod(filters.shape[1:])
+    step = max(1, _BLOCK // row_bytes)
+    for row in range(0, len(filters), step):
+        write_at(descriptor, filters[row : row + step].data, start + row * row_bytes)
 
 
 @contextmanager
@@ -295,6 +313,6 @@ def _referenced(target: Path) -> set[str] | None:
         return set()
     try:
         with RunReader(target) as run:
-            return {part.name for part in run.parts}
+            return set(run.beside)
     except RbmError:
         return None if h5py.is_hdf5(target) else set()

@@ -1,0 +1,161 @@
+"""Writing a section of a run file: what is recorded of one machine, or of one phase of training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.io.hdf5_image import reserve
+from rbmcli.io.parts import DATASET, DTYPE, SnapshotLog, join
+from rbmcli.io.section import ROOT, Section, Value
+from rbmcli.io.table import Table
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All data sets of a section but its filters, as a checkpoint shows them.
+
+    finished: whether the training of the section came to its end.
+    """
+
+    state: Mapping[str, Value]
+    filters_epoch: NDArray[np.float64]
+    metrics: NDArray[np.void]
+    wall_clock: NDArray[np.void]
+    finished: bool
+
+    @classmethod
+    def read(cls, section: Section) -> Contents:
+        """Take the contents of a section of an open file into memory."""
+        return cls(
+            dict(section.state),
+            section.filters_epoch,
+            section.metrics,
+            section.wall_clock,
+            section.finished,
+        )
+
+    def lay_out(self, group: h5py.Group) -> None:
+        """Create the data sets in `group`."""
+        values = {
+            **self.state,
+            "filters_epoch": self.filters_epoch,
+            "metrics": self.metrics,
+            "metrics_wall_clock": self.wall_clock,
+        }
+        for name, value in values.items():
+            group[name] = value
+
+
+def section_group(
+    file: h5py.File, key: str, config: Mapping[str, Any], *, finished: bool
+) -> h5py.Group:
+    """The group of a section in a file that is laid out.
+
+    At the root, `config` and `finished` are those of the file, which it has already.
+    """
+    if key == ROOT:
+        return file
+    group = file.create_group(key)
+    group.attrs["config"] = json.dumps(config, sort_keys=True)
+    group.attrs["finished"] = finished
+    return group
+
+
+class SectionWriter:
+    """What is recorded of a section, from `RunWriter.begin` or `RunWriter.section`.
+
+    What is recorded counts from the section's next checkpoint on. An OSError comes as an RbmError,
+    and leaves the last checkpoint as it was.
+
+    config: what the next checkpoint will say of the section; a resumed run may change it. At the
+    root it does not count: that of the `RunWriter` does.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        snapshots: SnapshotLog,
+        commit: Callable[[], None],
+        explained: Callable[[str], AbstractContextManager[None]],
+        contents: Contents | None = None,
+    ) -> None:
+        """Use `RunWriter.begin`, or `RunWriter.section`.
+
+        commit: writes all sections. explained: explains an OSError in what its argument names.
+        contents: those of the last checkpoint, of a resumed run.
+        """
+        self.config = dict(config)
+        self._snapshots = snapshots
+        self._commit = commit
+        self._explained = explained
+        self._contents = contents
+        self._filters_epoch = contents.filters_epoch.tolist() if contents else []
+        self._metrics = Table(contents.metrics if contents else None)
+        self._wall_clock = Table(contents.wall_clock if contents else None)
+
+    def snapshot(self, epoch: float, filters: NDArray[np.float32]) -> None:
+        """Add a snapshot of the filters (*snapshot_shape), taken at `epoch`."""
+        with self._explained("write the filters"):
+            self._snapshots.append(filters)
+        self._filters_epoch.append(epoch)
+
+    def record(self, metrics: Mapping[str, float], wall_clock: Mapping[str, float]) -> None:
+        """Add a row to each of the two tables; the first rows decide which columns there are.
+
+        Only what depends on the clock belongs in `wall_clock`: a resumed run ends with the same
+        metrics as one that was never interrupted.
+        """
+        self._metrics.append(metrics)
+        self._wall_clock.append(wall_clock)
+
+    def checkpoint(self, state: Mapping[str, Value], *, finished: bool = False) -> None:
+        """Make the run file hold `state`, and all that was recorded of the section so far.
+
+        state: name -> array or Python scalar. The names become data sets, with "/" for groups
+        ("model/weights"). finished: whether the training of the section has come to its end; at
+        the root, what `RunWriter.finish` says counts instead.
+
+        On return the checkpoint is on disk. The other sections are written as their own last
+        checkpoints gave them. The arrays of those are kept, not copied: do not change them once
+        another section is trained. Memory: a copy of the states of all sections.
+        """
+        with self._explained("write a checkpoint"):
+            self._snapshots.sync()
+            self._contents = Contents(
+                dict(state),
+                np.array(self._filters_epoch, np.float64),
+                self._metrics.rows,
+                self._wall_clock.rows,
+                finished,
+            )
+            self._commit()
+
+    @property
+    def snapshots(self) -> SnapshotLog:
+        """Where the snapshots are, for the `RunWriter`."""
+        return self._snapshots
+
+    def lay_out(self, file: h5py.File, key: str) -> None:
+        """Create the section in a file that is laid out, unless it has had no checkpoint yet."""
+        contents = self._contents
+        if contents is None:
+            return
+        group = section_group(file, key, self.config, finished=contents.finished)
+        contents.lay_out(group)
+        parts = self._snapshots.first(len(contents.filters_epoch))
+        if parts:
+            join(group, parts, self._snapshots.shape)
+        else:
+            reserve(group, DATASET, (0, *self._snapshots.shape), DTYPE)
+
+    def close(self) -> None:
+        """Close the part that is being written, if any."""
+        self._snapshots.close()
