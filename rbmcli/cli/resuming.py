@@ -17,7 +17,6 @@ from rbmcli.cli.models import damage_told
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
-from rbmcli.io.section import ROOT, Section
 from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import Trainer
 
@@ -45,8 +44,9 @@ def with_stored(
                 f"{output}: cannot resume: it was imported, so there is no training to go on with;"
                 " write to another file"
             )
-        if ROOT not in run.sections:
-            raise RbmError(f"{output}: cannot resume: it holds a stack: use rbm stack --resume")
+        begun = "stack" if "add-layer" in run.config else "train"
+        if ctx.info_name != begun:
+            raise RbmError(f"{output}: was begun by `rbm {begun}`: resume it with that")
         stored, stored_source = run.config, str(run.data["source"])
 
     def unasked(name: str) -> bool:
@@ -66,34 +66,33 @@ def with_stored(
     )
 
 
-def take_up(
-    output: Path, trainer: Trainer, config: Mapping[str, Any], data: Mapping[str, Any]
-) -> tuple[RunWriter, float]:
-    """Put a trainer where the run file left it; return the run's writer and the seconds so far.
+def take_up(output: Path, config: Mapping[str, Any], data: Mapping[str, Any]) -> RunWriter:
+    """Open a run file to go on with, its configuration and provenance being these from now on.
 
     RbmError where another process writes the file, and where the run had other options or data.
     """
     with ExitStack() as on_failure:
         writer = on_failure.enter_context(RunWriter.resume(output))
         with RunReader(output) as run, damage_told(output):
-            _check_same(output, run.config, config, run.data, data)
-            seconds = restored(trainer, run.sections[ROOT])
+            check_same(output, run.config, config, run.data, data)
         on_failure.pop_all()
     writer.config, writer.data = dict(config), dict(data)
-    return writer, seconds
+    return writer
 
 
-def restored(trainer: Trainer, section: Section) -> float:
+def restored(output: Path, key: str, trainer: Trainer) -> float:
     """Put a trainer where the last checkpoint of its section left it; return the seconds so far."""
-    restore(trainer, section.state, _rows(section.metrics))
-    return float(section.wall_clock["seconds"][-1])
+    with RunReader(output) as run, damage_told(output):
+        section = run.sections[key]
+        restore(trainer, section.state, _rows(section.metrics))
+        return float(section.wall_clock["seconds"][-1])
 
 
 def _rows(table: NDArray[np.void]) -> list[dict[str, float]]:
     return [dict(zip(table.dtype.names or (), row.tolist(), strict=True)) for row in table]
 
 
-def _check_same(
+def check_same(
     output: Path,
     stored: Mapping[str, Any],
     asked: Mapping[str, Any],
@@ -112,16 +111,30 @@ def _check_same(
     ]:
         if _content(were) != _content(now):
             different.append(f"{name} were {_described(were)}, now {_described(now)}")
-    if asked["epochs"] < stored["epochs"]:
-        different.append(f"epochs were {stored['epochs']}, now {asked['epochs']}: they may grow")
-    ramps = [name for name in _SCHEDULES if Schedule.parse(asked[name]).is_ramp]
-    if ramps and asked["epochs"] != stored["epochs"]:
-        different.append(f"epochs may not change while {ramps[0]} is a ramp over all of them")
+    if asked.get("label-units") and _labels(stored_data) != _labels(data):
+        different.append("labels are others")
+    if asked["epochs"] != stored["epochs"]:
+        different += _wrong_epochs(stored["epochs"], asked)
     if different:
         raise RbmError(
             f"{output}: cannot resume: {'; '.join(different)}; ask for the same, or write to"
             " another file"
         )
+
+
+def _wrong_epochs(stored: int, asked: Mapping[str, Any]) -> list[str]:
+    """Why a run that was to take `stored` epochs may not take others now, if so."""
+    now = asked["epochs"]
+    if "add-layer" in asked:
+        return [f"epochs were {stored}, now {now}: of a stack, they stay"]
+    if now < stored:
+        return [f"epochs were {stored}, now {now}: they may grow"]
+    ramps = [name for name in _SCHEDULES if Schedule.parse(asked[name]).is_ramp]
+    return [f"epochs may not change while {ramps[0]} is a ramp over all of them"] if ramps else []
+
+
+def _labels(data: Mapping[str, Any]) -> Any:
+    return data.get("labels_sha256")
 
 
 def _shown(options: Mapping[str, Any], name: str) -> str:

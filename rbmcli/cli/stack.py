@@ -72,4 +72,8 @@ def command(
     _kernels.set_threads(settings.threads or default_threads())
 
     with Stopping(options.defaults.max_time) as stopping:
-        ...
+        data, classes = _read(source, output, options, settings, resumed=resume or grow)
+        course = Course(output, settings, stopping, MetricsLog(options.defaults.metrics))
+        writer = _writer(output, options, settings, data, resumed=resume or grow, force=force)
+        stacking = Stacking(course, writer, data, classes, options)
+        return course.conclude(writer, stacking.train)
