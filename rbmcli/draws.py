@@ -49,6 +49,14 @@ def _mix(word: int) -> int:
     return word ^ (word >> 31)
 
 
+def beside(draw: Draw, number: int) -> Draw:
+    """Draws as many as those of `draw`, independent of them and of other numbers'; 0: the same."""
+    key, step, substep, first_row = draw
+    if number:
+        key = _mix(key + number * 0x9E3779B97F4A7C15 & _MASK)
+    return (key, step, substep, first_row)
+
+
 @cache
 def _key(seed: int, layer: int, purpose: Purpose) -> int:
     place = _mix(layer * 2**32 + int(purpose) + 1)

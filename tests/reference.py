@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rbmcli.arrays import Words, words_for
 from rbmcli.draws import Draw
-from rbmcli.model.units import KINDS, UnitKind, unit_kind
+from rbmcli.model.units import KINDS, Joint, UnitKind, unit_kind
 
 #: The unit roundoff of float32: the result of one operation is off by at most this fraction.
 ROUNDOFF = 2.0**-24
@@ -79,3 +79,24 @@ def every_kind() -> list[UnitKind]:
         family = name.removesuffix(":N")
         names += [name] if family == name else [f"{family}:{n}" for n in NUMBERS[family]]
     return [unit_kind(name) for name in names]
+
+
+def joint_of(*blocks: tuple[str, int]) -> Joint:
+    """The joint of kinds by name, each with its number of units."""
+    return Joint([(unit_kind(name), units) for name, units in blocks])
+
+
+def every_joint() -> list[UnitKind]:
+    """Every kind that may be part of a joint beside label units; and more than two blocks."""
+    return [
+        joint_of(("bernoulli", 3), ("softmax:3", 3)),
+        joint_of(("softmax:2", 4), ("softmax:3", 3)),
+        joint_of(("binomial:5", 2), ("softmax:3", 3)),
+        joint_of(("nrelu", 2), ("softmax:3", 3)),
+        joint_of(("nrelu:exact", 2), ("bernoulli", 1), ("softmax:3", 3)),
+    ]
+
+
+def least_units(kind: UnitKind) -> int:
+    """Units of the least layer of a kind: a group, or all of a joint."""
+    return kind.units if isinstance(kind, Joint) else kind.group

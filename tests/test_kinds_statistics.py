@@ -1,4 +1,5 @@
-"""Every kind of visible with every kind of hidden unit, on machines that can be summed over.
+"""Every kind of visible with every kind of hidden unit, on machines that can be summed over; with
+label units beside the visible ones as well.
 
 The oracle writes energies down as the documents do, in stored parameters. Rectified units are
 summed up to 40; Gaussian units are integrated by the trapezoidal rule, whose error at these steps
@@ -41,15 +42,26 @@ SIZES = {
     "nrelu:exact": (2, 1),
     "softmax:3": (3, 3),
 }
-PAIRS = list(itertools.product(SIZES, SIZES))
+#: Label units beside features: kinds and numbers of units.
+JOINTS = {
+    "2 bernoulli + 3 softmax:3": [("bernoulli", 2), ("softmax:3", 3)],
+    "1 binomial:3 + 3 softmax:3": [("binomial:3", 1), ("softmax:3", 3)],
+    "2 nrelu:exact + 3 softmax:3": [("nrelu:exact", 2), ("softmax:3", 3)],
+}
+PAIRS = list(itertools.product([*SIZES, *JOINTS], SIZES))
 GAUSSIAN = ("gaussian", "gaussian:learned")
 each_pair = pytest.mark.parametrize(("visible", "hidden"), PAIRS)
 
 
 def machine(visible: str, hidden: str) -> Rbm:
-    rng = np.random.default_rng([list(SIZES).index(visible), list(SIZES).index(hidden)])
-    units, group = SIZES[visible][0], 3 if hidden == "softmax:3" else 1
-    model = Rbm.dense((units,), SIZES[hidden][1] // group, visible, hidden)
+    seed = [*SIZES, *JOINTS].index(visible), list(SIZES).index(hidden)
+    rng = np.random.default_rng(seed)
+    groups = SIZES[hidden][1] // (3 if hidden == "softmax:3" else 1)
+    if visible in JOINTS:
+        (kind, units), (_, labels) = JOINTS[visible]
+        model = Rbm.dense((units,), groups, kind, hidden, labels=labels)
+    else:
+        model = Rbm.dense((SIZES[visible][0],), groups, visible, hidden)
     shapes = {name: values.shape for name, values in model.parameters().items()}
     model.load({name: rng.uniform(-0.45, 0.45, shape) for name, shape in shapes.items()})
     return model
@@ -73,11 +85,19 @@ def unit_states(kind: str) -> tuple[NDArray[np.float64], float]:
     return np.arange(4.0 if kind == "binomial:3" else 2.0)[:, np.newaxis], 1.0
 
 
+def groups_of(kind: str, units: int) -> list[NDArray[np.float64]]:
+    """The states of each unit or group of a layer in turn, (states, group)."""
+    groups = []
+    for part, own in JOINTS.get(kind, [(kind, units)]):
+        of_unit, _ = unit_states(part)
+        groups += [of_unit] * (own // of_unit.shape[1])
+    return groups
+
+
 def layer_states(kind: str, units: int) -> NDArray[np.float64]:
     """All states of a layer, (states, units); v / sigma of Gaussian units."""
-    of_unit, _ = unit_states(kind)
-    groups = units // of_unit.shape[1]
-    return np.array([np.concatenate(s) for s in itertools.product(of_unit, repeat=groups)])
+    every = itertools.product(*groups_of(kind, units))
+    return np.array([np.concatenate(states) for states in every])
 
 
 def own_energy(kind: str, states: NDArray[np.float64], p: Parameters, layer: str) -> NDArray:
@@ -86,12 +106,17 @@ def own_energy(kind: str, states: NDArray[np.float64], p: Parameters, layer: str
     if kind in GAUSSIAN:
         sigma = np.exp(p.get(f"{layer}_log_sigma", 0 * bias))
         return ((states * sigma - bias) ** 2 / (2 * sigma**2)).sum(axis=1)
-    energy = -states @ bias
-    if kind == "binomial:3":
-        energy -= np.log([comb(3, n) for n in range(4)])[states.astype(int)].sum(axis=1)
-    if kind == "nrelu:exact":
-        base = [n * n / 2 + sum(log(1 - np.exp(-k)) for k in range(1, n + 1)) for n in range(41)]
-        energy += np.array(base)[states.astype(int)].sum(axis=1)
+    energy, start = -states @ bias, 0
+    for part, units in JOINTS.get(kind, [(kind, bias.size)]):
+        number = states[:, start : start + units].astype(int)
+        start += units
+        if part == "binomial:3":
+            energy -= np.log([comb(3, n) for n in range(4)])[number].sum(axis=1)
+        if part == "nrelu:exact":
+            base = [
+                n * n / 2 + sum(log(1 - np.exp(-k)) for k in range(1, n + 1)) for n in range(41)
+            ]
+            energy += np.array(base)[number].sum(axis=1)
     return energy
 
 
@@ -113,6 +138,8 @@ class Oracle:
 
     def log_volume(self, kind: str, layer: str) -> float:
         """Of a state: where they are learned, dv = sigma ds."""
+        if kind not in GAUSSIAN:
+            return 0.0
         units = self.p[f"{layer}_bias"].size
         sigma = self.p.get(f"{layer}_log_sigma", np.zeros(1))
         return units * np.log(unit_states(kind)[1]) + sigma.sum()
@@ -157,7 +184,7 @@ def test_free_energy_is_that_of_the_sum_over_hidden_states(visible: str, hidden:
 @each_pair
 def test_log_partition_is_that_of_all_states(visible: str, hidden: str) -> None:
     model = machine(visible, hidden)
-    infinite = (*GAUSSIAN, "nrelu:exact")
+    infinite = (*GAUSSIAN, "nrelu:exact", "2 nrelu:exact + 3 softmax:3")
     if visible in infinite and hidden in infinite:
         assert not is_exact(model)
         with pytest.raises(RbmError, match="log Z"):
@@ -271,10 +298,8 @@ def some_data(model: Rbm) -> NDArray[np.float64]:
     rng, kind = np.random.default_rng(3), model.visible.kind.name
     if kind in GAUSSIAN:
         return rng.normal(0.3, 1.2, (9, model.visible.units))
-    of_unit, _ = unit_states(kind)
-    return of_unit[
-        rng.integers(min(len(of_unit), 5), size=(9, model.visible.units // of_unit.shape[1]))
-    ].reshape(9, -1)
+    groups = groups_of(kind, model.visible.units)
+    return np.concatenate([g[rng.integers(min(len(g), 5), size=9)] for g in groups], axis=1)
 
 
 def phase(model: Rbm, values: NDArray[np.float64]) -> Phase:

@@ -1,17 +1,19 @@
-"""The contract of a unit kind, kept by every entry of the table: definitions and their statistics.
+"""The contract of a unit kind, kept by every entry of the table and by joints of them: definitions
+and their statistics.
 
 That the kernels do what is defined is in `tests/test_unit_kernels.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reference import every_kind, sigmoid
+from reference import every_joint, every_kind, least_units, sigmoid
 
 from rbmcli.arrays import to_padded
 from rbmcli.draws import Draws, Purpose
@@ -19,34 +21,48 @@ from rbmcli.errors import RbmError
 from rbmcli.learning.batch import Images
 from rbmcli.model.layer import Layer
 from rbmcli.model.states import FloatStates
-from rbmcli.model.units import KINDS, UnitKind, unit_kind
+from rbmcli.model.units import KINDS, Joint, UnitKind, unit_kind
 from rbmcli.model.units.nrelu import Nrelu
 
 DRAW = (0xFEDCBA9876543210, 3, 1, 0)
 DRAWN = 40_000
 
 
-@pytest.fixture(params=every_kind(), ids=lambda kind: kind.name)
+@pytest.fixture(params=[*every_kind(), *every_joint()], ids=lambda kind: kind.name)
 def kind(request: pytest.FixtureRequest) -> UnitKind:
     return request.param
 
 
 def totals_for(kind: UnitKind, count: int) -> NDArray[np.float64]:
-    """Total inputs of one unit, or of one group, (count, group)."""
-    if kind.group == 1:
+    """Total inputs of one unit, of one group or of one joint, (count, units)."""
+    if least_units(kind) == 1:
         return np.linspace(-6, 6, count)[:, np.newaxis]
-    return np.random.default_rng(3).normal(0, 2, (count, kind.group))
+    return np.random.default_rng(3).normal(0, 2, (count, least_units(kind)))
+
+
+def some_units(kind: UnitKind, groups: int) -> int:
+    """Units of a layer: of so many groups, where the kind does not say how many it has."""
+    return kind.units if isinstance(kind, Joint) else groups * kind.group
+
+
+def blocks(kind: UnitKind, values: NDArray[Any]) -> list[tuple[UnitKind, NDArray[Any]]]:
+    """Each kind side by side, with its columns of values (rows, units)."""
+    parts = kind.blocks(values.shape[1])
+    ends = np.cumsum([units for _, units in parts])
+    columns = np.split(values, ends[:-1], axis=1)
+    return [(part, own) for (part, _), own in zip(parts, columns, strict=True)]
 
 
 def slope(kind: UnitKind, totals: NDArray[np.float64], what: str, step: float) -> NDArray[Any]:
     """The derivative of the cumulants, or of the means, by each unit's own total input."""
     result = np.empty_like(totals)
-    for i in range(kind.group):
-        shift = np.zeros(kind.group)
+    for i in range(totals.shape[1]):
+        shift = np.zeros(totals.shape[1])
         shift[i] = step
         ahead, behind = (getattr(kind, what)(totals + sign * shift) for sign in (1, -1))
-        own = 0 if what == "define_cumulant" else i  # a group has one cumulant
-        result[:, i] = (ahead - behind)[:, own] / (2 * step)
+        change = ahead - behind
+        own = change.sum(axis=1) if what == "define_cumulant" else change[:, i]
+        result[:, i] = own / (2 * step)
     return result
 
 
@@ -63,6 +79,10 @@ def moments(
     kind: UnitKind, totals: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and variance of what a kind draws; its mean need not be that of an approximation."""
+    if isinstance(kind, Joint):
+        parts = [moments(part, own) for part, own in blocks(kind, totals)]
+        mean, variance = (np.concatenate(found, axis=1) for found in zip(*parts, strict=True))
+        return mean, variance
     if kind.of_model is not kind and isinstance(kind, Nrelu):
         return paper_moments(totals)
     return kind.define_mean(totals), slope(kind, totals, "define_mean", 1e-5)
@@ -115,19 +135,23 @@ def test_mean_is_the_derivative_of_the_cumulant(kind: UnitKind) -> None:
 def test_cumulant_is_the_logarithm_of_the_sum_over_states(kind: UnitKind) -> None:
     """The sum over the states of base(s) exp(s x), or the integral."""
     totals = totals_for(kind, 13)
-    weight = 1.0
-    states = kind.group_states
-    if isinstance(kind.of_model, Nrelu):
-        states = np.arange(60.0)[:, np.newaxis]
-    elif states is None:  # the trapezoidal rule, which converges exponentially here
-        states, weight = np.linspace(-20, 20, 801)[:, np.newaxis], 0.05
-    exponents = kind.define_log_base(states.astype(np.float64)).sum(axis=1) + totals @ states.T
-    exact = np.logaddexp.reduce(exponents, axis=1) + np.log(weight)
-    np.testing.assert_allclose(kind.define_cumulant(totals)[:, 0], exact, rtol=0, atol=1e-9)
+    exact = np.zeros(len(totals))
+    for part, total in blocks(kind, totals):
+        weight, states = 1.0, part.group_states
+        if isinstance(part.of_model, Nrelu):
+            states = np.arange(60.0)[:, np.newaxis]
+        elif states is None:  # the trapezoidal rule, which converges exponentially here
+            states, weight = np.linspace(-20, 20, 801)[:, np.newaxis], 0.05
+        base = part.define_log_base(states.astype(np.float64)).sum(axis=1)
+        groups = total.reshape(len(total), -1, part.group)
+        of_group = np.logaddexp.reduce(base + groups @ states.T, axis=2) + np.log(weight)
+        exact += of_group.sum(axis=1)
+    found = kind.define_cumulant(totals).sum(axis=1)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-9)
 
 
 def test_states_are_summed_to_the_logarithm_of_the_base(kind: UnitKind, isa: str) -> None:
-    units = 7 * kind.group
+    units = some_units(kind, 7)
     totals = to_padded(np.random.default_rng(4).normal(0, 2, (5, units)))
     states = [kind.sample(totals, units, DRAW)]
     if not kind.as_bits:  # also between whole numbers, and far out
@@ -142,14 +166,16 @@ def test_states_are_summed_to_the_logarithm_of_the_base(kind: UnitKind, isa: str
 
 def test_definition_draws_with_the_mean_and_the_variance(kind: UnitKind) -> None:
     totals = totals_for(kind, 5)
-    uniforms = np.random.default_rng(5).integers(2**24, size=(DRAWN // 2, kind.group)) * 2.0**-24
+    uniforms = (
+        np.random.default_rng(5).integers(2**24, size=(DRAWN // 2, totals.shape[1])) * 2.0**-24
+    )
     for total, mean, variance in zip(totals, *moments(kind, totals), strict=True):
         sample = kind.define_sample(np.broadcast_to(total, uniforms.shape), uniforms)
         check_moments(sample, mean, variance)
 
 
 def test_counts_and_values_grow_with_the_uniform(kind: UnitKind) -> None:
-    if kind.as_bits:
+    if kind.as_bits or isinstance(kind, Joint):
         pytest.skip("of several units, none is the greater one")
     uniforms = np.arange(0, 2**24, 2**14 - 1)[:, np.newaxis] * 2.0**-24
     for total in (-2.0, 0.0, 0.7, 4.0):
@@ -158,34 +184,55 @@ def test_counts_and_values_grow_with_the_uniform(kind: UnitKind) -> None:
         ).all()
 
 
-def test_bias_gives_back_the_mean(kind: UnitKind) -> None:
-    low, high = np.clip(kind.valid_range, -10, 10)
-    mean = np.linspace(low, high, 21)[1:-1, np.newaxis]
+def by_block(
+    kind: UnitKind, of_group: Callable[[UnitKind], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Rows made for a unit or group of each block, side by side, for the least layer of a kind."""
+    parts = kind.blocks(least_units(kind))
+    return np.concatenate(
+        [np.tile(of_group(part), units // part.group) for part, units in parts], axis=1
+    )
+
+
+def some_means(kind: UnitKind) -> NDArray[np.float64]:
+    """Means of a unit or group within the valid range, (20, group)."""
     if kind.group > 1:
-        mean = np.random.default_rng(2).dirichlet(np.full(kind.group, 5.0), 20)
+        return np.random.default_rng(2).dirichlet(np.full(kind.group, 5.0), 20)
+    low, high = np.clip(kind.valid_range, -10, 10)
+    return np.linspace(low, high, 22)[1:-1, np.newaxis]
+
+
+def extreme_means(kind: UnitKind) -> NDArray[np.float64]:
+    """The most extreme means of a unit or group, each several times, (240, group)."""
+    ends = np.clip(kind.valid_range, -1e5, 1e5)
+    return np.resize(np.eye(kind.group) if kind.group > 1 else ends, (240, kind.group))
+
+
+def test_bias_gives_back_the_mean(kind: UnitKind) -> None:
+    mean = by_block(kind, some_means)
     again = kind.define_mean(kind.bias_from_mean(mean))
-    # That of rectified units is about the mean.
-    tolerance = {"atol": 0.02} if isinstance(kind, Nrelu) else {"rtol": 1e-12}
-    np.testing.assert_allclose(again, mean, **tolerance)
+    for (part, found), (_, wanted) in zip(blocks(kind, again), blocks(kind, mean), strict=True):
+        # That of rectified units is about the mean.
+        tolerance = {"atol": 0.02} if isinstance(part, Nrelu) else {"rtol": 1e-12}
+        np.testing.assert_allclose(found, wanted, **tolerance)
 
 
 def test_bias_of_the_most_extreme_mean_is_finite(kind: UnitKind) -> None:
-    ends = np.clip(kind.valid_range, -1e5, 1e5)
-    means = np.eye(kind.group) if kind.group > 1 else ends[:, np.newaxis]
+    means = by_block(kind, extreme_means)
     bias = kind.bias_from_mean(means)
     assert np.isfinite(bias).all()
-    assert (np.abs(kind.define_mean(bias) - means) < 0.05 * (ends[1] - ends[0])).all()
+    assert (np.abs(kind.define_mean(bias) - means) < 0.05 * np.ptp(means, axis=0)).all()
 
 
 # Draws -------------------------------------------------------------------------------------------
 
 
 def test_drawn_states_have_the_mean_and_the_variance(kind: UnitKind, isa: str) -> None:
-    totals = totals_for(kind, 9).reshape(-1)
+    totals = totals_for(kind, 1 if isinstance(kind, Joint) else 9).reshape(-1)
     rows = DRAWN if kind.group == 1 else DRAWN // 4
     total = to_padded(np.broadcast_to(totals, (rows, totals.size)))
     states = kind.sample(total, totals.size, DRAW).floats()[:, : totals.size]
-    mean, variance = moments(kind, totals.reshape(-1, kind.group))
+    mean, variance = moments(kind, totals.reshape(-1, least_units(kind)))
     check_moments(states, mean.ravel(), variance.ravel())
 
 
@@ -226,14 +273,16 @@ def test_what_the_papers_sampler_of_rectified_units_costs(
 
 
 def test_layers_above_are_fed_means(kind: UnitKind) -> None:
-    units = 5 * kind.group
+    units = some_units(kind, 5)
     totals = np.random.default_rng(4).normal(0, 2, (6, units)).astype(np.float32)
     out = to_padded(np.full((6, units), 9))
     fed = kind.fed(to_padded(totals), units, out)
     assert fed.values is out
-    expected = np.maximum(totals, 0)
-    if not isinstance(kind, Nrelu):
-        expected = kind.mean(to_padded(totals), units, to_padded(totals)).to_array()
+    means = kind.mean(to_padded(totals), units, to_padded(totals)).to_array()
+    rectified = [
+        np.full(own.shape[1], isinstance(part, Nrelu)) for part, own in blocks(kind, means)
+    ]
+    expected = np.where(np.concatenate(rectified), np.maximum(totals, 0), means)
     np.testing.assert_array_equal(fed.to_array(), expected)
     assert not out[:, units:].any()
 

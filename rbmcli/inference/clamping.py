@@ -56,9 +56,12 @@ def check_mask(mask: NDArray[np.bool_], kind: UnitKind, where: str) -> None:
         raise RbmError(f"{where}: keeps every unit, so nothing is left to draw: keep a part")
     if not mask.any():
         raise RbmError(f"{where}: keeps no unit: keep a part, or draw without a mask")
-    groups = mask.reshape(-1, kind.group)
-    if (groups.any(axis=1) != groups.all(axis=1)).any():
-        raise RbmError(
-            f"{where}: keeps some units of a group and not the others, but {kind.name} units are"
-            f" drawn together: keep whole groups of {kind.group}"
-        )
+    start = 0
+    for part, units in kind.blocks(mask.size):
+        groups = mask[start : start + units].reshape(-1, part.group)
+        if (groups.any(axis=1) != groups.all(axis=1)).any():
+            raise RbmError(
+                f"{where}: keeps some units of a group and not the others, but {part.name} units"
+                f" are drawn together: keep whole groups of {part.group}"
+            )
+        start += units

@@ -22,8 +22,12 @@ _BLOCK = 1 << 12
 
 def count_states(layer: Layer) -> int | None:
     """Number of joint states of a layer, None where they are infinitely many."""
-    states = layer.kind.group_states
-    return None if states is None else len(states) ** (layer.units // layer.kind.group)
+    count = 1
+    for kind, units in layer.kind.blocks(layer.units):
+        if kind.group_states is None:
+            return None
+        count *= len(kind.group_states) ** (units // kind.group)
+    return count
 
 
 def layer_states(layer: Layer, start: int, stop: int) -> NDArray[np.float32]:
@@ -31,11 +35,16 @@ def layer_states(layer: Layer, start: int, stop: int) -> NDArray[np.float32]:
 
     The states of the groups are the digits of the number, those of the first group the lowest.
     """
-    of_group = layer.kind.group_states
-    assert of_group is not None
-    powers = len(of_group) ** np.arange(layer.units // layer.kind.group)
-    digits = np.arange(start, stop)[:, np.newaxis] // powers % len(of_group)
-    return of_group[digits].reshape(stop - start, layer.units)
+    number = np.arange(start, stop)[:, np.newaxis]
+    parts = []
+    for kind, units in layer.kind.blocks(layer.units):
+        of_group = kind.group_states
+        assert of_group is not None
+        powers = len(of_group) ** np.arange(units // kind.group + 1)
+        digits = number // powers[:-1] % len(of_group)
+        parts.append(of_group[digits].reshape(stop - start, units))
+        number = number // powers[-1]
+    return np.concatenate(parts, axis=1)
 
 
 def is_exact(model: Rbm) -> bool:

@@ -7,6 +7,7 @@ For binary units E_c(v) = -c'v and s(v) = v; other kinds are in `rbmcli.model.un
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from rbmcli.errors import RbmError
 from rbmcli.model.layer import Layer
 from rbmcli.model.link import DenseLink
 from rbmcli.model.states import States
-from rbmcli.model.units import unit_kind
+from rbmcli.model.units import Joint, unit_kind
 
 #: Standard deviation of the initial weights (Hinton 2012, "A practical guide to training RBMs",
 #: section 8).
@@ -43,20 +44,37 @@ class Rbm:
         hidden: int,
         visible_kind: str = "bernoulli",
         hidden_kind: str = "bernoulli",
+        labels: int = 0,
     ) -> Rbm:
         """A machine with all parameters zero; `hidden` counts groups.
 
-        RbmError where the visible units are not whole groups.
+        With `labels`, a softmax group of so many label units stands in the visible layer, after
+        the features, which are units of the visible kind; the layer's shape is then (units,).
+        RbmError where the features are not whole groups, or cannot stand beside label units.
         """
         above_kind, below_kind = unit_kind(hidden_kind), unit_kind(visible_kind)
-        below = Layer(below_kind, visible_shape)
-        if below.units % below_kind.group:
+        features = math.prod(visible_shape)
+        if features % below_kind.group:
             raise RbmError(
-                f"{below.units} visible units are not whole groups of {below_kind.group}, which"
+                f"{features} visible units are not whole groups of {below_kind.group}, which"
                 f" {below_kind.name} needs"
             )
+        below = Layer(below_kind, visible_shape)
+        if labels:
+            blocks = [(below_kind, features), (unit_kind(f"softmax:{labels}"), labels)]
+            below = Layer(Joint(blocks), (features + labels,))
         above = Layer(above_kind, (hidden * above_kind.group,))
         return Rbm(below, above, DenseLink(below.units, above.units))
+
+    @property
+    def features(self) -> int:
+        """Number of visible units that are not label units; they come first."""
+        return self.visible.kind.blocks(self.visible.units)[0][1]
+
+    @property
+    def classes(self) -> int:
+        """Number of label units, 0 where there are none."""
+        return self.visible.units - self.features
 
     def initialize(
         self, data_mean: NDArray[Any], data_deviation: NDArray[Any], draws: Draws

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Floats, Words, padded, to_padded, words_for, zeros
+from rbmcli.arrays import Floats, Words, padded, words_for, zeros
 from rbmcli.draws import Draw
+from rbmcli.errors import RbmError
 
 
 @dataclass(frozen=True)
@@ -145,27 +146,66 @@ class BitStates:
 States = BitStates | FloatStates
 
 
-def one_hot(labels: NDArray[np.int64], classes: int) -> BitStates:
-    """One unit on for each label (rows,), of as many as there are classes."""
-    return BitStates.from_array(labels[:, np.newaxis] == np.arange(classes))
-
-
 def beside(left: States, right: States) -> States:
-    """The columns of both, those of `left` first; bits if both are."""
-    values = np.concatenate([left.to_array(), right.to_array()], axis=1)
+    """The units of `right` after those of `left`, row by row: bits where both are, else floats."""
+    units = left.units + right.units
     if isinstance(left, BitStates) and isinstance(right, BitStates):
-        return BitStates.from_array(values)
-    return FloatStates(to_padded(values), values.shape[1])
+        bits = BitStates.empty(left.rows, units)
+        put_bits(bits.bits, left.bits, 0)
+        put_bits(bits.bits, right.bits, left.units)
+        return bits
+    values = zeros((left.rows, padded(units)))
+    values[:, : left.units] = left.to_array()
+    values[:, left.units : units] = right.to_array()
+    return FloatStates(values, units)
+
+
+def put_bits(bits: Words, part: Words, start: int) -> None:
+    """Turn on in `bits` (rows, words), counted from unit `start`, what is on in `part`.
+
+    part: uint64 (rows, words of the units in it), which must fit.
+    """
+    word, shift = divmod(start, 64)
+    width = part.shape[1]
+    bits[:, word : word + width] |= part << np.uint64(shift)
+    if shift:
+        next_words = bits[:, word + 1 : word + 1 + width]
+        next_words |= part[:, : next_words.shape[1]] >> np.uint64(64 - shift)
 
 
 def columns(states: States, start: int, stop: int) -> States:
-    """The units from `start` to before `stop`, in the same form."""
-    if (start, stop) == (0, states.units):
+    """The units from `start` on, before `stop`, of which there is one or more."""
+    units = stop - start
+    if units == states.units:
         return states
-    values = states.to_array()[:, start:stop]
-    if isinstance(states, BitStates):
-        return BitStates.from_array(values)
-    return FloatStates(to_padded(values), stop - start)
+    if isinstance(states, FloatStates):
+        values = zeros((states.rows, padded(units)))
+        values[:, :units] = states.values[:, start:stop]
+        return FloatStates(values, units)
+    word, shift = divmod(start, 64)
+    width = words_for(units)
+    bits = states.bits[:, word : word + width] >> np.uint64(shift)
+    if shift:
+        next_words = states.bits[:, word + 1 : word + 1 + width]
+        bits[:, : next_words.shape[1]] |= next_words << np.uint64(64 - shift)
+    bits[:, -1] &= np.uint64(2**64 - 1 >> -units % 64)
+    return BitStates(bits, units)
+
+
+def one_hot(labels: NDArray[np.int64], classes: int) -> BitStates:
+    """One unit for each class, on where it is the label of the row; labels: (rows,).
+
+    RbmError for a label that is no class.
+    """
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if wrong.size:
+        raise RbmError(
+            f"label {wrong[0]}: there are {classes} classes; labels must be 0 to {classes - 1}"
+        )
+    states = BitStates.empty(len(labels), classes)
+    place = np.asarray(labels, np.uint64)
+    states.bits[np.arange(len(labels)), place // 64] = np.uint64(1) << place % 64
+    return states
 
 
 def binarized(

@@ -10,11 +10,12 @@ from rbmcli.model.units import binomial, softmax
 from rbmcli.model.units.bernoulli import Bernoulli
 from rbmcli.model.units.binomial import Binomial
 from rbmcli.model.units.gaussian import Gaussian
+from rbmcli.model.units.joint import Joint
 from rbmcli.model.units.kind import BINARIZE, UnitKind
 from rbmcli.model.units.nrelu import Nrelu
 from rbmcli.model.units.softmax import Softmax
 
-__all__ = ["BINARIZE", "KINDS", "UnitKind", "unit_kind"]
+__all__ = ["BINARIZE", "KINDS", "Joint", "UnitKind", "unit_kind"]
 
 
 class _Numbered(NamedTuple):

@@ -46,10 +46,10 @@ class UnitKind(ABC):
     #: Whether data may be counts as well as fractions.
     may_be_counts: ClassVar[bool] = False
     #: Whether drawn states are BitStates; else they are FloatStates.
-    as_bits: ClassVar[bool] = False
+    as_bits: bool = False
     #: Whether the cumulant grows like x^2, so that two such layers need small weights between them
     #: to have a density at all.
-    quadratic: ClassVar[bool] = False
+    quadratic: bool = False
     #: Whether the energy is written (s - bias)^2 / 2: with bias^2 / 2 beside the natural terms.
     squared_energy: ClassVar[bool] = False
     #: Whether a layer of this kind learns the standard deviation of each unit.
@@ -131,6 +131,10 @@ class UnitKind(ABC):
     def log_base(self, states: States) -> Doubles:
         """Logarithm of the base measure summed over the units, float64 (rows,)."""
         return np.zeros(states.rows)
+
+    def blocks(self, units: int) -> list[tuple[UnitKind, int]]:
+        """The kinds side by side in a layer of `units` units, each with its number of units."""
+        return [(self, units)]
 
     @property
     def of_model(self) -> UnitKind:
