@@ -34,9 +34,6 @@ class Rbm:
         self.visible = visible
         self.hidden = hidden
         self.link = link
-        self.classes = 0
-        self.features = visible.units
-        self.feature_shape = visible.shape
 
     @staticmethod
     def dense(
@@ -65,6 +62,11 @@ class Rbm:
             below = Layer(Joint(blocks), (features + labels,))
         above = Layer(above_kind, (hidden * above_kind.group,))
         return Rbm(below, above, DenseLink(below.units, above.units))
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of the visible units without label units."""
+        return (self.features,) if self.classes else self.visible.shape
 
     @property
     def features(self) -> int:
