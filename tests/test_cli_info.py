@@ -33,12 +33,12 @@ def writer(tmp_path):
         config=CONFIG,
         data=DATA,
         image_shape=(2, 4),
-        snapshot_shape=(3, 2, 4),
     ) as writer:
+        machine = writer.begin("", snapshot_shape=(3, 2, 4))
         for epoch in range(3):
-            writer.snapshot(epoch, np.zeros((3, 2, 4), np.float32))
-            writer.record({"epoch": epoch, "error": 1 / 3, "gap": np.nan}, {"seconds": 1.0})
-        writer.checkpoint({"model/weights": np.zeros((8, 3), np.float32), "trainer/step": 200})
+            machine.snapshot(epoch, np.zeros((3, 2, 4), np.float32))
+            machine.record({"epoch": epoch, "error": 1 / 3, "gap": np.nan}, {"seconds": 1.0})
+        machine.checkpoint({"model/weights": np.zeros((8, 3), np.float32), "trainer/step": 200})
         yield writer
 
 
@@ -108,8 +108,8 @@ def test_config_goes_into_train(tmp_path, capsys):
 
 def test_before_the_first_epoch(tmp_path, capsys):
     path = tmp_path / "run.h5"
-    with RunWriter.create(path, config={}, data={}, image_shape=(4,), snapshot_shape=(1, 4)) as new:
-        new.checkpoint({})
+    with RunWriter.create(path, config={}, data={}, image_shape=(4,)) as new:
+        new.begin("", snapshot_shape=(1, 4)).checkpoint({})
     assert "epochs 0" in summary(capsys, path)
     assert "filters 0 snapshots" in summary(capsys, path)
 

@@ -14,13 +14,12 @@ def write_run(path, epochs=(0, 1, 2), hidden=6, finish=True):
     """Write a run file whose filters become ever more different."""
     random = np.random.default_rng(1)
     pattern = random.standard_normal((hidden, 8, 8), dtype=np.float32)
-    writer = RunWriter.create(
-        path, config={}, data={}, image_shape=(8, 8), snapshot_shape=pattern.shape
-    )
+    writer = RunWriter.create(path, config={}, data={}, image_shape=(8, 8))
+    machine = writer.begin("", snapshot_shape=pattern.shape)
     for epoch in epochs:
         noise = random.standard_normal(pattern.shape, dtype=np.float32)
-        writer.snapshot(float(epoch), pattern * np.float32(epoch) + noise)
-    writer.checkpoint({"model/weights": pattern})
+        machine.snapshot(float(epoch), pattern * np.float32(epoch) + noise)
+    machine.checkpoint({"model/weights": pattern})
     if finish:
         writer.finish()
     return writer

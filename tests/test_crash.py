@@ -24,6 +24,9 @@ from rbmcli.errors import RbmError
 
 HERE = Path(__file__).parent
 
+#: A file of a single machine, and one of a stack.
+either = pytest.mark.parametrize("plan", [toy.machine, toy.stack])
+
 
 @pytest.fixture(scope="module")
 def processes():
@@ -70,12 +73,10 @@ def recorded(folder, tmp_path_factory):
     # Nothing escaped the recorder: all of it replayed gives what is there.
     assert whole.now() == {path.name: path.read_bytes() for path in acted.iterdir()}
     assert sum(record.operation == "R" for record in records) == len(commits)
-    return records, [None, *map(tuple, commits)]
+    return records, [None, *(tuple(map(tuple, commit)) for commit in commits)]
 
 
-def check(
-    folder: Path, files: dict[str, bytes], commit: tuple[int, int] | None, *, tidy: bool
-) -> None:
+def check(folder: Path, files: dict[str, bytes], commit: toy.Plan | None, *, tidy: bool) -> None:
     """`files` hold that checkpoint, and the run goes on from there to the end it ought to have.
 
     tidy: nothing else is left in the end.
@@ -84,12 +85,12 @@ def check(
     replay.put(folder, files)
     path = folder / "run.h5"
     if commit:
-        assert toy.same(toy.contents(path), toy.expected(*commit))
+        assert toy.same(toy.contents(path), toy.expected(commit))
     else:
         assert not path.exists()
-    seed, epoch = commit or (1, 0)
-    toy.run(path, seed, epoch + 1, "finish")
-    assert toy.same(toy.contents(path), toy.expected(seed, epoch + 1))
+    plan = toy.further(commit or toy.machine(1, 0))
+    toy.run(path, plan, "finish")
+    assert toy.same(toy.contents(path), toy.expected(plan))
     assert not tidy or [path.name for path in folder.iterdir()] == ["run.h5"]
 
 
@@ -134,19 +135,21 @@ def test_power_cut_after_every_change(folder, recorded, processes):
     check_all(processes, cases)
 
 
-def test_killed_at_random(tmp_path, processes):
+@either
+def test_killed_at_random(tmp_path, processes, plan):
     path, done = tmp_path / "run.h5", tmp_path / "done"
-    kills, epochs, scale = int(os.environ.get("RBM_KILLS", "20")), 12, 500
+    kills, last, scale = int(os.environ.get("RBM_KILLS", "20")), 12, 500
+    plans = [plan(1, checkpoint) for checkpoint in range(last + 1)]
     chance = random.Random(1)
     while kills:
-        before = int(toy.contents(path)["trainer/epoch"]) if path.exists() else -1
-        if before == epochs:
+        before = plans.index(toy.plan_of(toy.contents(path))) if path.exists() else -1
+        if before == last:
             for each in tmp_path.iterdir():
                 each.unlink()
             before = -1
         done.unlink(missing_ok=True)
         arguments = {"scale": scale, "done": done}
-        run = processes.Process(target=toy.run, args=(path, 1, epochs, "finish"), kwargs=arguments)
+        run = processes.Process(target=toy.run, args=(path, plans[-1], "finish"), kwargs=arguments)
         run.start()
         while not done.exists() and run.is_alive():
             time.sleep(0.001)
@@ -158,48 +161,51 @@ def test_killed_at_random(tmp_path, processes):
         kills -= killed
         complete = before + len(done.read_bytes())
         if path.exists():
-            found = toy.contents(path)
-            assert found["trainer/epoch"] in (complete, complete + 1)
-            assert toy.same(found, toy.expected(1, int(found["trainer/epoch"]), scale))
+            found = toy.plan_of(toy.contents(path))
+            assert plans.index(found) in (complete, complete + 1)
+            assert toy.same(toy.contents(path), toy.expected(found, scale))
         else:
             assert complete == -1
-    toy.run(path, 1, epochs, "finish", scale=scale)
-    assert toy.same(toy.contents(path), toy.expected(1, epochs, scale))
+    toy.run(path, plans[-1], "finish", scale=scale)
+    assert toy.same(toy.contents(path), toy.expected(plans[-1], scale))
     assert {each.name for each in tmp_path.iterdir()} == {"run.h5", "done"}
 
 
-def train_with_limit(path: Path, limit: int, epochs: int) -> None:
+def train_with_limit(path: Path, limit: int, plan: toy.Plan) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    toy.run(path, 1, epochs, "finish")
+    toy.run(path, plan, "finish")
 
 
-def test_file_size_limit(folder, processes):
+@either
+def test_file_size_limit(folder, processes, plan):
     """At each limit the run fails with one line, and leaves its last checkpoint or nothing."""
     whole = folder / "whole.h5"
-    toy.run(whole, 1, 4, "finish")
+    toy.run(whole, plan(1, 4), "finish")
     path, left, sizes = folder / "run.h5", set(), whole.stat().st_size
     with ProcessPoolExecutor(1, processes, max_tasks_per_child=1) as pool:
         for limit in (10, 100, 1000, 2400, *range(sizes // 2, sizes, sizes // 20)):
             with pytest.raises(RbmError, match="file size limit") as failure:
-                pool.submit(train_with_limit, path, limit, 4).result()
+                pool.submit(train_with_limit, path, limit, plan(1, 4)).result()
             assert "\n" not in str(failure.value)
             assert not list(folder.glob("*.tmp"))
             assert not list(folder.glob("*.lock"))
             if path.exists():
-                found = toy.contents(path)
-                assert toy.same(found, toy.expected(1, int(found["trainer/epoch"])))
+                found = toy.plan_of(toy.contents(path))
+                assert toy.same(toy.contents(path), toy.expected(found))
                 assert "resume" in str(failure.value)
-                left.add(int(found["trainer/epoch"]))
+                left.add(found)
             else:
                 assert not list(folder.glob("run.h5*"))
     assert len(left) > 1
-    toy.run(path, 1, 4, "finish")
-    assert toy.same(toy.contents(path), toy.expected(1, 4))
+    toy.run(path, plan(1, 4), "finish")
+    assert toy.same(toy.contents(path), toy.expected(plan(1, 4)))
     assert not list(folder.glob("run.h5.*"))
     path.unlink()
+    whole.unlink()
 
 
-def test_full_disk(tmp_path):
+@either
+def test_full_disk(tmp_path, plan):
     """The same on a file system that fills up."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -209,15 +215,14 @@ def test_full_disk(tmp_path):
     try:
         path = disk / "run.h5"
         with pytest.raises(RbmError, match="free some space, then resume") as failure:
-            toy.run(path, 1, 1000, "finish")
+            toy.run(path, plan(1, 1000), "finish")
         assert "\n" not in str(failure.value)
-        found = toy.contents(path)
-        epoch = int(found["trainer/epoch"])
-        assert epoch > 1
-        assert toy.same(found, toy.expected(1, epoch))
+        found = toy.plan_of(toy.contents(path))
+        assert found[-1][2] > 1
+        assert toy.same(toy.contents(path), toy.expected(found))
         assert not list(disk.glob("*.tmp"))
         with pytest.raises(RbmError, match="free some space, then run the command again"):
-            toy.run(disk / "other.h5", 1, 1, "finish", scale=1000)
+            toy.run(disk / "other.h5", plan(1, 1), "finish", scale=1000)
         assert not list(disk.glob("other*"))
     finally:
         subprocess.run(["umount", disk], check=True)

@@ -24,10 +24,14 @@ from rbmcli.io import lock, runwriter
 from rbmcli.io.hdf5_image import FileImage
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
+from rbmcli.io.sectionwriter import SectionWriter
 
 HIDDEN, IMAGE = 3, (2, 4)
 CONFIG = {"hidden": HIDDEN, "learning-rate": "0.1", "only": [7], "limit": None}
 DATA = {"source": "digits", "sha256": "00ff", "shape": [10, 2, 4]}
+
+#: A file of a single machine, and one of a stack.
+either = pytest.mark.parametrize("plan", [toy.machine, toy.stack])
 
 
 @pytest.fixture
@@ -42,9 +46,12 @@ def processes():
     return context
 
 
-def create(path: Path, hidden: int = HIDDEN, **options: object) -> RunWriter:
-    shapes = {"image_shape": IMAGE, "snapshot_shape": (hidden, *IMAGE)}
-    return RunWriter.create(path, config=CONFIG, data=DATA, **shapes, **options)
+def create(path: Path, **options: object) -> RunWriter:
+    return RunWriter.create(path, config=CONFIG, data=DATA, image_shape=IMAGE, **options)
+
+
+def begin(writer: RunWriter, key: str = "", hidden: int = HIDDEN) -> SectionWriter:
+    return writer.begin(key, config={"hidden": hidden}, snapshot_shape=(hidden, *IMAGE))
 
 
 def filters(value: float, hidden: int = HIDDEN) -> np.ndarray:
@@ -70,10 +77,11 @@ STATE = {
 
 def test_round_trip(path):
     with create(path) as writer:
-        writer.snapshot(0, filters(0))
-        writer.snapshot(0.5, filters(1))
-        writer.record({"epoch": 1, "error": 2.5, "gap": np.nan}, {"seconds": 3})
-        writer.checkpoint(STATE)
+        machine = begin(writer)
+        machine.snapshot(0, filters(0))
+        machine.snapshot(0.5, filters(1))
+        machine.record({"epoch": 1, "error": 2.5, "gap": np.nan}, {"seconds": 3})
+        machine.checkpoint(STATE)
         writer.finish()
     with RunReader(path) as run:
         assert (run.name, run.version, run.finished, run.in_progress) == ("run", 1, True, False)
@@ -97,13 +105,13 @@ def test_round_trip(path):
 
 
 def test_names_that_other_programs_rely_on(path):
-    toy.run(path, 1, 2, "finish")
+    toy.run(path, toy.machine(1, 2), "finish")
     with h5py.File(path) as file:
         assert file.attrs["format"] == "rbm run"
         assert file.attrs["version"] == 1
-        assert json.loads(file.attrs["config"]) == {"hidden": toy.HIDDEN, "seed": 1}
-        assert file["model/weights"].shape == (toy.VISIBLE, toy.HIDDEN)
-        assert file["filters"].shape == (17, toy.HIDDEN, *toy.IMAGE)
+        assert json.loads(file.attrs["config"]) == {"seed": 1}
+        assert file["model/weights"].shape == (toy.VISIBLE, toy.HIDDEN[""])
+        assert file["filters"].shape == (17, toy.HIDDEN[""], *toy.IMAGE)
         assert file["filters"].chunks is None
         assert file["filters_epoch"].shape == (17,)
         assert file["metrics"]["epoch"].tolist() == [1, 2]
@@ -112,38 +120,41 @@ def test_names_that_other_programs_rely_on(path):
 
 def test_before_anything_is_recorded(path):
     with create(path) as writer:
-        writer.checkpoint({})
+        begin(writer).checkpoint({})
         with RunReader(path) as run:
             assert run.filters.shape == (0, HIDDEN, *IMAGE)
             assert len(run.metrics) == len(run.wall_clock) == len(run.filters_epoch) == 0
         writer.stop()
     with RunWriter.resume(path) as writer:
-        writer.snapshot(0, filters(1))
-        writer.record({"epoch": 1, "error": 2}, {"seconds": 3})
-        writer.checkpoint({})
+        machine = writer.section("")
+        machine.snapshot(0, filters(1))
+        machine.record({"epoch": 1, "error": 2}, {"seconds": 3})
+        machine.checkpoint({})
         writer.finish()
     with RunReader(path) as run:
         assert np.array_equal(run.filters, [filters(1)])
         assert run.metrics["error"].tolist() == [2]
 
 
-def test_interrupted_file_is_the_uninterrupted_one(tmp_path, monkeypatch):
+@either
+def test_interrupted_file_is_the_uninterrupted_one(tmp_path, monkeypatch, plan):
     monkeypatch.setattr(toy.time, "time", lambda: 0.0)
     whole, broken = tmp_path / "whole.h5", tmp_path / "broken.h5"
-    toy.run(whole, 1, 12, "finish")
+    toy.run(whole, plan(1, 12), "finish")
     for epochs, end in enumerate(["close", "stop", "finish", "close", "close", "stop"]):
-        toy.run(broken, 1, 2 * epochs, end)
-    toy.run(broken, 1, 12, "finish")
+        toy.run(broken, plan(1, 2 * epochs), end)
+    toy.run(broken, plan(1, 12), "finish")
     assert whole.read_bytes() == broken.read_bytes()
     assert names(tmp_path) == {"whole.h5", "broken.h5"}
 
 
-def test_short_writes(path, monkeypatch):
+@either
+def test_short_writes(path, monkeypatch, plan):
     """A write may take fewer bytes than it is given."""
     real_write = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: real_write(file, data[:100], at))
-    toy.run(path, 1, 3, "finish")
-    assert toy.same(toy.contents(path), toy.expected(1, 3))
+    toy.run(path, plan(1, 3), "finish")
+    assert toy.same(toy.contents(path), toy.expected(plan(1, 3)))
 
 
 def test_file_image(tmp_path):
@@ -173,10 +184,11 @@ def test_file_image(tmp_path):
 
 def test_only_checkpoints_count(path):
     with create(path) as writer:
-        writer.snapshot(0, filters(0))
-        writer.checkpoint({"trainer/step": 1})
-        writer.snapshot(1, filters(1))
-        writer.record({"epoch": 1}, {"seconds": 1})
+        machine = begin(writer)
+        machine.snapshot(0, filters(0))
+        machine.checkpoint({"trainer/step": 1})
+        machine.snapshot(1, filters(1))
+        machine.record({"epoch": 1}, {"seconds": 1})
         writer.stop()
     with RunReader(path) as run:
         assert len(run.filters) == 1
@@ -184,44 +196,58 @@ def test_only_checkpoints_count(path):
 
 
 def read_until_finished(path: Path, ready: Path) -> int:
-    """Read with plain h5py and with RunReader; return how many epochs were seen."""
-    epochs, finished = set(), False
+    """Read with plain h5py and with RunReader; return how many checkpoints were seen."""
+    seen, finished = set(), False
     ready.touch()
     while not finished:
         found = toy.contents(path)
-        assert toy.same(found, toy.expected(1, int(found["trainer/epoch"])))
+        assert toy.same(found, toy.expected(toy.plan_of(found)))
         with RunReader(path) as run:
-            epoch, finished = run.state["trainer/epoch"], run.finished
-            assert np.array_equal(run.filters, toy.expected(1, epoch)["filters"])
-            epochs.add(epoch)
-    return len(epochs)
+            plan, finished = check_checkpoint(run), run.finished
+            seen.add(plan)
+    return len(seen)
 
 
-def test_readers_during_training(path, processes):
-    toy.run(path, 1, 0, "close")
+def check_checkpoint(run: RunReader) -> toy.Plan:
+    """Compare state and filters of an open file with what they must be; return its plan."""
+    found = {
+        toy.in_file(key, name): value
+        for key, section in run.sections.items()
+        for name, value in (*section.state.items(), ("filters", section.filters))
+    }
+    plan = toy.plan_of(found)
+    wanted = toy.expected(plan)
+    assert all(np.array_equal(found[name], wanted[name]) for name in found)
+    return plan
+
+
+@either
+def test_readers_during_training(path, processes, plan):
+    toy.run(path, plan(1, 0), "close")
     with ProcessPoolExecutor(2, processes) as pool:
         ready = [path.with_name("ready-1"), path.with_name("ready-2")]
         readings = [pool.submit(read_until_finished, path, each) for each in ready]
         while not all(each.exists() for each in ready):
             time.sleep(0.01)
-        toy.run(path, 1, 40, "close")
+        toy.run(path, plan(1, 40), "close")
         time.sleep(0.1)  # so that whoever still reads does not read an earlier checkpoint
-        toy.run(path, 1, 40, "finish")
+        toy.run(path, plan(1, 40), "finish")
         assert all(reading.result() > 1 for reading in readings)
 
 
-def test_reader_keeps_its_checkpoint(path):
-    toy.run(path, 1, 2, "close")
+@either
+def test_reader_keeps_its_checkpoint(path, plan):
+    toy.run(path, plan(1, 2), "close")
     with RunReader(path) as run:
-        toy.run(path, 1, 4, "finish")
+        toy.run(path, plan(1, 4), "finish")
         assert names(path.parent) == {"run.h5"}
-        assert np.array_equal(run.filters, toy.expected(1, 2)["filters"])
-        assert run.state["trainer/epoch"] == 2
+        assert check_checkpoint(run) == plan(1, 2)
 
 
-def test_reader_that_opens_while_filters_are_gathered(path, monkeypatch):
+@either
+def test_reader_that_opens_while_filters_are_gathered(path, monkeypatch, plan):
     """The parts vanish between the opening of the file and that of the parts."""
-    toy.run(path, 1, 2, "close")
+    toy.run(path, plan(1, 2), "close")
     real_open = h5py.File
     opened = []
 
@@ -232,17 +258,17 @@ def test_reader_that_opens_while_filters_are_gathered(path, monkeypatch):
             monkeypatch.undo()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(lock, "_READERS", 0)
-                toy.run(path, 1, 2, "finish")
+                toy.run(path, plan(1, 2), "finish")
         return file
 
     monkeypatch.setattr("rbmcli.io.runfile.h5py.File", open_then_finish)
     with RunReader(path) as run:
         assert opened
-        assert np.array_equal(run.filters, toy.expected(1, 2)["filters"])
+        assert check_checkpoint(run) == plan(1, 2)
 
 
 def test_missing_part(path):
-    toy.run(path, 1, 2, "close")
+    toy.run(path, toy.machine(1, 2), "close")
     (path.parent / "run.h5.filters.0").unlink()
     with RunReader(path) as run:
         assert run.state["trainer/epoch"] == 2
@@ -259,39 +285,41 @@ def test_renamed_run_keeps_its_filters(path, processes):
     old = path.with_name("old.h5")
     kill_writer(path, processes)
     path.rename(old)
-    toy.run(path, 2, 3, "finish")
+    toy.run(path, toy.machine(2, 3), "finish")
     with RunReader(old) as run:
         assert np.array_equal(run.filters, [filters(1)])
     with RunWriter.resume(old) as writer:
-        writer.snapshot(1, filters(2))
-        writer.checkpoint({})
+        machine = writer.section("")
+        machine.snapshot(1, filters(2))
+        machine.checkpoint({})
         writer.finish()
     with RunReader(old) as run:
         assert np.array_equal(run.filters, [filters(1), filters(2)])
-    assert toy.same(toy.contents(path), toy.expected(2, 3))
+    assert toy.same(toy.contents(path), toy.expected(toy.machine(2, 3)))
 
 
 def test_parts_stay_few(path):
     """However often a run is dropped, the next goes on with its last part."""
     for epoch in range(40):
-        toy.run(path, 1, epoch, "close")
-    assert toy.same(toy.contents(path), toy.expected(1, 39))
+        toy.run(path, toy.machine(1, epoch), "close")
+    assert toy.same(toy.contents(path), toy.expected(toy.machine(1, 39)))
     with RunReader(path) as run:
         assert len(run.filters) == 1 + 39 * toy.SNAPSHOTS_AN_EPOCH
-        assert [part.rows for part in run.parts] == [8, 8, 16, 32, 64, 128, 57]
+        assert [part.rows for part in run.sections[""].parts] == [8, 8, 16, 32, 64, 128, 57]
 
 
 def test_copied_run(path):
     """Two copies of a run file whose filters are in the same part go different ways."""
     copy = path.with_name("copy.h5")
     with create(path) as writer:
-        writer.snapshot(0, filters(0))
-        writer.checkpoint({})
+        machine = begin(writer)
+        machine.snapshot(0, filters(0))
+        machine.checkpoint({})
     copy.write_bytes(path.read_bytes())
     with RunWriter.resume(path) as writer, RunWriter.resume(copy) as other:
         for each, value in ((writer, 1), (other, 2)):
-            each.snapshot(1, filters(value))
-            each.checkpoint({})
+            each.section("").snapshot(1, filters(value))
+            each.section("").checkpoint({})
         other.finish()
         with RunReader(path) as run:
             assert np.array_equal(run.filters, [filters(0), filters(1)])
@@ -300,35 +328,38 @@ def test_copied_run(path):
 
 
 @pytest.mark.parametrize("name", ["50%.h5", "%b.h5", "%%.h5", "sp ace", "é\n.h5"])
-def test_names(tmp_path, name):
+@either
+def test_names(tmp_path, name, plan):
     path = tmp_path / name
     for epochs, end in ((1, "close"), (2, "stop"), (3, "close"), (4, "finish")):
-        toy.run(path, 1, epochs, end)
-        assert toy.same(toy.contents(path), toy.expected(1, epochs))
+        toy.run(path, plan(1, epochs), end)
+        assert toy.same(toy.contents(path), toy.expected(plan(1, epochs)))
     assert names(tmp_path) == {name}
 
 
-def test_link_to_a_run_file(path, tmp_path):
+@either
+def test_link_to_a_run_file(path, tmp_path, plan):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     link = folder / "link.h5"
     link.symlink_to(path)
-    toy.run(link, 1, 2, "close")
+    toy.run(link, plan(1, 2), "close")
     assert link.is_symlink()
-    assert toy.same(toy.contents(link), toy.expected(1, 2))
+    assert toy.same(toy.contents(link), toy.expected(plan(1, 2)))
     with RunReader(link) as run:
-        assert len(run.filters) == 17
+        assert check_checkpoint(run) == plan(1, 2)
     assert names(folder) == {"link.h5"}
 
 
-def test_file_system_without_hard_links(path, monkeypatch):
+@either
+def test_file_system_without_hard_links(path, monkeypatch, plan):
     def refuse(*_: object) -> None:
         raise PermissionError
 
-    toy.run(path, 1, 2, "stop")
+    toy.run(path, plan(1, 2), "stop")
     monkeypatch.setattr(os, "link", refuse)
-    toy.run(path, 1, 3, "finish")
-    assert toy.same(toy.contents(path), toy.expected(1, 3))
+    toy.run(path, plan(1, 3), "finish")
+    assert toy.same(toy.contents(path), toy.expected(plan(1, 3)))
     assert names(path.parent) == {"run.h5"}
 
 
@@ -337,11 +368,11 @@ def test_existing_file(path):
     with pytest.raises(RbmError, match="exists already"):
         create(path)
     with create(path, force=True) as writer:
-        writer.snapshot(0, filters(0))
+        begin(writer).snapshot(0, filters(0))
         assert path.read_text() == "precious"
     assert path.read_text() == "precious"
     with create(path, force=True) as writer:
-        writer.checkpoint({})
+        begin(writer).checkpoint({})
     with create(path, force=True) as writer:
         writer.finish()
     with RunReader(path) as run:
@@ -365,7 +396,7 @@ def test_two_writers(path):
     with create(path) as writer:
         with pytest.raises(RbmError, match="not there yet: its run is under way"):
             RunReader(path)
-        writer.checkpoint({})
+        begin(writer).checkpoint({})
         with RunReader(path) as run:
             assert run.in_progress
         for attempt in (create, partial(create, force=True), RunWriter.resume):
@@ -378,8 +409,9 @@ def test_two_writers(path):
 
 def write_and_wait(path: Path, written: Path) -> None:
     writer = create(path)
-    writer.snapshot(0, filters(1))
-    writer.checkpoint({})
+    machine = begin(writer)
+    machine.snapshot(0, filters(1))
+    machine.checkpoint({})
     written.touch()
     signal.pause()
 
@@ -422,7 +454,7 @@ def test_lock_of_a_killed_process(path, processes):
     ],
 )
 def test_files_that_are_no_run_files(path, spoil, message):
-    toy.run(path, 1, 1, "finish")
+    toy.run(path, toy.machine(1, 1), "finish")
     spoil(path)
     for opening in (RunReader, RunWriter.resume):
         with pytest.raises(RbmError, match=message) as failure:
@@ -443,33 +475,166 @@ def delete(path: Path, name: str) -> None:
 
 def test_wrong_use(path):
     with create(path) as writer:
+        machine = begin(writer)
         with pytest.raises(ValueError, match="shape"):
-            writer.snapshot(0, filters(0, hidden=HIDDEN + 1))
-        writer.record({"epoch": 1}, {"seconds": 1})
+            machine.snapshot(0, filters(0, hidden=HIDDEN + 1))
+        machine.record({"epoch": 1}, {"seconds": 1})
         with pytest.raises(ValueError, match="columns"):
-            writer.record({"epoch": 1, "other": 1}, {"seconds": 1})
+            machine.record({"epoch": 1, "other": 1}, {"seconds": 1})
 
 
-def test_cost_of_a_checkpoint_does_not_grow(path, monkeypatch):
-    """Its bytes are the state's, a snapshot's, and what is recorded of each in the tables."""
+def test_order_of_sections(path):
+    def refused(writer: RunWriter, *keys: str) -> None:
+        for key in keys:
+            with pytest.raises(ValueError, match="cannot follow"):
+                begin(writer, key)
+
+    with create(path) as writer:
+        refused(writer, "layers/1", "up-down", "layers/x", "other")
+        begin(writer, "layers/0")
+        refused(writer, "", "layers/0", "layers/2")
+        begin(writer, "layers/1")
+        begin(writer, "up-down")
+        refused(writer, "", "layers/2", "up-down")
+        with pytest.raises(ValueError, match="cannot become"):
+            writer.rename("", "layers/0")
+    with create(path) as writer:
+        begin(writer, "")
+        refused(writer, "", "layers/0", "layers/1", "up-down")
+        with pytest.raises(ValueError, match="cannot become"):
+            writer.rename("", "layers/1")
+
+
+def test_sections(path):
+    """Each holds its own, and is read by names of its own."""
+    keys = [f"layers/{index}" for index in range(11)] + ["up-down"]
+    with create(path) as writer:
+        for index, key in enumerate(keys):
+            section = begin(writer, key, index + 1)
+            section.snapshot(index, filters(index, index + 1))
+            section.record({"epoch": index}, {"seconds": index})
+            section.checkpoint({"model/index": index}, finished=index % 2 == 0)
+            with RunReader(path) as run:
+                assert list(run.sections) == keys[: index + 1]
+        writer.finish()
+    with RunReader(path) as run:
+        assert (run.config, run.data, run.image_shape, run.finished) == (CONFIG, DATA, IMAGE, True)
+        assert not run.beside
+        assert list(run.sections) == keys
+        assert [section.key for section in run.layers] == keys[:-1]
+        for index, (key, section) in enumerate(run.sections.items()):
+            assert (section.path, section.name) == (path, f"run {key}")
+            assert section.config == {"hidden": index + 1}
+            assert section.finished == (index % 2 == 0)
+            assert dict(section.state) == {"model/index": index}
+            assert np.array_equal(section.filters, [filters(index, index + 1)])
+            assert section.filters_epoch.tolist() == [index]
+            assert section.metrics["epoch"].tolist() == [index]
+            assert section.wall_clock["seconds"].tolist() == [index]
+            assert section.table("filters_epoch").tolist() == [index]
+        assert run.state["model/index"] == 0
+        assert np.array_equal(run.filters, run.sections["layers/0"].filters)
+
+
+def test_a_checkpoint_is_of_one_section(path):
+    """What another section has recorded since its own counts from its next one on."""
+    with create(path) as writer:
+        below, above = begin(writer, "layers/0"), begin(writer, "layers/1", 5)
+        below.snapshot(0, filters(0))
+        below.checkpoint({"trainer/step": 1})
+        below.snapshot(1, filters(1))
+        below.record({"epoch": 1}, {"seconds": 1})
+        above.checkpoint({"trainer/step": 2})
+        with RunReader(path) as run:
+            assert [section.state["trainer/step"] for section in run.layers] == [1, 2]
+            assert [len(section.filters) for section in run.layers] == [1, 0]
+            assert len(run.metrics) == 0
+        below.checkpoint({"trainer/step": 3})
+        writer.stop()
+    with RunReader(path) as run:
+        assert [section.state["trainer/step"] for section in run.layers] == [3, 2]
+        assert np.array_equal(run.filters, [filters(0), filters(1)])
+        assert len(run.metrics) == 1
+
+
+def test_resumed_sections_may_change_their_options(path):
+    toy.run(path, toy.stack(1, 2), "finish")
+    with RunWriter.resume(path) as writer:
+        writer.config = {"epochs": 7}
+        writer.section("layers/1").config = {"epochs": 8}
+        writer.section("layers/1").checkpoint({})
+        with RunReader(path) as run:
+            assert not run.finished
+            assert [section.finished for section in run.layers] == [True, False]
+        writer.stop()
+    with RunReader(path) as run:
+        assert run.config == {"epochs": 7}
+        assert [section.config for section in run.layers] == [
+            {"section": "layers/0"},
+            {"epochs": 8},
+        ]
+
+
+@pytest.mark.parametrize("end", ["finish", "stop", "close"])
+def test_a_machine_becomes_a_layer(path, end):
+    toy.run(path, toy.machine(1, 2), end)
+    before = path.read_bytes()
+    with RunReader(path) as run:
+        config, finished = run.config, run.finished
+    with RunWriter.resume(path) as writer:
+        writer.rename("", "layers/0")
+        writer.config = {"layers": 2}
+        begin(writer, "layers/1").snapshot(0, filters(0))
+        writer.stop()
+    assert path.read_bytes() == before  # nothing counts before a checkpoint
+    assert toy.same(toy.contents(path), toy.expected(toy.machine(1, 2)))
+    with RunWriter.resume(path) as writer:
+        writer.rename("", "layers/0")
+        writer.config = {"layers": 2}
+        above = begin(writer, "layers/1")
+        above.snapshot(0, filters(0))
+        above.checkpoint({"trainer/epoch": 0})
+        writer.finish()
+    assert names(path.parent) == {"run.h5"}
+    with RunReader(path) as run:
+        assert list(run.sections) == ["layers/0", "layers/1"]
+        assert run.config == {"layers": 2}
+        assert (run.layers[0].config, run.layers[0].finished) == (config, finished)
+        assert np.array_equal(run.layers[1].filters, [filters(0)])
+    found = toy.contents(path)
+    for name, value in toy.expected((("layers/0", 1, 2),)).items():
+        assert np.array_equal(found[name], value)
+
+
+@pytest.mark.parametrize("below", [0, 50])
+def test_cost_of_a_checkpoint_does_not_grow(path, monkeypatch, below):
+    """Its bytes are the states', a snapshot's, and what is recorded of each in the tables.
+
+    below: snapshots of a layer that was trained before.
+    """
     hidden, costs, real_write = 100, [0], os.pwrite
 
     def count(descriptor: int, data: memoryview, offset: int) -> int:
         costs[-1] += len(data)
         return real_write(descriptor, data, offset)
 
+    def train(section: SectionWriter, epochs: int) -> None:
+        for epoch in range(epochs):
+            costs.append(0)
+            section.snapshot(epoch, filters(epoch, hidden))
+            section.record({"epoch": epoch}, {"seconds": epoch})
+            section.checkpoint({"model/weights": np.zeros((8, hidden), np.float32)})
+
     monkeypatch.setattr(os, "pwrite", count)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    state = {"model/weights": np.zeros((8, hidden), np.float32)}
-    with create(path, hidden) as writer:
-        for epoch in range(201):
-            costs.append(0)
-            writer.snapshot(epoch, filters(epoch, hidden))
-            writer.record({"epoch": epoch}, {"seconds": epoch})
-            writer.checkpoint(state)
-    tables = 3 * 8
-    assert costs[201] - costs[101] < 100 * tables + 200
-    assert costs[201] < 2 * filters(0, hidden).nbytes + 201 * tables + 20_000
+    with create(path) as writer:
+        if below:
+            train(begin(writer, "layers/0", hidden), below)
+        train(begin(writer, "layers/1" if below else "", hidden), 201)
+    tables, sections = 3 * 8, 2 if below else 1
+    assert costs[-1] - costs[-101] < 100 * tables + 200
+    one = filters(0, hidden).nbytes
+    assert costs[-1] < (1 + sections) * one + (below + 201) * tables + 20_000 * sections
 
 
 def test_memory(path, monkeypatch):
@@ -478,13 +643,13 @@ def test_memory(path, monkeypatch):
     monkeypatch.setattr(runwriter, "_BLOCK", 1 << 20)
     state = {f"model/{name}": np.zeros((64, hidden), np.float32) for name in "ab"}
     size = sum(array.nbytes for array in state.values())
-    with create(path, hidden) as writer:
-        one = filters(1, hidden)
+    with create(path) as writer:
+        machine, one = begin(writer, hidden=hidden), filters(1, hidden)
         tracemalloc.start()
         for epoch in range(60):
-            writer.snapshot(epoch, one)
+            machine.snapshot(epoch, one)
         assert 60 * one.nbytes > 3 * size
-        writer.checkpoint(state)
+        machine.checkpoint(state)
         checkpoint = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()
         writer.finish()

@@ -1,7 +1,10 @@
-"""A run without a machine: arrays that follow from those before, so that every checkpoint is known.
+"""Runs without a machine: arrays that follow from those before, so that every checkpoint is known.
 
-`python -m crash.toy FOLDER` acts out a life of a run file and prints which checkpoint each
-replacement of it holds, as JSON: [[seed, epoch], ...].
+What a run file holds is named by its sections in the order of training, each with its seed and its
+epoch: `machine` and `stack` make such plans.
+
+`python -m crash.toy FOLDER` acts out a life of a run file and prints which plan each replacement of
+it holds, as JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,14 +23,46 @@ import numpy as np
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
 
-VISIBLE, HIDDEN, IMAGE = 6, 4, (2, 3)
+#: (key, seed, epoch) of each section.
+Plan = tuple[tuple[str, int, int], ...]
+
+VISIBLE, IMAGE = 6, (2, 3)
+#: Hidden units of each section. A machine may become the first layer.
+HIDDEN = {"": 4, "layers/0": 4, "layers/1": 5, "up-down": 3}
 SNAPSHOTS_AN_EPOCH = 8
 
 
-def start(seed: int, scale: int = 1) -> dict[str, Any]:
-    weights = np.arange(VISIBLE * HIDDEN * scale, dtype=np.float32) + seed
+def machine(seed: int, epoch: int) -> Plan:
+    """A file of a single machine."""
+    return (("", seed, epoch),)
+
+
+def stack(seed: int, checkpoint: int) -> Plan:
+    """What a stack holds with a checkpoint, from 0: two layers of an epoch each, then up-down."""
+    plan: Plan = (("layers/0", seed, 0),)
+    for _ in range(checkpoint):
+        key, _, epoch = plan[-1]
+        above = {"layers/0": "layers/1", "layers/1": "up-down"}.get(key)
+        plan = (*plan, (above, seed, 0)) if above and epoch == 1 else further(plan)
+    return plan
+
+
+def further(plan: Plan) -> Plan:
+    """The plan with an epoch more of its last section."""
+    *before, (key, seed, epoch) = plan
+    return (*before, (key, seed, epoch + 1))
+
+
+def in_file(key: str, name: str) -> str:
+    """The name in the file of what has `name` in a section."""
+    return f"{key}/{name}" if key else name
+
+
+def start(key: str, seed: int, scale: int = 1) -> dict[str, Any]:
+    hidden = HIDDEN[key] * scale
+    weights = np.arange(VISIBLE * hidden, dtype=np.float32) + seed
     return {
-        "model/weights": weights.reshape(VISIBLE, HIDDEN * scale),
+        "model/weights": weights.reshape(VISIBLE, hidden),
         "trainer/epoch": 0,
         "trainer/seed": seed,
     }
@@ -54,10 +90,19 @@ def metrics(state: dict[str, Any]) -> dict[str, float]:
     return {"epoch": state["trainer/epoch"], "error": float(state["model/weights"].sum())}
 
 
+def expected(plan: Plan, scale: int = 1) -> dict[str, np.ndarray]:
+    """All data sets, but for the wall clock, of a checkpoint."""
+    return {
+        in_file(key, name): value
+        for key, seed, epoch in plan
+        for name, value in expected_section(key, seed, epoch, scale).items()
+    }
+
+
 @cache
-def expected(seed: int, epoch: int, scale: int = 1) -> dict[str, np.ndarray]:
-    """All data sets, but for the wall clock, of the checkpoint at `epoch`."""
-    state = start(seed, scale)
+def expected_section(key: str, seed: int, epoch: int, scale: int = 1) -> dict[str, np.ndarray]:
+    """All data sets, but for the wall clock, of a section."""
+    state = start(key, seed, scale)
     taken, rows = snapshots(state), []
     for _ in range(epoch):
         state = after(state)
@@ -71,56 +116,73 @@ def expected(seed: int, epoch: int, scale: int = 1) -> dict[str, np.ndarray]:
     }
 
 
+def plan_of(found: Mapping[str, Any]) -> Plan:
+    """The plan of a checkpoint, of which `found` has the values by their names in the file."""
+    return tuple(
+        (key, int(found[in_file(key, "trainer/seed")]), int(found[in_file(key, "trainer/epoch")]))
+        for key in HIDDEN
+        if in_file(key, "trainer/epoch") in found
+    )
+
+
 def run(
     path: Path,
-    seed: int,
-    epochs: int,
+    plan: Plan,
     end: str,
     *,
     force: bool = False,
     scale: int = 1,
     done: Path | None = None,
-) -> list[tuple[int, int]]:
-    """Begin or resume, train to `epochs` and end with `end` ("finish", "stop" or "close").
+) -> list[Plan]:
+    """Begin or resume, train as far as `plan` and end with `end` ("finish", "stop" or "close").
 
-    Returns the checkpoint that each replacement of the run file holds. Makes the file
-    `done`, and adds a byte to it for each complete checkpoint.
+    A single machine in the file becomes the first layer of a stack. Returns the plan that each
+    replacement of the run file holds. Makes the file `done`, and adds a byte to it for each
+    complete checkpoint.
     """
-    commits = []
+    commits: list[Plan] = []
     if done:
         done.touch()
     fresh = force or not path.exists()
+    states: dict[str, dict[str, Any]] = {}
+    config = {"seed": plan[0][1]}
     if fresh:
-        state = start(seed, scale)
         writer = RunWriter.create(
-            path,
-            config={"hidden": HIDDEN * scale, "seed": seed},
-            data={"source": "toy"},
-            image_shape=IMAGE,
-            snapshot_shape=(HIDDEN * scale, *IMAGE),
-            force=force,
+            path, config=config, data={"source": "toy"}, image_shape=IMAGE, force=force
         )
     else:
         writer = RunWriter.resume(path)
         with RunReader(path) as reader:
-            state = dict(reader.state)
+            states = {key: dict(section.state) for key, section in reader.sections.items()}
+        if "" in states and plan[0][0] == "layers/0":
+            writer.rename("", "layers/0")
+            states["layers/0"] = states.pop("")
 
     with writer:
-        while fresh or state["trainer/epoch"] < epochs:
-            if not fresh:
-                state = after(state)
-                writer.record(metrics(state), {"seconds": time.time()})
-            fresh = False
-            for when, filters in snapshots(state):
-                writer.snapshot(when, filters)
-            writer.checkpoint(state)
-            commits.append((seed, state["trainer/epoch"]))
-            if done:
-                with done.open("ab") as file:
-                    file.write(b".")
+        for index, (key, seed, epochs) in enumerate(plan):
+            state = states.get(key)
+            if state is not None:
+                section = writer.section(key)
+            else:
+                shape = (HIDDEN[key] * scale, *IMAGE)
+                section = writer.begin(key, config={"section": key}, snapshot_shape=shape)
+            while state is None or state["trainer/epoch"] < epochs:
+                if state is None:
+                    state = start(key, seed, scale)
+                else:
+                    state = after(state)
+                    section.record(metrics(state), {"seconds": time.time()})
+                for when, filters in snapshots(state):
+                    section.snapshot(when, filters)
+                epoch = state["trainer/epoch"]
+                section.checkpoint(state, finished=epoch == epochs)
+                commits.append((*plan[:index], (key, seed, epoch)))
+                if done:
+                    with done.open("ab") as file:
+                        file.write(b".")
         getattr(writer, end)()
     if end != "close":
-        commits.append((seed, epochs))
+        commits.append(plan)
     return commits
 
 
@@ -129,7 +191,7 @@ def contents(path: Path) -> dict[str, np.ndarray]:
     found = {}
 
     def note(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and name != "metrics_wall_clock":
+        if isinstance(item, h5py.Dataset) and not name.endswith("metrics_wall_clock"):
             text = h5py.check_string_dtype(item.dtype)
             found[name] = np.asarray(item.asstr()[()] if text else item[()])
 
@@ -148,15 +210,20 @@ def same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> bool:
     )
 
 
-def life(folder: Path) -> list[tuple[int, int]]:
-    """Train and stop, resume and be dropped, resume and finish, begin anew over it."""
+def life(folder: Path) -> list[Plan]:
+    """Train and stop, make it a stack and be dropped, resume and finish, resume, begin anew.
+
+    The stack's layers differ in shape. It is dropped with its filters partly in the gathered file
+    of the machine it was, partly in those of two layers; then gathered, and taken up once more.
+    """
     path = folder / "run.h5"
     return (
-        run(path, seed=1, epochs=1, end="stop")
-        + run(path, seed=1, epochs=2, end="close")
-        + run(path, seed=1, epochs=3, end="finish")
-        + run(path, seed=1, epochs=4, end="close")
-        + run(path, seed=2, epochs=0, end="finish", force=True)
+        run(path, machine(1, 1), "stop")
+        + run(path, machine(1, 2), "close")
+        + run(path, (("layers/0", 1, 2), ("layers/1", 1, 1)), "close")
+        + run(path, (("layers/0", 1, 2), ("layers/1", 1, 2)), "finish")
+        + run(path, (("layers/0", 1, 2), ("layers/1", 1, 3)), "close")
+        + run(path, machine(2, 0), "finish", force=True)
     )
 
 
