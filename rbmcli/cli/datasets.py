@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class TrainingData:
     """What a run is trained and measured on, as its machine sees it, and what was done to it.
 
-    labels: int64, of all images of the data sets that `training` and `validation` are rows of, where
-    there are any.
+    labels: int64, of all images of the data set that `training` is rows of, where there are any;
+    validation_labels likewise.
     """
 
     training: Images

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -66,15 +66,23 @@ def with_stored(
     )
 
 
-def take_up(output: Path, config: Mapping[str, Any], data: Mapping[str, Any]) -> RunWriter:
+def take_up(
+    output: Path,
+    config: Mapping[str, Any],
+    data: Mapping[str, Any],
+    but_for: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] | None = None,
+) -> RunWriter:
     """Open a run file to go on with, its configuration and provenance being these from now on.
 
     RbmError where another process writes the file, and where the run had other options or data.
+    but_for: makes of the stored configuration and this one what this one must be the same as.
     """
     with ExitStack() as on_failure:
         writer = on_failure.enter_context(RunWriter.resume(output))
         with RunReader(output) as run, damage_told(output):
-            check_same(output, run.config, config, run.data, data)
+            stored = run.config if but_for is None else but_for(run.config, config)
+            action = "resume" if but_for is None else "grow"
+            _check_same(output, stored, config, run.data, data, action)
         on_failure.pop_all()
     writer.config, writer.data = dict(config), dict(data)
     return writer
@@ -92,12 +100,13 @@ def _rows(table: NDArray[np.void]) -> list[dict[str, float]]:
     return [dict(zip(table.dtype.names or (), row.tolist(), strict=True)) for row in table]
 
 
-def check_same(
+def _check_same(
     output: Path,
     stored: Mapping[str, Any],
     asked: Mapping[str, Any],
     stored_data: Mapping[str, Any],
     data: Mapping[str, Any],
+    action: str,
 ) -> None:
     """RbmError, naming what differs, unless a run may go on with these options and data."""
     different = [
@@ -117,7 +126,7 @@ def check_same(
         different += _wrong_epochs(stored["epochs"], asked)
     if different:
         raise RbmError(
-            f"{output}: cannot resume: {'; '.join(different)}; ask for the same, or write to"
+            f"{output}: cannot {action}: {'; '.join(different)}; ask for the same, or write to"
             " another file"
         )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import prod
-from pathlib import Path
+import math
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rbmcli.cli.datasets import TrainingData
 from rbmcli.cli.journal import Journal, in_pixels, preprocessing_state
@@ -50,6 +51,25 @@ def classes_of(data: TrainingData, source: str) -> int:
     return classes
 
 
+def check_transposes(layers: Sequence[LayerOptions], image_shape: tuple[int, ...]) -> None:
+    """RbmError for a layer that shall start as the transpose of one below and does not fit it."""
+    units = math.prod(image_shape)
+    kinds = [unit_kind(options.hidden_kind) for options in layers]
+    for number, options in enumerate(layers[1:], 1):
+        if options.start == "transpose":
+            below = layers[number - 1]
+            try:
+                check_transpose(
+                    unit_kind(below.visible_kind),
+                    units,
+                    kinds[number],
+                    options.hidden * kinds[number].group,
+                )
+            except RbmError as error:
+                raise RbmError(f"layer {number}: {error}") from None
+        units = layers[number - 1].hidden * kinds[number - 1].group
+
+
 class Stacking:
     """The training of a stack.
 
@@ -84,7 +104,7 @@ class Stacking:
         data, seed, key = self._data, self._course.settings.seed, layer_key(number)
         shape = (self._machines[-1].hidden.units,) if self._machines else data.image_shape
         stored = key in self._writer.sections
-        if stored and (machine := self._finished(key, shape)) is not None:
+        if stored and (machine := self._finished(number, shape)) is not None:
             self._machines.append(machine)
             return None
         labels = self._classes if options is self._options.layers[-1] else 0
@@ -122,10 +142,10 @@ class Stacking:
         part = {"layer": number}
         return self._course.train(trainer, journal, options.epochs, part)
 
-    def _finished(self, key: str, shape: tuple[int, ...]) -> Rbm | None:
-        """The machine of a layer whose training has ended."""
+    def _finished(self, number: int, shape: tuple[int, ...]) -> Rbm | None:
+        """The machine of a layer, if its training has ended."""
         with RunReader(self._course.output) as run:
-            section = run.sections[key]
+            section = run.layers[number]
             return load_machine(section, shape) if section.finished else None
 
     def _inputs(

@@ -20,11 +20,24 @@ from rbmcli.errors import RbmError
 from rbmcli.model.layer import Layer
 from rbmcli.model.link import DenseLink
 from rbmcli.model.states import States
-from rbmcli.model.units import Joint, unit_kind
+from rbmcli.model.units import Joint, UnitKind, unit_kind
 
 #: Standard deviation of the initial weights (Hinton 2012, "A practical guide to training RBMs",
 #: section 8).
 INITIAL_WEIGHT = 0.01
+
+
+def check_transpose(below: UnitKind, visible: int, kind: UnitKind, hidden: int) -> None:
+    """RbmError unless a machine can start as the transpose of the one it stands on.
+
+    below, visible: kind and number of that one's visible units. kind, hidden: of its own hidden
+    units.
+    """
+    if kind.name != below.name or hidden < visible:
+        raise RbmError(
+            f"to start as the transpose of the layer below, a layer needs {visible} {below.name}"
+            f" hidden units or more, and it has {hidden} of kind {kind.name}"
+        )
 
 
 class Rbm:
@@ -96,12 +109,7 @@ class Rbm:
         weight yet. RbmError where there are fewer, or of another kind.
         """
         units = below.visible.units
-        if self.hidden.kind.name != below.visible.kind.name or self.hidden.units < units:
-            raise RbmError(
-                f"to start as the transpose of the layer below, a layer needs {units}"
-                f" {below.visible.kind.name} units or more, and it has {self.hidden.units} of kind"
-                f" {self.hidden.kind.name}"
-            )
+        check_transpose(below.visible.kind, units, self.hidden.kind, self.hidden.units)
         weights = self.link.weights.copy()
         weights[: self.features, :units] = below.link.weights.T
         self.link.set_weights(weights)
