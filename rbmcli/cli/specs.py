@@ -5,6 +5,7 @@ A comma only separates where NAME= follows, so that schedules may hold commas.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -71,8 +72,10 @@ def cast(ctx: click.Context, option: str, spec: Spec, allowed: Collection[str]) 
     result: dict[str, Any] = {}
     for name, written in spec.values.items():
         if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
             raise click.BadParameter(
-                f"'{spec.text}': there is no {name} here; there are {', '.join(sorted(known))}",
+                f"'{spec.text}': there is no option {name} here{hint}",
                 ctx,
                 param_hint=f"'{option}'",
             )
