@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from commands import contents, names, refused, write_images
+from crash import toy
 
 from rbmcli.cli.main import run as rbm
 from rbmcli.io.runfile import RunReader
@@ -250,6 +251,14 @@ def test_divergence_by_and_by(folder, capfd):
     assert "diverged" in capfd.readouterr().err
     with RunReader("run.h5") as run:
         assert np.isfinite(run.state["model/weights"]).all()
+
+
+def test_a_stack_is_not_for_train(folder, capfd):
+    toy.run(folder / "run.h5", toy.stack(1, 1), "stop")
+    assert rbm(["train", "images.npy", "-o", "run.h5", "--resume"]) == 1
+    error = capfd.readouterr().err
+    assert "run.h5: cannot resume: it holds a stack" in error
+    assert error.count("\n") == 1
 
 
 class TestResume:

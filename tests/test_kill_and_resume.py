@@ -175,7 +175,7 @@ def check_stopped(folder: Path, reference: Reference) -> int:
     """The step of a stopped run, whose model is that of the reference run there."""
     with RunReader(folder / "run.h5") as run:
         assert not run.finished
-        assert run.parts == []
+        assert run.beside == []
         step = int(run.state["trainer/step"])
         parameters = {name: run.state[f"model/{name}"] for name in
                       ("weights", "visible_bias", "hidden_bias")}  # fmt: skip

@@ -22,6 +22,7 @@ from crash import toy
 from rbmcli.errors import RbmError
 from rbmcli.io import lock, runwriter
 from rbmcli.io.hdf5_image import FileImage
+from rbmcli.io.parts import Part
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
 from rbmcli.io.sectionwriter import SectionWriter
@@ -280,6 +281,41 @@ def test_missing_part(path):
     assert not lock.is_locked(path)
 
 
+def test_gathered_stack_that_goes_on(path):
+    """The file it was is a part of each of its layers, and is missed by each."""
+    toy.run(path, toy.stack(1, 3), "finish")
+    toy.run(path, (*toy.stack(1, 3)[:1], ("layers/1", 1, 2)), "close")
+    was, new = "run.h5.filters.1", "run.h5.filters.0"
+    assert names(path.parent) == {"run.h5", was, new}
+    with RunReader(path) as run:
+        assert run.beside == [was, new]
+        below, above = run.layers
+        assert below.parts == [Part(was, 9, "layers/0/filters")]
+        assert above.parts == [Part(was, 9, "layers/1/filters"), Part(new, 8)]
+    path.with_name(was).unlink()
+    with RunReader(path) as run:
+        for section in run.layers:
+            assert section.state["trainer/seed"] == 1
+            with pytest.raises(RbmError, match=f"{was}, which is missing"):
+                _ = section.filters
+    with pytest.raises(RbmError, match="which is missing"):
+        RunWriter.resume(path)
+    assert not lock.is_locked(path)
+
+
+def test_gathered_stack_dropped_before_its_next_snapshot(path):
+    """Then the file it was is the last part of the layer that goes on."""
+    toy.run(path, toy.stack(1, 3), "finish")
+    with RunReader(path) as run:
+        state = dict(run.sections["layers/1"].state)
+    with RunWriter.resume(path) as writer:
+        writer.section("layers/1").checkpoint(state)
+    plan = (*toy.stack(1, 3)[:1], ("layers/1", 1, 2))
+    toy.run(path, plan, "finish")
+    assert toy.same(toy.contents(path), toy.expected(plan))
+    assert names(path.parent) == {"run.h5"}
+
+
 def test_renamed_run_keeps_its_filters(path, processes):
     """A new run under the old name takes nothing from one that was killed and then renamed."""
     old = path.with_name("old.h5")
@@ -456,6 +492,21 @@ def test_lock_of_a_killed_process(path, processes):
 def test_files_that_are_no_run_files(path, spoil, message):
     toy.run(path, toy.machine(1, 1), "finish")
     spoil(path)
+    check_refused(path, message)
+
+
+@pytest.mark.parametrize("name", ["layers/0", "layers/1/filters", "layers/0/metrics"])
+def test_damaged_stacks(path, name):
+    toy.run(path, toy.stack(1, 3), "finish")
+    delete(path, name)
+    if name.endswith("metrics"):
+        with RunReader(path) as run, pytest.raises(RbmError, match="damaged run file"):
+            _ = run.layers[0].metrics
+    else:
+        check_refused(path, "damaged run file")
+
+
+def check_refused(path: Path, message: str) -> None:
     for opening in (RunReader, RunWriter.resume):
         with pytest.raises(RbmError, match=message) as failure:
             opening(path)

@@ -213,16 +213,15 @@ def same(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> bool:
 def life(folder: Path) -> list[Plan]:
     """Train and stop, make it a stack and be dropped, resume and finish, resume, begin anew.
 
-    The stack's layers differ in shape. It is dropped with its filters partly in the gathered file
-    of the machine it was, partly in those of two layers; then gathered, and taken up once more.
+    The stack's layers differ in shape. Dropped, its filters are in the gathered file of the machine
+    it was and in a part; then they are gathered, and it is taken up once more.
     """
     path = folder / "run.h5"
     return (
         run(path, machine(1, 1), "stop")
-        + run(path, machine(1, 2), "close")
-        + run(path, (("layers/0", 1, 2), ("layers/1", 1, 1)), "close")
-        + run(path, (("layers/0", 1, 2), ("layers/1", 1, 2)), "finish")
-        + run(path, (("layers/0", 1, 2), ("layers/1", 1, 3)), "close")
+        + run(path, (("layers/0", 1, 1), ("layers/1", 1, 0)), "close")
+        + run(path, (("layers/0", 1, 1), ("layers/1", 1, 1)), "finish")
+        + run(path, (("layers/0", 1, 1), ("layers/1", 1, 2)), "close")
         + run(path, machine(2, 0), "finish", force=True)
     )
 
