@@ -17,6 +17,7 @@ from rbmcli.cli.models import damage_told
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
+from rbmcli.io.section import ROOT
 from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import Trainer
 
@@ -44,7 +45,7 @@ def with_stored(
                 f"{output}: cannot resume: it was imported, so there is no training to go on with;"
                 " write to another file"
             )
-        begun = "stack" if "add-layer" in run.config else "train"
+        begun = "train" if ROOT in run.sections else "stack"
         if ctx.info_name != begun:
             raise RbmError(f"{output}: was begun by `rbm {begun}`: resume it with that")
         stored, stored_source = run.config, str(run.data["source"])
