@@ -257,7 +257,7 @@ def test_a_stack_is_not_for_train(folder, capfd):
     toy.run(folder / "run.h5", toy.stack(1, 1), "stop")
     assert rbm(["train", "images.npy", "-o", "run.h5", "--resume"]) == 1
     error = capfd.readouterr().err
-    assert "run.h5: cannot resume: it holds a stack" in error
+    assert "run.h5: was begun by `rbm stack`: resume it with that" in error
     assert error.count("\n") == 1
 
 

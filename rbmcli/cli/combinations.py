@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 from click.core import ParameterSource
@@ -44,12 +44,18 @@ _NEEDS: list[tuple[str, str, str, Callable[[TrainOptions], bool]]] = [
 ]
 
 
-def check_combinations(ctx: click.Context, options: TrainOptions) -> None:
-    """UsageError for the first wrong combination."""
+def check_typed(typed: Callable[[str], bool], layers: Sequence[TrainOptions]) -> None:
+    """UsageError for an option that was typed and that none of the layers can use.
+
+    typed: whether a parameter was, by its name.
+    """
     for option, parameter, needed, has in _NEEDS:
-        typed = ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE
-        if typed and not has(options):
+        if typed(parameter) and not any(map(has, layers)):
             raise click.UsageError(f"{option} needs {needed}")
+
+
+def check_values(options: TrainOptions) -> None:
+    """UsageError for the first wrong combination of values."""
     if options.normalize_hidden and (options.algorithm, options.hidden_kind) != ("cd", "bernoulli"):
         raise click.UsageError("--normalize-hidden needs --algorithm cd and bernoulli hidden units")
     most = unit_kind(options.hidden_kind).valid_range[1]
@@ -62,3 +68,14 @@ def check_combinations(ctx: click.Context, options: TrainOptions) -> None:
         raise click.UsageError(
             "--reconstruction mean: parallel tempering swaps drawn states, so it needs sample"
         )
+
+
+def check_combinations(ctx: click.Context, options: TrainOptions) -> None:
+    """UsageError for the first wrong combination in the options of one machine."""
+    check_typed(lambda name: on_command_line(ctx, name), [options])
+    check_values(options)
+
+
+def on_command_line(ctx: click.Context, parameter: str) -> bool:
+    """Whether an option was typed, rather than found in a file of options."""
+    return ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE

@@ -31,10 +31,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run is trained and measured on, as its machine sees it, and what was done to it."""
+    """What a run is trained and measured on, as its machine sees it, and what was done to it.
+
+    labels: int64, of all images of the data set that `training` is rows of, where there are any;
+    validation_labels likewise.
+    """
 
     training: Images
     validation: Images | None
+    labels: NDArray[np.int64] | None
+    validation_labels: NDArray[np.int64] | None
     image_shape: tuple[int, ...]
     preprocessing: Preprocessing | None
     provenance: dict[str, Any]
@@ -99,7 +105,15 @@ def read(
         provenance["counts"] = counts
     if validation is not None:
         validation = validation.for_kind(kind, datasets[-1].source + done, counts)
-    return TrainingData(training, validation, image_shape, preprocessing, provenance)
+    return TrainingData(
+        training,
+        validation,
+        dataset.labels,
+        datasets[-1].labels,
+        image_shape,
+        preprocessing,
+        provenance,
+    )
 
 
 def starts(run: RunReader, source: str | None, visible: Layer, count: int, seed: int) -> Images:

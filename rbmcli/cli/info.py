@@ -14,6 +14,7 @@ from rbmcli.cli.options import Settings, common_options, json_option
 
 if TYPE_CHECKING:
     from rbmcli.io.runfile import RunReader
+    from rbmcli.io.section import Section
 
 
 @click.command()
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     "--config",
     "as_config",
     is_flag=True,
-    help="Print the options of the run as TOML, for `rbm train --config`.",
+    help="Print the options of the run as TOML, for --config of the command that began it.",
 )
 @json_option
 @common_options
@@ -54,27 +55,37 @@ def command(settings: Settings, run_file: Path, as_config: bool, as_json: bool) 
 
 def _facts(run: RunReader) -> dict[str, Any]:
     """What there is to say of a run, as JSON can hold it; what was not measured is None."""
-    rows = run.metrics
-    last = dict(zip(rows.dtype.names or (), rows[-1].item(), strict=True)) if len(rows) else {}
-    arrays = {name: run.state.shape_and_dtype(name) for name in run.state}
-    return {
+    facts = {
         "file": str(run.path),
         "version": run.version,
         "program": run.program,
         "status": _status(run),
-        "epochs": int(last.get("epoch", 0)),
         "image_shape": list(run.image_shape),
         "data": run.data,
         "config": run.config,
+    }
+    if "" in run.sections:
+        return facts | _recorded(run.sections[""])
+    return facts | {"sections": {key: _recorded(section) for key, section in run.sections.items()}}
+
+
+def _recorded(section: Section) -> dict[str, Any]:
+    """What is recorded of one machine, or of one phase of training."""
+    rows = section.metrics
+    last = dict(zip(rows.dtype.names or (), rows[-1].item(), strict=True)) if len(rows) else {}
+    arrays = {name: section.state.shape_and_dtype(name) for name in section.state}
+    return {
+        "epochs": int(last.get("epoch", 0)),
+        "planned_epochs": section.config.get("epochs"),
         "arrays": {
             name: {"shape": list(shape), "dtype": str(dtype)}
             for name, (shape, dtype) in arrays.items()
             if shape
         },
         "filters": {
-            "snapshots": len(run.filters_epoch),
-            "epochs": run.filters_epoch.tolist(),
-            "beside": run.beside,
+            "snapshots": len(section.filters_epoch),
+            "epochs": section.filters_epoch.tolist(),
+            "beside": [part.name for part in section.parts],
         },
         "metrics": {name: value if math.isfinite(value) else None for name, value in last.items()},
     }
@@ -89,35 +100,48 @@ def _status(run: RunReader) -> str:
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     """The facts for a reader: a heading and, indented, what belongs to it."""
     hint = {"stopped": " (--resume goes on with it)"}.get(facts["status"], "")
-    planned = facts["config"].get("epochs")
-    filters = facts["filters"]
+    yield f"{facts['file']}: run file, version {facts['version']}, by {facts['program']}"
+    parts = facts.get("sections", {"": facts})
+    status = {"status": facts["status"] + hint}
+    if "" in parts:
+        yield from _section(status | _progress(facts))
+    else:
+        yield from _section(status)
+        for name, part in parts.items():
+            weights = part["arrays"].get("model/weights", part["arrays"].get("model/top/weights"))
+            size = {"weights": " x ".join(map(str, weights["shape"]))} if weights else {}
+            yield name
+            yield from _section(size | _progress(part))
+    yield "Data"
+    yield from _section(facts["data"])
+    if "" in parts:
+        yield "Arrays"
+        yield from _section(
+            {
+                name: f"{' x '.join(map(str, array['shape']))} {array['dtype']}"
+                for name, array in facts["arrays"].items()
+            }
+        )
+    yield "Options"
+    yield from _section(facts["config"])
+    for name, part in parts.items():
+        if part["metrics"]:
+            yield f"Last epoch{' of ' if name else ''}{name}"
+            yield from _section(part["metrics"])
+
+
+def _progress(part: dict[str, Any]) -> dict[str, Any]:
+    """How far the training of a part has come, and the filters kept of it."""
+    planned, filters = part["planned_epochs"], part["filters"]
     kept = f"{filters['snapshots']} snapshots"
     if filters["epochs"]:
         kept += f", epoch {filters['epochs'][0]:g} to {filters['epochs'][-1]:g}"
     if filters["beside"]:
         kept += f"; in {', '.join(filters['beside'])} until the run ends"
-    yield f"{facts['file']}: run file, version {facts['version']}, by {facts['program']}"
-    yield from _section(
-        {
-            "status": facts["status"] + hint,
-            "epochs": f"{facts['epochs']} of {planned}" if planned else facts["epochs"],
-            "filters": kept,
-        }
-    )
-    yield "Data"
-    yield from _section(facts["data"])
-    yield "Arrays"
-    yield from _section(
-        {
-            name: f"{' x '.join(map(str, array['shape']))} {array['dtype']}"
-            for name, array in facts["arrays"].items()
-        }
-    )
-    yield "Options"
-    yield from _section(facts["config"])
-    if facts["metrics"]:
-        yield "Last epoch"
-        yield from _section(facts["metrics"])
+    return {
+        "epochs": f"{part['epochs']} of {planned}" if planned else part["epochs"],
+        "filters": kept,
+    }
 
 
 def _section(values: Mapping[str, Any]) -> list[str]:

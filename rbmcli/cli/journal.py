@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
@@ -22,9 +22,8 @@ from rbmcli.learning.trainer import EpochDone, Event, Trainer
 class Journal:
     """Writes snapshots, checkpoints and metrics of a section to the run file as they fall due.
 
-    Of a resumed section, `seconds` is the time that it took before. Of preprocessed images,
-    `preprocessing` is kept in the run file, and snapshots show filters in pixels: what a hidden
-    unit adds to an image, by the linear part of the inverse.
+    filters: what a snapshot is taken of. constants: what else every checkpoint holds, by name. Of a
+    resumed section, `seconds` is the time that it took before.
     """
 
     def __init__(
@@ -33,8 +32,9 @@ class Journal:
         section: SectionWriter,
         snapshot_every: Interval,
         checkpoint_every: Interval,
+        filters: Callable[[], Floats],
+        constants: Mapping[str, Any],
         seconds: float | None = None,
-        preprocessing: Preprocessing | None = None,
     ) -> None:
         self._trainer = trainer
         self._section = section
@@ -42,7 +42,8 @@ class Journal:
         self._checkpoint_every = checkpoint_every
         self._started = time.monotonic() - (seconds or 0.0)
         self._checkpointed = None if seconds is None else trainer.step
-        self._preprocessing = preprocessing
+        self._filters = filters
+        self._constants = dict(constants)
 
     def note(self, event: Event) -> None:
         """Write what is due after an event."""
@@ -65,18 +66,25 @@ class Journal:
         state |= {f"model/{name}": x for name, x in trainer.model.parameters().items()}
         velocities = trainer.model.velocities()
         state |= {f"trainer/velocity/{name}": x for name, x in velocities.items()}
-        if self._preprocessing is not None:
-            parts = self._preprocessing.parts()
-            state |= {f"preprocessing/{name}": x for name, x in parts.items()}
-        self._section.checkpoint(state, finished=trainer.finished)
+        self._section.checkpoint(state | self._constants, finished=trainer.finished)
         self._checkpointed = trainer.step
 
-    def _filters(self) -> Floats:
-        filters = self._trainer.model.filters()
-        if self._preprocessing is None:
-            return filters
-        flat = filters.reshape(len(filters), -1)
-        return self._preprocessing.invert_linear(flat).reshape(filters.shape)
+
+def preprocessing_state(preprocessing: Preprocessing | None) -> dict[str, Any]:
+    """What a run file holds of how its images were preprocessed."""
+    parts = {} if preprocessing is None else preprocessing.parts()
+    return {f"preprocessing/{name}": values for name, values in parts.items()}
+
+
+def in_pixels(filters: Floats, preprocessing: Preprocessing | None) -> Floats:
+    """Filters (hidden, *image shape) of preprocessed images as what they add to pixels.
+
+    That is the linear part of the inverse.
+    """
+    if preprocessing is None:
+        return filters
+    flat = filters.reshape(len(filters), -1)
+    return preprocessing.invert_linear(flat).reshape(filters.shape)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from rbmcli.errors import RbmError
 #: The short help stands here so that `rbm --help` imports none of the modules.
 COMMANDS = {
     "train": ("train", "Train a machine and write it to a run file."),
+    "stack": ("stack", "Train machines on top of each other: deep belief networks."),
     "sample": ("sample", "Draw fantasy particles from a trained machine."),
     "evaluate": ("evaluate", "Measure how well a machine describes images."),
     "render-gif": ("render_gif", "Animate the filters of one or several runs."),

@@ -13,7 +13,7 @@ from rbmcli.arrays import Floats, to_padded
 from rbmcli.errors import RbmError
 from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runfile import RunReader
-from rbmcli.io.section import Section
+from rbmcli.io.section import UP_DOWN, Section
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack
 from rbmcli.model.states import States
@@ -31,26 +31,53 @@ def damage_told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def load_model(run: RunReader) -> Rbm:
-    """The machine of the last checkpoint; RbmError where the file's parts do not fit together."""
-    with damage_told(run.path):
-        kind = unit_kind(run.config["hidden-kind"])
-        hidden = len(run.state["model/hidden_bias"]) // kind.group
-        model = Rbm.dense(run.image_shape, hidden, run.config["visible-kind"], kind.name)
-        parameters = {name: run.state[f"model/{name}"] for name in model.parameters()}
-        for name, values in model.parameters().items():
-            if values.shape != parameters[name].shape:
-                raise ValueError(f"model/{name} has shape {parameters[name].shape}")
-        model.load(parameters)
+def load_machine(section: Section, visible_shape: tuple[int, ...]) -> Rbm:
+    """The machine of a section's last checkpoint; RbmError where the parts do not fit together.
+
+    visible_shape: of its visible units without label units.
+    """
+    with damage_told(section.path):
+        kind = unit_kind(section.config["hidden-kind"])
+        hidden = len(section.state["model/hidden_bias"]) // kind.group
+        classes = int(section.config.get("classes", 0))
+        visible_kind = section.config["visible-kind"]
+        model = Rbm.dense(visible_shape, hidden, visible_kind, kind.name, labels=classes)
+        _load(model, section)
     return model
 
 
 def load_stack(run: RunReader, *, greedy: bool = False) -> Stack:
-    """The machines of the last checkpoint, from the bottom up; of `rbm train`, one.
+    """All machines of the last checkpoint, of a run of `rbm train` the only one.
 
-    greedy: as they were before a last phase over all of them, which a single machine has not.
+    greedy: as they were before up-down. RbmError where the file's parts do not fit together.
     """
-    return Stack([load_model(run)])
+    machines: list[Rbm] = []
+    shape = run.image_shape
+    for section in run.layers:
+        machines.append(load_machine(section, shape))
+        shape = (machines[-1].hidden.units,)
+    stack = Stack(machines)
+    if greedy or UP_DOWN not in run.sections:
+        return stack
+    with damage_told(run.path):
+        stack = stack.untied()
+        _load(stack, run.sections[UP_DOWN])
+    return stack
+
+
+def load_model(run: RunReader) -> Rbm:
+    """The one machine of a run of `rbm train`; RbmError for a stack of several."""
+    if len(run.layers) > 1:
+        raise RbmError(f"{run.path}: a stack of {len(run.layers)} layers, where one is needed")
+    return load_stack(run).top
+
+
+def _load(model: Rbm | Stack, section: Section) -> None:
+    parameters = {name: section.state[f"model/{name}"] for name in model.parameters()}
+    for name, values in model.parameters().items():
+        if values.shape != parameters[name].shape:
+            raise ValueError(f"model/{name} has shape {parameters[name].shape}")
+    model.load(parameters)
 
 
 def load_preprocessing(run: RunReader) -> Preprocessing | None:

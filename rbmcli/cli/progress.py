@@ -72,10 +72,16 @@ class Progress:
 
 
 class TrainingProgress(Progress):
-    """Progress of training: epochs, the error last measured, images a second."""
+    """Progress of training: epochs, the error last measured, images a second.
 
-    def __init__(self, epochs: int, steps_per_epoch: int, done: int, quiet: bool) -> None:
+    what: stands before that; which part of a run it is.
+    """
+
+    def __init__(
+        self, epochs: int, steps_per_epoch: int, done: int, quiet: bool, what: str = ""
+    ) -> None:
         super().__init__(epochs * steps_per_epoch, quiet, done)
+        self._what = what
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
         self._step = self._told = done
@@ -107,7 +113,7 @@ class TrainingProgress(Progress):
         epoch = round(self._step / self._steps_per_epoch, 1)
         error = "-" if self._error is None else f"{self._error:.2f}"
         rate = self._images / max(time.monotonic() - self._started, 1e-9)
-        text = f"epoch {epoch:g}/{self._epochs}  error {error}  {rate:,.0f} images/s"
+        text = f"{self._what}epoch {epoch:g}/{self._epochs}  error {error}  {rate:,.0f} images/s"
         self.show(self._step, text)
 
 

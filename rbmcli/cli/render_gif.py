@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from rbmcli.cli.options import Settings, common_options, force_option, output_option
 from rbmcli.cli.parameters import FiniteRange
+from rbmcli.errors import RbmError
+
+if TYPE_CHECKING:
+    from rbmcli.io.runfile import RunReader
+    from rbmcli.io.section import Section
 
 #: How many filters of a run are drawn where --filters is not given.
 _MOST_FILTERS = 1024
@@ -48,6 +53,11 @@ def _filters(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 @click.option("--filters", callback=_filters, metavar="N|A-B|all",
               help="The first N filters, those from A to B counted from 0, or all.  [default:"
               f" {_MOST_FILTERS}]")  # fmt: skip
+@click.option("--layer", type=click.IntRange(min=0), default=0, show_default=True, metavar="INDEX",
+              help="The layer of a stack whose filters are drawn, from 0; of upper layers, what"
+              " their units add to an image through the layers below.")  # fmt: skip
+@click.option("--up-down", is_flag=True,
+              help="Draw the first layer while all layers were trained together.")  # fmt: skip
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
               help="Draw each Nth snapshot, and the last.")  # fmt: skip
 @click.option("--normalize", type=click.Choice(["each", "all"]), default="each",
@@ -66,6 +76,8 @@ def command(
     scale: int,
     columns: int | None,
     filters: slice | None,
+    layer: int,
+    up_down: bool,
     every: int,
     normalize: Literal["each", "all"],
     captions: bool,
@@ -84,6 +96,7 @@ def command(
       rbm render-gif run.h5 -o filters.gif
       rbm render-gif cd1.h5 cd5.h5 -o beside.gif --scale 2 --fps 5
       rbm render-gif run.h5 -o filters.png --filters 0-99 --columns 20
+      rbm render-gif deep.h5 --layer 1 -o second.gif
     """
     from rbmcli.cli.progress import Progress
     from rbmcli.io.runfile import RunReader
@@ -91,7 +104,8 @@ def command(
     from rbmcli.pictures.encode import save_picture
 
     with ExitStack() as stack:
-        runs = [stack.enter_context(RunReader(path)) for path in run_files]
+        files = [stack.enter_context(RunReader(path)) for path in run_files]
+        runs = [_section(file, layer, up_down) for file in files]
         epochs = timeline(runs, every)
         if output.suffix.lower() == ".png":
             epochs = epochs[-1:]
@@ -113,3 +127,18 @@ def command(
     if not settings.quiet:
         count = f"{len(epochs)} frame{'s' if len(epochs) > 1 else ''}"
         click.echo(f"{output}: {count}, {output.stat().st_size / 1e6:.2f} MB", err=True)
+
+
+def _section(run: RunReader, layer: int, up_down: bool) -> Section:
+    """What is drawn of a run; RbmError where it is not there."""
+    from rbmcli.io.section import UP_DOWN
+
+    if up_down:
+        if UP_DOWN not in run.sections:
+            raise RbmError(f"{run.path}: its layers were not trained together by up-down")
+        return run.sections[UP_DOWN]
+    if layer >= len(run.layers):
+        raise RbmError(
+            f"{run.path}: has no layer {layer}; its layers are 0 to {len(run.layers) - 1}"
+        )
+    return run.layers[layer]

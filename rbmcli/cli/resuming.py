@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rbmcli.cli.models import damage_told
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
-from rbmcli.io.section import ROOT, Section
+from rbmcli.io.section import ROOT
 from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import Trainer
 
@@ -45,8 +45,9 @@ def with_stored(
                 f"{output}: cannot resume: it was imported, so there is no training to go on with;"
                 " write to another file"
             )
-        if ROOT not in run.sections:
-            raise RbmError(f"{output}: cannot resume: it holds a stack: use rbm stack --resume")
+        begun = "train" if ROOT in run.sections else "stack"
+        if ctx.info_name != begun:
+            raise RbmError(f"{output}: was begun by `rbm {begun}`: resume it with that")
         stored, stored_source = run.config, str(run.data["source"])
 
     def unasked(name: str) -> bool:
@@ -67,26 +68,33 @@ def with_stored(
 
 
 def take_up(
-    output: Path, trainer: Trainer, config: Mapping[str, Any], data: Mapping[str, Any]
-) -> tuple[RunWriter, float]:
-    """Put a trainer where the run file left it; return the run's writer and the seconds so far.
+    output: Path,
+    config: Mapping[str, Any],
+    data: Mapping[str, Any],
+    but_for: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, Any]] | None = None,
+) -> RunWriter:
+    """Open a run file to go on with, its configuration and provenance being these from now on.
 
     RbmError where another process writes the file, and where the run had other options or data.
+    but_for: makes of the stored configuration and this one what this one must be the same as.
     """
     with ExitStack() as on_failure:
         writer = on_failure.enter_context(RunWriter.resume(output))
         with RunReader(output) as run, damage_told(output):
-            _check_same(output, run.config, config, run.data, data)
-            seconds = restored(trainer, run.sections[ROOT])
+            stored = run.config if but_for is None else but_for(run.config, config)
+            action = "resume" if but_for is None else "grow"
+            _check_same(output, stored, config, run.data, data, action)
         on_failure.pop_all()
     writer.config, writer.data = dict(config), dict(data)
-    return writer, seconds
+    return writer
 
 
-def restored(trainer: Trainer, section: Section) -> float:
+def restored(output: Path, key: str, trainer: Trainer) -> float:
     """Put a trainer where the last checkpoint of its section left it; return the seconds so far."""
-    restore(trainer, section.state, _rows(section.metrics))
-    return float(section.wall_clock["seconds"][-1])
+    with RunReader(output) as run, damage_told(output):
+        section = run.sections[key]
+        restore(trainer, section.state, _rows(section.metrics))
+        return float(section.wall_clock["seconds"][-1])
 
 
 def _rows(table: NDArray[np.void]) -> list[dict[str, float]]:
@@ -99,6 +107,7 @@ def _check_same(
     asked: Mapping[str, Any],
     stored_data: Mapping[str, Any],
     data: Mapping[str, Any],
+    action: str,
 ) -> None:
     """RbmError, naming what differs, unless a run may go on with these options and data."""
     different = [
@@ -112,16 +121,30 @@ def _check_same(
     ]:
         if _content(were) != _content(now):
             different.append(f"{name} were {_described(were)}, now {_described(now)}")
-    if asked["epochs"] < stored["epochs"]:
-        different.append(f"epochs were {stored['epochs']}, now {asked['epochs']}: they may grow")
-    ramps = [name for name in _SCHEDULES if Schedule.parse(asked[name]).is_ramp]
-    if ramps and asked["epochs"] != stored["epochs"]:
-        different.append(f"epochs may not change while {ramps[0]} is a ramp over all of them")
+    if asked.get("label-units") and _labels(stored_data) != _labels(data):
+        different.append("labels are others")
+    if asked["epochs"] != stored["epochs"]:
+        different += _wrong_epochs(stored["epochs"], asked)
     if different:
         raise RbmError(
-            f"{output}: cannot resume: {'; '.join(different)}; ask for the same, or write to"
+            f"{output}: cannot {action}: {'; '.join(different)}; ask for the same, or write to"
             " another file"
         )
+
+
+def _wrong_epochs(stored: int, asked: Mapping[str, Any]) -> list[str]:
+    """Why a run that was to take `stored` epochs may not take others now, if so."""
+    now = asked["epochs"]
+    if "add-layer" in asked:
+        return [f"epochs were {stored}, now {now}: of a stack, they stay"]
+    if now < stored:
+        return [f"epochs were {stored}, now {now}: they may grow"]
+    ramps = [name for name in _SCHEDULES if Schedule.parse(asked[name]).is_ramp]
+    return [f"epochs may not change while {ramps[0]} is a ramp over all of them"] if ramps else []
+
+
+def _labels(data: Mapping[str, Any]) -> Any:
+    return data.get("labels_sha256")
 
 
 def _shown(options: Mapping[str, Any], name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,27 +11,17 @@ import click
 
 from rbmcli.cli.combinations import check_combinations
 from rbmcli.cli.options import Settings, common_options
-from rbmcli.cli.training_options import TrainCommand, TrainOptions, training_options
-from rbmcli.errors import RbmError
+from rbmcli.cli.training_options import TRAINING, GroupedCommand, TrainOptions, grouped_options
 
 if TYPE_CHECKING:
-    from rbmcli.cli.datasets import TrainingData
     from rbmcli.cli.journal import Journal
-    from rbmcli.cli.stopping import Stopping
     from rbmcli.io.runwriter import RunWriter
     from rbmcli.learning.trainer import Trainer
 
 
-#: What is said of pairs of layers without upper bounds, once their weights are large.
-_NO_DENSITY = (
-    "the spectral norm of the weights is 1 or more, where two layers of gaussian or nrelu units may"
-    " have no density; --max-spectral-norm 0.7, or less, keeps it below"
-)
-
-
-@click.command(cls=TrainCommand)
+@click.command(cls=GroupedCommand, groups=TRAINING)
 @click.argument("source", default="digits")
-@training_options
+@grouped_options(TRAINING)
 @common_options
 @click.pass_context
 def command(
@@ -59,11 +50,11 @@ def command(
           --visible-kind gaussian --lr 0.01 --hidden 200 -o patches.h5
     """
     from rbmcli import _kernels
-    from rbmcli.cli.journal import gathering
+    from rbmcli.cli.journal import MetricsLog
     from rbmcli.cli.resuming import with_stored
-    from rbmcli.cli.stopping import STOPPED, Stopping
+    from rbmcli.cli.stopping import Stopping
     from rbmcli.cli.threads import default_threads
-    from rbmcli.learning.trainer import Diverged
+    from rbmcli.cli.training import Course
 
     if resume and force:
         raise click.UsageError("--resume goes on with a run, --force replaces it: choose one")
@@ -79,52 +70,8 @@ def command(
         trainer, writer, journal = _open(
             source, output, options, settings, resume=resume, force=force
         )
-        with gathering(writer):
-            try:
-                reason = _train(trainer, journal, options, settings, stopping)
-            except Diverged as error:
-                raise RbmError(f"{output}: {error} (the last good checkpoint is kept)") from None
-            if reason is None:
-                writer.finish()
-            else:
-                writer.stop()
-    if not settings.quiet:
-        done = f"stopped {reason}; go on with --resume" if reason else "done"
-        click.echo(f"{output}: {done}", err=True)
-    return 0 if reason is None else STOPPED
-
-
-def _train(
-    trainer: Trainer,
-    journal: Journal,
-    options: TrainOptions,
-    settings: Settings,
-    stopping: Stopping,
-) -> str | None:
-    """Train to the end, or until there is a reason to stop; return it, a checkpoint written."""
-    from rbmcli.cli.journal import MetricsLog
-    from rbmcli.cli.progress import TrainingProgress
-    from rbmcli.learning.trainer import EpochDone
-
-    progress = TrainingProgress(
-        options.epochs, trainer.steps_per_epoch, trainer.step, settings.quiet
-    )
-    warned = settings.quiet
-    with progress, MetricsLog(options.metrics) as log:
-        for event in trainer.run():
-            journal.note(event)
-            if isinstance(event, EpochDone):
-                if not warned and event.metrics.get("spectral_norm", 0.0) >= 1:
-                    warned = True
-                    click.echo(f"note: epoch {event.epoch}: {_NO_DENSITY}", err=True)
-                progress.epoch(event.epoch, event.metrics["reconstruction_error"])
-                log.write(event.metrics)
-            else:
-                progress.step(event.step, event.images)
-            if stopping.reason is not None and not trainer.finished:
-                break
-    journal.checkpoint()
-    return None if trainer.finished else stopping.reason
+        course = Course(output, settings, stopping, MetricsLog(options.metrics))
+        return course.conclude(writer, lambda: course.train(trainer, journal, options.epochs))
 
 
 def _open(
@@ -138,69 +85,44 @@ def _open(
 ) -> tuple[Trainer, RunWriter, Journal]:
     """A trainer on the data, new or where the run file left it; the run's writer and journal."""
     from rbmcli.cli import datasets
-    from rbmcli.cli.journal import Journal
-    from rbmcli.cli.resuming import take_up
+    from rbmcli.cli.journal import Journal, in_pixels, preprocessing_state
+    from rbmcli.cli.resuming import restored, take_up
+    from rbmcli.cli.training import new_trainer
     from rbmcli.io.runwriter import RunWriter, check_new
     from rbmcli.io.section import ROOT
+    from rbmcli.model.rbm import Rbm
 
     if not resume:
         check_new(output, force)  # before data are fetched and read
     data = datasets.read(source, options, settings, output if resume else None)
-    trainer = _trainer(data, options, settings.seed)
-    config = options.config(settings.seed)
-    intervals = options.snapshot_every, options.checkpoint_every
-    if resume:
-        writer, seconds = take_up(output, trainer, config, data.provenance)
-        machine = writer.section(ROOT)
-        journal = Journal(trainer, machine, *intervals, seconds, data.preprocessing)
-        return trainer, writer, journal
-    trainer.initialize()
-    writer = RunWriter.create(
-        output,
-        config=config,
-        data=data.provenance,
-        image_shape=data.image_shape,
-        force=force,
-    )
-    machine = writer.begin(ROOT, snapshot_shape=trainer.model.filters().shape)
-    journal = Journal(trainer, machine, *intervals, preprocessing=data.preprocessing)
-    return trainer, writer, journal
-
-
-def _trainer(data: TrainingData, options: TrainOptions, seed: int) -> Trainer:
-    from rbmcli.learning.algorithm import Method
-    from rbmcli.learning.sparsity import SparsityTarget
-    from rbmcli.learning.trainer import Hyperparameters, Trainer
-    from rbmcli.learning.update import Regularization
-    from rbmcli.model.rbm import Rbm
-
     model = Rbm.dense(data.image_shape, options.hidden, options.visible_kind, options.hidden_kind)
-    sparsity = None
-    if options.sparsity_target is not None:
-        sparsity = SparsityTarget(
-            options.sparsity_target, options.sparsity_cost, options.sparsity_on
+    trainer = new_trainer(model, data.training, data.validation, options, settings.seed)
+    config = options.config(settings.seed)
+    seconds = None
+    if resume:
+        writer = take_up(output, config, data.provenance)
+        with ExitStack() as on_failure:
+            on_failure.enter_context(writer)
+            seconds = restored(output, ROOT, trainer)
+            on_failure.pop_all()
+        section = writer.section(ROOT)
+    else:
+        trainer.initialize()
+        writer = RunWriter.create(
+            output,
+            config=config,
+            data=data.provenance,
+            image_shape=data.image_shape,
+            force=force,
         )
-    method = Method(
-        algorithm=options.algorithm,
-        mean_field=options.reconstruction == "mean",
-        normalize_hidden=options.normalize_hidden,
-        chains=options.chains,
-        temperatures=options.temperatures,
-        adaptive_ladder=options.adaptive_ladder,
-        fast_learning_rate=options.fast_learning_rate,
+        section = writer.begin(ROOT, snapshot_shape=model.filters().shape)
+    journal = Journal(
+        trainer,
+        section,
+        options.snapshot_every,
+        options.checkpoint_every,
+        lambda: in_pixels(model.filters(), data.preprocessing),
+        preprocessing_state(data.preprocessing),
+        seconds,
     )
-    hyperparameters = Hyperparameters(
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        momentum=options.momentum,
-        weight_decay=options.weight_decay,
-        gibbs_steps=options.gibbs_steps,
-        method=method,
-        l1=options.l1,
-        nesterov=options.nesterov,
-        centering=options.centering,
-        regularization=Regularization(options.max_norm, options.max_spectral_norm, sparsity),
-        patience=options.patience,
-    )
-    return Trainer(model, data.training, data.validation, hyperparameters, seed)
+    return trainer, writer, journal

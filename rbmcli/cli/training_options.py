@@ -1,11 +1,12 @@
-"""What `rbm train` can be asked for: its options, and these resolved."""
+"""What training can be asked for: the options of `rbm train`, and these resolved."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -25,6 +26,8 @@ from rbmcli.io.sizes import Patches, Size
 from rbmcli.learning.algorithms import ALGORITHMS
 from rbmcli.learning.schedules import Interval, Schedule
 from rbmcli.model.units import BINARIZE, KINDS
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,12 @@ class TrainOptions:
         return {name: value for name, value in plain.items() if value is not None}
 
 
-#: The options by what they are about, as --help lists them.
-_GROUPS: dict[str, list[Any]] = {
+#: Options by what they are about, as --help lists them.
+Groups = Mapping[str, Sequence[Callable[[Any], Any]]]
+
+_LEARNING = "Learning (a SCHEDULE is 0.1, or 0.1@0,0.01@20 by epoch, or 0.1:0.001, a ramp)"
+
+TRAINING: Groups = {
     "Files": [
         output_option("The run file to write."),
         click.option("--resume", is_flag=True,
@@ -156,7 +163,7 @@ _GROUPS: dict[str, list[Any]] = {
                      help="Divide each image's hidden probabilities by their sum. No gradient of"
                      " anything: to reproduce programs that do so."),
     ],
-    "Learning (a SCHEDULE is 0.1, or 0.1@0,0.01@20 by epoch, or 0.1:0.001, a ramp)": [
+    _LEARNING: [
         click.option("--epochs", type=click.IntRange(min=0), default=10, show_default=True,
                      metavar="N", help="Passes over the data."),
         click.option("--batch-size", type=click.IntRange(min=1), default=100, show_default=True,
@@ -204,20 +211,37 @@ _GROUPS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-def training_options(function: Any) -> Any:
-    """Add them all; the command receives their values by name."""
-    for option in reversed([option for group in _GROUPS.values() for option in group]):
-        function = option(function)
-    return function
+#: What is the same for all layers of a stack, by the names of parameters.
+_OF_THE_RUN = {
+    "labels", "only", "limit", "validation", "binarize", "preprocess", "patches", "crop", "flip",
+    "max_time", "metrics",
+}  # fmt: skip
+#: What may differ from layer to layer.
+LAYER_OPTIONS = {field.name for field in fields(TrainOptions)} - _OF_THE_RUN
 
 
-class TrainCommand(click.Command):
-    """A command with these options, whose help lists them by what they are about."""
+def grouped_options(groups: Groups) -> Callable[[F], F]:
+    """Add all options of some groups; the command receives their values by name."""
+
+    def add(function: F) -> F:
+        for option in reversed([option for group in groups.values() for option in group]):
+            function = option(function)
+        return function
+
+    return add
+
+
+class GroupedCommand(click.Command):
+    """A command with such options, whose help lists them by what they are about."""
+
+    def __init__(self, *arguments: Any, groups: Groups, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._groups = groups
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Each group under its heading, what remains under the last."""
         options = iter([x for x in self.get_params(ctx) if isinstance(x, click.Option)])
-        headings = [*((name, len(group)) for name, group in _GROUPS.items()), ("Other", None)]
+        headings = [*((name, len(group)) for name, group in self._groups.items()), ("Other", None)]
         for heading, count in headings:
             records = [option.get_help_record(ctx) for option in islice(options, count)]
             with formatter.section(heading):

@@ -135,6 +135,11 @@ class RunWriter:
         self._sections[key] = SectionWriter(config or {}, snapshots, self._commit, self._explained)
         return self._sections[key]
 
+    @property
+    def sections(self) -> list[str]:
+        """The keys of the sections there are, in their order."""
+        return list(self._sections)
+
     def section(self, key: str) -> SectionWriter:
         """Return the section `key` of a resumed run. Raises KeyError where there is none."""
         return self._sections[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from rbmcli.draws import Draw, Draws, Purpose
 from rbmcli.model.layer import Layer
+from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack
 from rbmcli.model.states import States, beside, one_hot
 
@@ -91,6 +93,11 @@ class Activations:
     def _fed(self, rows: NDArray[np.int64], draw: Draw, step: int | None) -> States:
         visible = self.images.states(rows, self.below.machines[0].visible, draw, step)
         return self.below.raised(visible, draw, sampled=self.sampled)[-1]
+
+
+def activations(images: Inputs, below: Sequence[Rbm], sampled: bool, draws: Draws) -> Inputs:
+    """What a layer learns from that stands on these machines; the images where there are none."""
+    return Activations(images, Stack(list(below)), sampled, draws) if below else images
 
 
 @dataclass(frozen=True)

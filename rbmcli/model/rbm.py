@@ -28,6 +28,19 @@ from rbmcli.model.units import Joint, UnitKind, unit_kind
 INITIAL_WEIGHT = 0.01
 
 
+def check_transpose(below: UnitKind, visible: int, kind: UnitKind, hidden: int) -> None:
+    """RbmError unless a machine can start as the transpose of the one it stands on.
+
+    below, visible: kind and number of that one's visible units. kind, hidden: of its own hidden
+    units.
+    """
+    if kind.name != below.name or hidden < visible:
+        raise RbmError(
+            f"to start as the transpose of the layer below, a layer needs {visible} {below.name}"
+            f" hidden units or more, and it has {hidden} of kind {kind.name}"
+        )
+
+
 class Rbm:
     """A Restricted Boltzmann Machine with all that training changes in it."""
 
@@ -35,8 +48,6 @@ class Rbm:
         self.visible = visible
         self.hidden = hidden
         self.link = link
-        #: How the features are shown: the visible layer's shape, but for label units.
-        self.feature_shape = visible.shape
 
     @staticmethod
     def dense(
@@ -64,9 +75,12 @@ class Rbm:
             blocks = [(below_kind, features), (unit_kind(f"softmax:{labels}"), labels)]
             below = Layer(Joint(blocks), (features + labels,))
         above = Layer(above_kind, (hidden * above_kind.group,))
-        model = Rbm(below, above, DenseLink(below.units, above.units))
-        model.feature_shape = visible_shape
-        return model
+        return Rbm(below, above, DenseLink(below.units, above.units))
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of the visible units without label units."""
+        return (self.features,) if self.classes else self.visible.shape
 
     @property
     def features(self) -> int:
@@ -108,12 +122,7 @@ class Rbm:
         weight yet. RbmError where there are fewer, or of another kind.
         """
         units = below.visible.units
-        if self.hidden.kind.name != below.visible.kind.name or self.hidden.units < units:
-            raise RbmError(
-                f"to start as the transpose of the layer below, a layer needs {units}"
-                f" {below.visible.kind.name} units or more, and it has {self.hidden.units} of kind"
-                f" {self.hidden.kind.name}"
-            )
+        check_transpose(below.visible.kind, units, self.hidden.kind, self.hidden.units)
         weights = self.link.weights.copy()
         weights[: self.features, :units] = below.link.weights.T
         self.link.set_weights(weights)

@@ -174,8 +174,10 @@ def put_bits(bits: Words, part: Words, start: int) -> None:
 
 
 def columns(states: States, start: int, stop: int) -> States:
-    """The units from `start` on, before `stop`, of which there is one or more; a copy."""
+    """The units from `start` on, before `stop`, of which there is one or more."""
     units = stop - start
+    if units == states.units:
+        return states
     if isinstance(states, FloatStates):
         values = zeros((states.rows, padded(units)))
         values[:, :units] = states.values[:, start:stop]

@@ -1,0 +1,101 @@
+"""Adding layers to a finished run: what its options were, and what the new layers have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from rbmcli.cli.specs import Spec
+from rbmcli.cli.training_options import LAYER_OPTIONS
+from rbmcli.errors import RbmError
+from rbmcli.io.runfile import RunReader
+from rbmcli.io.section import UP_DOWN
+
+#: Options of a stack that say what is added when it is grown.
+_ADDED = ("add-layer", "label-units", "up-down")
+#: Options of layers that only stacks have, as they were where a run of `rbm train` is grown.
+_OF_STACKS = {"input": "samples", "start": "random", "label-units": False}
+
+
+def as_stack(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run as those of a stack, of which one of `rbm train` is the only layer."""
+    if "add-layer" in config:
+        return dict(config)
+    return {**config, **_OF_STACKS, "add-layer": [str(config["hidden"])]}
+
+
+def but_for_what_is_added(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run that is grown, taking what is added to have been there."""
+    kept = {name: value for name, value in as_stack(stored).items() if name not in _ADDED}
+    return kept | {name: asked[name] for name in _ADDED if name in asked}
+
+
+def with_grown(
+    ctx: click.Context, output: Path, source: str, seed: int, values: Mapping[str, Any]
+) -> tuple[str, int, dict[str, Any]]:
+    """(source, seed, option values) of a run in `output` that is grown by the layers asked for.
+
+    Options of layers that are asked for now are those of the new layers; all others stay what they
+    were in the run. RbmError for a run that cannot be grown.
+    """
+    with RunReader(output) as run:
+        _check_can_grow(run)
+        stored, stored_source = as_stack(run.config), str(run.data["source"])
+    parameters = {parameter.name: parameter for parameter in ctx.command.params}
+
+    def asked(name: str) -> bool:
+        return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+    new_specs: tuple[Spec, ...] = tuple(values["add_layer"])
+    of_new = {
+        name.replace("_", "-"): _as_written(values[name])
+        for name in (*LAYER_OPTIONS, "input", "start")
+        if asked(name)
+    }
+    if not new_specs:
+        if values["up_down"] is None:
+            raise click.UsageError("--grow adds what --add-layer or --up-down say: give one")
+        if given := [*of_new, *(["label-units"] if values["label_units"] else [])]:
+            raise click.UsageError(f"--grow: --{given[0]} is about new layers, and there are none")
+    resolved: dict[str, Any] = {}
+    for name, value in values.items():
+        option = name.replace("_", "-")
+        if option in _ADDED:
+            resolved[name] = value
+        elif name in LAYER_OPTIONS or name in ("input", "start") or not asked(name):
+            resolved[name] = parameters[name].type_cast_value(ctx, stored.get(option))
+        else:
+            resolved[name] = value
+    before = parameters["add_layer"].type_cast_value(ctx, stored["add-layer"])
+    resolved["add_layer"] = (*before, *(spec.with_defaults(of_new) for spec in new_specs))
+    return (
+        source if asked("source") else stored_source,
+        seed if asked("seed") else int(stored["seed"]),
+        resolved,
+    )
+
+
+def _check_can_grow(run: RunReader) -> None:
+    begun = "stack" if "add-layer" in run.config else "train"
+    why = None
+    if "imported_from" in run.data:
+        why = "it was imported, so it is not known what data its layers learned from"
+    elif not all(section.finished for section in run.sections.values()):
+        why = f"its training is not finished: go on with `rbm {begun} --resume` first"
+    elif UP_DOWN in run.sections:
+        why = "its layers were trained together by up-down: train a new stack"
+    elif run.config.get("label-units"):
+        why = "its top layer has label units, on which no layer can stand: train a new stack"
+    if why is not None:
+        raise RbmError(f"{run.path}: cannot grow: {why}")
+
+
+def _as_written(value: Any) -> str:
+    """An option's value as it would be typed."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(getattr(value, "text", value))

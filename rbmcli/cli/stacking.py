@@ -1,0 +1,166 @@
+"""Training the layers of a stack one by one, each from where the run file left it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.cli.datasets import TrainingData
+from rbmcli.cli.journal import Journal, in_pixels, preprocessing_state
+from rbmcli.cli.models import load_machine
+from rbmcli.cli.resuming import restored
+from rbmcli.cli.stack_options import LayerOptions, StackOptions
+from rbmcli.cli.training import Course, new_trainer
+from rbmcli.draws import Draws
+from rbmcli.errors import RbmError
+from rbmcli.io.runfile import RunReader
+from rbmcli.io.runwriter import RunWriter
+from rbmcli.io.section import layer_key
+from rbmcli.learning.inputs import Inputs, Labelled, activations
+from rbmcli.model.layer import Layer
+from rbmcli.model.rbm import Rbm, check_transpose
+from rbmcli.model.stack import Stack
+from rbmcli.model.units import softmax, unit_kind
+
+
+def classes_of(data: TrainingData, source: str) -> int:
+    """How many label units the labels of the images need; RbmError where they cannot have any."""
+    if data.labels is None:
+        raise RbmError(f"{source}: has no labels, which --label-units learns; give --labels FILE")
+    least, most = int(data.labels.min()), int(data.labels.max())
+    if least < 0 or most >= softmax.MOST:
+        raise RbmError(
+            f"{source}: labels from {least} to {most}, but label units count classes from 0 to"
+            f" {softmax.MOST - 1} at most; number the classes from 0 on"
+        )
+    classes = max(most + 1, 2)
+    if data.validation is not None:
+        if data.validation_labels is None:
+            raise RbmError(
+                "--validation: its images have no labels, which --label-units needs; hold out a"
+                " fraction, or name a set that has them"
+            )
+        if data.validation_labels.min() < 0 or data.validation_labels.max() >= classes:
+            raise RbmError(
+                f"--validation: labels from {data.validation_labels.min()} to"
+                f" {data.validation_labels.max()}, but those of {source} are from 0 to {most}"
+            )
+    return classes
+
+
+def check_transposes(layers: Sequence[LayerOptions], image_shape: tuple[int, ...]) -> None:
+    """RbmError for a layer that shall start as the transpose of one below and does not fit it."""
+    units = math.prod(image_shape)
+    kinds = [unit_kind(options.hidden_kind) for options in layers]
+    for number, options in enumerate(layers[1:], 1):
+        if options.start == "transpose":
+            below = layers[number - 1]
+            try:
+                check_transpose(
+                    unit_kind(below.visible_kind),
+                    units,
+                    kinds[number],
+                    options.hidden * kinds[number].group,
+                )
+            except RbmError as error:
+                raise RbmError(f"layer {number}: {error}") from None
+        units = layers[number - 1].hidden * kinds[number - 1].group
+
+
+class Stacking:
+    """The training of a stack.
+
+    classes: for as many the top layer has label units, 0 for none.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        writer: RunWriter,
+        data: TrainingData,
+        classes: int,
+        options: StackOptions,
+    ) -> None:
+        self._course = course
+        self._writer = writer
+        self._data = data
+        self._classes = classes
+        self._options = options
+        self._machines: list[Rbm] = []
+
+    def train(self) -> str | None:
+        """Train what is not trained yet; return the reason if it stopped early."""
+        for options in self._options.layers:
+            reason = self._train_layer(len(self._machines), options)
+            if reason is not None:
+                return reason
+        return None
+
+    def _train_layer(self, number: int, options: LayerOptions) -> str | None:
+        """Train a layer, or take it as it is if it is finished, and put it on those before."""
+        data, seed, key = self._data, self._course.settings.seed, layer_key(number)
+        shape = (self._machines[-1].hidden.units,) if self._machines else data.image_shape
+        stored = key in self._writer.sections
+        if stored and (machine := self._finished(number, shape)) is not None:
+            self._machines.append(machine)
+            return None
+        labels = self._classes if options is self._options.layers[-1] else 0
+        model = Rbm.dense(shape, options.hidden, options.visible_kind, options.hidden_kind, labels)
+        trainer = new_trainer(
+            model,
+            self._inputs(data.training, data.labels, model, options, number),
+            data.validation
+            and self._inputs(data.validation, data.validation_labels, model, options, number),
+            options,
+            seed,
+            number,
+        )
+        below = self._machines[-1] if self._machines else None
+        self._machines.append(model)
+        stack = Stack(self._machines)
+        seconds = None
+        if stored:
+            seconds = restored(self._course.output, key, trainer)
+            section = self._writer.section(key)
+        else:
+            trainer.initialize(below if options.start == "transpose" else None)
+            config = options.config(seed) | ({"classes": labels} if labels else {})
+            snapshot_shape = (model.hidden.units, *data.image_shape)
+            section = self._writer.begin(key, snapshot_shape=snapshot_shape, config=config)
+        journal = Journal(
+            trainer,
+            section,
+            options.snapshot_every,
+            options.checkpoint_every,
+            lambda: in_pixels(stack.filters(number), data.preprocessing),
+            {} if number else preprocessing_state(data.preprocessing),
+            seconds,
+        )
+        part = {"layer": number}
+        return self._course.train(trainer, journal, options.epochs, part)
+
+    def _finished(self, number: int, shape: tuple[int, ...]) -> Rbm | None:
+        """The machine of a layer, if its training has ended."""
+        with RunReader(self._course.output) as run:
+            section = run.layers[number]
+            return load_machine(section, shape) if section.finished else None
+
+    def _inputs(
+        self,
+        images: Inputs,
+        labels: NDArray[np.int64] | None,
+        model: Rbm,
+        options: LayerOptions,
+        number: int,
+    ) -> Inputs:
+        """What the layer learns from."""
+        draws = Draws(self._course.settings.seed, number)
+        inputs = activations(images, self._machines, options.input == "samples", draws)
+        if not model.classes:
+            return inputs
+        assert labels is not None
+        features = Layer(unit_kind(options.visible_kind), model.feature_shape)
+        return Labelled(inputs, features, labels, model.classes)
