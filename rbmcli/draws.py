@@ -40,6 +40,8 @@ class Purpose(IntEnum):
     AUGMENT = 17
     PREPROCESS = 18
     ACTIVATIONS = 19
+    WAKE = 20
+    SLEEP = 21
 
 
 def _mix(word: int) -> int:
