@@ -183,8 +183,8 @@ class Stack:
                         f"layer {level} has {layer.kind.name} units, whose deviations up-down"
                         f" cannot train; train it with {layer.kind.without_sigma.name} units"
                     )
-        ways = [way if isinstance(way, WayDown) else WayDown.of(way) for way in self.directed]
-        return Stack([machine.copied() for machine in self.machines], [w.copied() for w in ways])
+        ways = [w.copied() if isinstance(w, WayDown) else WayDown.of(w) for w in self.directed]
+        return Stack([machine.copied() for machine in self.machines], ways)
 
     def parameters(self) -> dict[str, NDArray[Any]]:
         """Of a stack whose ways down are its own, what is trained, by name; views, not copies.
