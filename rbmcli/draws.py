@@ -40,6 +40,8 @@ class Purpose(IntEnum):
     AUGMENT = 17
     PREPROCESS = 18
     ACTIVATIONS = 19
+    WAKE = 20
+    SLEEP = 21
     BOUND = 22
     LABELS = 23
 

@@ -18,8 +18,9 @@ from rbmcli import _kernels
 from rbmcli.inference.exact import log_likelihood
 from rbmcli.learning.algorithm import Method
 from rbmcli.learning.batch import Images
+from rbmcli.learning.loop import EpochDone
 from rbmcli.learning.schedules import Schedule
-from rbmcli.learning.trainer import EpochDone, Hyperparameters, Trainer
+from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates
 

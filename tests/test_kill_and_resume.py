@@ -26,7 +26,8 @@ from commands import contents, names, running, wait_for, write_images
 from rbmcli.cli.main import run as rbm
 from rbmcli.io.lock import is_locked
 from rbmcli.io.runfile import RunReader
-from rbmcli.learning.trainer import StepDone, Trainer
+from rbmcli.learning.loop import StepDone
+from rbmcli.learning.trainer import Trainer
 
 EPOCHS, STEPS_PER_EPOCH, CHECKPOINT_STEPS, SNAPSHOT_STEPS = 8, 17, 3, 2
 #: 167 images to train on: the last of the 17 batches of an epoch is short.

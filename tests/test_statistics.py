@@ -16,8 +16,9 @@ from rbmcli.inference.chains import Chain, fantasies, random_start
 from rbmcli.inference.exact import MOST_STATES, log_likelihood, log_partition
 from rbmcli.inference.free_energy import free_energy, pseudo_log_likelihood
 from rbmcli.learning.batch import Images
+from rbmcli.learning.loop import EpochDone
 from rbmcli.learning.schedules import Schedule
-from rbmcli.learning.trainer import EpochDone, Hyperparameters, Trainer
+from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.learning.update import Update
 from rbmcli.model.layer import Layer
 from rbmcli.model.link import DENSE_ABOVE, Phase, Rule

@@ -20,10 +20,11 @@ from rbmcli.learning import monitor
 from rbmcli.learning.algorithm import Method
 from rbmcli.learning.batch import Images
 from rbmcli.learning.centering import REFRESH, SLIDE
+from rbmcli.learning.loop import Diverged, EpochDone, StepDone
 from rbmcli.learning.monitor import Monitor
 from rbmcli.learning.schedules import Interval, Schedule
 from rbmcli.learning.sparsity import DECAY, SparsityTarget
-from rbmcli.learning.trainer import Diverged, EpochDone, Hyperparameters, StepDone, Trainer
+from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.learning.update import Regularization, Update
 from rbmcli.model.link import Phase, Rule
 from rbmcli.model.rbm import Rbm

@@ -15,8 +15,8 @@ from rbmcli.errors import RbmError
 from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runwriter import RunWriter
 from rbmcli.io.sectionwriter import SectionWriter
+from rbmcli.learning.loop import EpochDone, Event, Loop
 from rbmcli.learning.schedules import Interval
-from rbmcli.learning.trainer import EpochDone, Event, Trainer
 
 
 class Journal:
@@ -28,7 +28,7 @@ class Journal:
 
     def __init__(
         self,
-        trainer: Trainer,
+        trainer: Loop,
         section: SectionWriter,
         snapshot_every: Interval,
         checkpoint_every: Interval,
@@ -99,7 +99,7 @@ def gathering(writer: RunWriter) -> Iterator[None]:
             raise
 
 
-def restore(trainer: Trainer, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
+def restore(trainer: Loop, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
     """Put a trainer and its model where a checkpoint left them."""
 
     def group(prefix: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
 from rbmcli.io.section import ROOT
+from rbmcli.learning.loop import Loop
 from rbmcli.learning.schedules import Schedule
-from rbmcli.learning.trainer import Trainer
 
 #: Options that may change: where the data are (they are compared by content), how long the run is,
 #: and how often it is written.
@@ -89,7 +89,7 @@ def take_up(
     return writer
 
 
-def restored(output: Path, key: str, trainer: Trainer) -> float:
+def restored(output: Path, key: str, trainer: Loop) -> float:
     """Put a trainer where the last checkpoint of its section left it; return the seconds so far."""
     with RunReader(output) as run, damage_told(output):
         section = run.sections[key]

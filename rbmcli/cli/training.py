@@ -18,8 +18,9 @@ from rbmcli.errors import RbmError
 from rbmcli.io.runwriter import RunWriter
 from rbmcli.learning.algorithm import Method
 from rbmcli.learning.inputs import Inputs
+from rbmcli.learning.loop import Diverged, EpochDone, Loop
 from rbmcli.learning.sparsity import SparsityTarget
-from rbmcli.learning.trainer import Diverged, EpochDone, Hyperparameters, Trainer
+from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.learning.update import Regularization
 from rbmcli.model.rbm import Rbm
 
@@ -96,7 +97,7 @@ class Course:
         return 0 if reason is None else STOPPED
 
     def train(
-        self, trainer: Trainer, journal: Journal, epochs: int, part: Mapping[str, Any] | None = None
+        self, trainer: Loop, journal: Journal, epochs: int, part: Mapping[str, Any] | None = None
     ) -> str | None:
         """Train to the end, or until there is a reason to stop; return it, a checkpoint written.
 

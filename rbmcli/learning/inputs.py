@@ -101,6 +101,17 @@ def activations(images: Inputs, below: Sequence[Rbm], sampled: bool, draws: Draw
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Images for a whole stack, with their labels where its top machine has label units.
+
+    labels: int64, of every image of the data set, each below the number of label units.
+    """
+
+    images: Inputs
+    labels: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
 class Labelled:
     """Inputs with their labels beside them, one-hot: for a layer with label units.
 

@@ -36,8 +36,8 @@ class Monitor:
         self._model = model
         self._hidden_draw = draws.at(Purpose.MONITOR, 1)
         chosen = draws.generator(Purpose.MONITOR)
-        self._training = _Subset(training, chosen, draws)
-        self._validation = None if validation is None else _Subset(validation, chosen, draws)
+        self._training = Subset(training, chosen, draws)
+        self._validation = None if validation is None else Subset(validation, chosen, draws)
         groups = model.visible.units // model.visible.kind.group
         self._groups = chosen.integers(groups, size=len(self._training.rows))
 
@@ -67,7 +67,7 @@ class Monitor:
         }
 
 
-class _Subset:
+class Subset:
     """Some of the images, always drawn to the same states by the same machine."""
 
     def __init__(self, inputs: Inputs, chosen: np.random.Generator, draws: Draws) -> None:
@@ -78,4 +78,5 @@ class _Subset:
         self._draw = draws.at(Purpose.MONITOR, 0)
 
     def states(self, layer: Layer) -> States:
+        """Visible states for a layer."""
         return self._inputs.states(self.rows, layer, self._draw)

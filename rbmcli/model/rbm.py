@@ -77,6 +77,14 @@ class Rbm:
         above = Layer(above_kind, (hidden * above_kind.group,))
         return Rbm(below, above, DenseLink(below.units, above.units))
 
+    def copied(self) -> Rbm:
+        """A machine with the same parameters and no velocities, that shares nothing with this."""
+        visible = Layer(self.visible.kind, self.visible.shape)
+        hidden = Layer(self.hidden.kind, self.hidden.shape)
+        twin = Rbm(visible, hidden, DenseLink(visible.units, hidden.units))
+        twin.load(self.parameters())
+        return twin
+
     @property
     def feature_shape(self) -> tuple[int, ...]:
         """Shape of the visible units without label units."""

@@ -10,7 +10,10 @@ Level 0 is the images', level i + 1 the hidden units of machine i.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from rbmcli import _kernels
 from rbmcli.arrays import Floats, padded, to_padded, zeros
@@ -63,14 +66,43 @@ class WayDown:
         exact.visible = self.visible.of_model
         return exact
 
+    def copied(self) -> WayDown:
+        """The same parameters without velocities, sharing nothing."""
+        way = WayDown(Layer(self.visible.kind, self.visible.shape), self.link.visible)
+        way.visible.bias[:] = self.visible.bias
+        way.link.set_weights(self.link.weights)
+        return way
+
     def visible_input(self, hidden: States) -> Floats:
         """Total inputs of the visible units, float32 (rows, ld of visible)."""
         out = zeros((hidden.rows, self.visible.ld))
         return self.link.up(hidden, self.visible.bias, out)
 
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """ "weights" (visible, hidden) and "visible_bias", as a machine's are named; views."""
+        bias = self.visible.parameters["bias"][: self.visible.units]
+        return {"weights": self.link.weights.T, "visible_bias": bias}
+
+    def velocities(self) -> dict[str, NDArray[Any]]:
+        """The velocities of the same names; views, not copies."""
+        bias = self.visible.velocities["bias"][: self.visible.units]
+        return {"weights": self.link.velocity[:, : self.visible.units].T, "visible_bias": bias}
+
     def filters(self) -> Floats:
         """What each hidden unit adds to the visible ones, float32 (hidden, *visible shape)."""
         return self.link.weights.reshape(-1, *self.visible.shape)
+
+
+class Descent(NamedTuple):
+    """How a level was drawn: its units' states given those of the hidden units above it.
+
+    means: float32 (rows, ld), what was expected.
+    """
+
+    level: int
+    hidden: States
+    visible: States
+    means: Floats
 
 
 class Stack:
@@ -124,11 +156,15 @@ class Stack:
                 levels.append(machine.hidden.kind.fed(total, machine.hidden.units, total))
         return levels
 
-    def standing_on(self, states: States, level: int) -> States:
-        """Visible states of the machine that stands on these states of a level, label units off."""
+    def standing_on(self, states: States, level: int, labels: States | None = None) -> States:
+        """Visible states of the machine that stands on these states of a level.
+
+        labels: states of its label units, if it has any; None for all off.
+        """
         machine, states = self.machines[level], self.as_features(states, level)
         if machine.classes:
-            states = beside(states, BitStates.empty(states.rows, machine.classes))
+            off = BitStates.empty(states.rows, machine.classes)
+            states = beside(states, off if labels is None else labels)
         return states
 
     def as_features(self, states: States, level: int) -> States:
@@ -145,12 +181,81 @@ class Stack:
         """
         states = columns(visible, 0, self.top.features)
         means = states.floats()
+        for _, _, states, means in self.descents(visible, draw):  # noqa: B007 - the last is wanted
+            pass
+        return states, means
+
+    def descents(self, visible: States, draw: Draw) -> Iterator[Descent]:
+        """Draw each level from the top machine's visible states down, as `lowered` does."""
+        states = columns(visible, 0, self.top.features)
         for level in reversed(range(len(self.machines) - 1)):
             way, above = self.directed[level], self.machines[level + 1]
             hidden = self.machines[level].hidden.adopted(states, above.visible)
             means = way.visible_input(hidden)
             states = way.visible.sample(means, beneath(draw, level), mean_out=means)
-        return states, means
+            yield Descent(level, hidden, states, means)
+
+    def untied(self) -> Stack:
+        """A copy whose ways up and down are trained apart: what up-down begins with.
+
+        The ways up are the machines' weights and hidden biases, the ways down are copies of them
+        with the visible biases. Nothing is shared with this stack. RbmError for a stack of one
+        machine, and where units learn their standard deviations.
+        """
+        if len(self.machines) == 1:
+            raise RbmError("up-down is for stacks of two layers or more; this one has a single one")
+        for level, machine in enumerate(self.machines):
+            for layer in (machine.visible, machine.hidden):
+                if layer.kind.learns_sigma:
+                    raise RbmError(
+                        f"layer {level} has {layer.kind.name} units, whose deviations up-down"
+                        f" cannot train; train it with {layer.kind.without_sigma.name} units"
+                    )
+        ways = [w.copied() if isinstance(w, WayDown) else WayDown.of(w) for w in self.directed]
+        return Stack([machine.copied() for machine in self.machines], ways)
+
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """Of a stack whose ways down are its own, what is trained, by name; views, not copies.
+
+        "recognition/0/weights" (visible, hidden) and ".../hidden_bias", the bottom machine's way
+        up, "generative/0/weights" (visible, hidden) and ".../visible_bias", its way down, the same
+        of further ones, and "top/" with the names of `Rbm.parameters`. The visible biases of
+        machines below the top one have no part in it.
+        """
+        return self._named(lambda part: part.parameters())
+
+    def velocities(self) -> dict[str, NDArray[Any]]:
+        """The velocities of the same names; views, not copies."""
+        return self._named(lambda part: part.velocities())
+
+    def load(
+        self,
+        parameters: Mapping[str, NDArray[Any]],
+        velocities: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """Take over parameters, and velocities where given, by the names of `parameters`."""
+        for name, values in self.parameters().items():
+            values[:] = parameters[name]
+        for name, given in (velocities or {}).items():
+            self.velocities()[name][:] = given
+        links = [machine.link for machine in self.machines] + [way.link for way in self.ways_down]
+        for link in links:
+            link.set_weights(link.weights)  # for the transposed copy
+
+    def _named(
+        self, of: Callable[[Rbm | WayDown], dict[str, NDArray[Any]]]
+    ) -> dict[str, NDArray[Any]]:
+        """What `of` says of every machine and way down, by the names of `parameters`."""
+        named: dict[str, NDArray[Any]] = {}
+        for level, (machine, way) in enumerate(
+            zip(self.machines[:-1], self.ways_down, strict=True)
+        ):
+            up, down = of(machine), of(way)
+            named |= {
+                f"recognition/{level}/{name}": up[name] for name in ("weights", "hidden_bias")
+            }
+            named |= {f"generative/{level}/{name}": values for name, values in down.items()}
+        return named | {f"top/{name}": values for name, values in of(self.top).items()}
 
     def filters(self, level: int) -> Floats:
         """What each hidden unit of a machine adds to an image, float32 (hidden, *image shape).

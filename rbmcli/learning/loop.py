@@ -1,0 +1,185 @@
+"""The training loop: it takes steps and emits events, and leaves what is done to its caller.
+
+What a step is, and what is measured once an epoch, subclasses say.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.errors import RbmError
+from rbmcli.io.batches import Batches
+from rbmcli.learning.schedules import Schedule
+from rbmcli.model.link import Rule
+
+
+@dataclass(frozen=True)
+class LoopHyperparameters:
+    """How long training goes on, in what steps."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: Schedule
+    momentum: Schedule
+    weight_decay: float
+    gibbs_steps: Schedule
+
+    def rule(self, epoch: int) -> Rule:
+        """The update rule during an epoch, counted from 0."""
+        return Rule(
+            self.learning_rate.at(epoch, self.epochs),
+            self.momentum.at(epoch, self.epochs),
+            self.weight_decay,
+        )
+
+    def gibbs_steps_in(self, epoch: int) -> int:
+        """The number of Gibbs steps during an epoch, counted from 0."""
+        return round(self.gibbs_steps.at(epoch, self.epochs))
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """A step was taken; `step` counts from 1 over the whole run."""
+
+    step: int
+    images: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over (or, with epoch 0, training begins) and has been measured."""
+
+    epoch: int
+    step: int
+    metrics: dict[str, float]
+
+
+Event = StepDone | EpochDone
+
+
+class Diverged(RbmError):
+    """A parameter is no longer a finite number."""
+
+
+class Trained(Protocol):
+    """What is trained, as those see it who write it down."""
+
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """The parameters by their names in files; views, not copies."""
+
+    def velocities(self) -> dict[str, NDArray[Any]]:
+        """The velocities of the same names; views, not copies."""
+
+    def load(
+        self,
+        parameters: Mapping[str, NDArray[Any]],
+        velocities: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """Take over parameters, and velocities where given, by their names in files."""
+
+
+#: Keeps numpy from warning of what Diverged says.
+_overflow_is_told = np.errstate(over="ignore", invalid="ignore")
+
+
+class Loop(ABC):
+    """Takes steps, epoch by epoch. `run` may be left after any event and taken up again by a new
+    loop that was given the `state` (and the parameters and velocities) of this one.
+    """
+
+    model: Trained
+
+    def __init__(self, hyperparameters: LoopHyperparameters, batches: Batches) -> None:
+        self.step = 0
+        self.metrics: list[dict[str, float]] = []
+        self._hyper = hyperparameters
+        self._batches = batches
+
+    @abstractmethod
+    def _learn(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
+        """Step number `step`, from these images; True if all parameters are finite."""
+
+    @abstractmethod
+    def _measurements(self) -> dict[str, float]:
+        """What is measured once an epoch, "free_energy_train" among it."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return self._batches.steps_per_epoch
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with the fraction of the current one."""
+        return self.step / self.steps_per_epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.step >= self._hyper.epochs * self.steps_per_epoch
+
+    def run(self) -> Iterator[Event]:
+        """Train to the end, emitting an event after every step and every epoch.
+
+        Diverged where a parameter is no longer finite.
+        """
+        while True:
+            if self.step % self.steps_per_epoch == 0 and not self._measured():
+                yield self._measure()
+            if self.finished:
+                return
+            yield self._take_step()
+
+    def state(self) -> dict[str, NDArray[Any] | int]:
+        """What `restore` needs besides parameters, velocities and metrics."""
+        return {"step": self.step}
+
+    def restore(self, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
+        """Go on from the state and metrics of an earlier loop."""
+        self.step = int(state["step"])
+        self.metrics = metrics
+
+    @_overflow_is_told
+    def _take_step(self) -> StepDone:
+        epoch = self.step // self.steps_per_epoch
+        rows = self._batches.at(self.step)
+        finite = self._learn(rows, self._hyper.rule(epoch), self._hyper.gibbs_steps_in(epoch))
+        self.step += 1
+        if not finite:
+            raise Diverged(
+                f"training diverged at step {self.step} (epoch {self.epoch:.2f}): a parameter is"
+                " no longer a finite number; use a smaller --learning-rate"
+            )
+        return StepDone(self.step, len(rows))
+
+    def _measured(self) -> bool:
+        return bool(self.metrics) and self.metrics[-1]["step"] == self.step
+
+    @_overflow_is_told
+    def _measure(self) -> EpochDone:
+        epoch = self.step // self.steps_per_epoch
+        over = max(epoch - 1, 0)  # the epoch whose rule is noted
+        measured = self._measurements()
+        if not math.isfinite(measured["free_energy_train"]):
+            raise Diverged(
+                f"training diverged in epoch {epoch}: the free energy is no longer a finite"
+                " number; use a smaller --learning-rate"
+            )
+        rule = self._hyper.rule(over)
+        metrics = {
+            "epoch": float(epoch),
+            "step": float(self.step),
+            **measured,
+            "learning_rate": rule.rate,
+            "momentum": rule.momentum,
+            "gibbs_steps": float(self._hyper.gibbs_steps_in(over)),
+        }
+        self.metrics.append(metrics)
+        return EpochDone(epoch, self.step, metrics)
