@@ -17,7 +17,7 @@ from commands import names, write_images
 from rbmcli.arrays import to_padded
 from rbmcli.cli.evaluate import command
 from rbmcli.cli.main import run as rbm
-from rbmcli.cli.models import load_model
+from rbmcli.cli.models import load_machine, load_model
 from rbmcli.draws import Draws, Purpose
 from rbmcli.inference import ais, annealing, reverse_ais
 from rbmcli.inference.classifier import INVERSE_PENALTIES
@@ -436,7 +436,7 @@ def test_a_stack_as_it_was_before_up_down(folder, capfd, monkeypatch):
 
     def load_stack(run: RunReader, *, greedy: bool) -> Stack:
         asked.append(greedy)
-        return Stack([load_model(run)])
+        return Stack([load_machine(run.layers[0], run.image_shape)])
 
     monkeypatch.setattr("rbmcli.cli.models.load_stack", load_stack)
     assert evaluate(capfd) == evaluate(capfd, "--greedy")
@@ -541,7 +541,7 @@ def test_a_classifier_of_one_machine(folder, capfd):
     assert 0 < found["classifier_error"] < 1
     assert {name: value for name, value in found.items() if name in plain} == plain
     message = fails(capfd, "run.h5", "images.npy", *options, "--layer", "1")
-    assert "--layer 1: run.h5 has layer 0 only" in message
+    assert "run.h5: holds no layer 1" in message
 
 
 def test_a_classifier_without_scikit_learn(folder, capfd, monkeypatch):

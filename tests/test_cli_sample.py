@@ -11,7 +11,7 @@ from commands import names, refused, write_images
 from PIL import Image
 
 from rbmcli.cli.main import run as rbm
-from rbmcli.cli.models import load_model
+from rbmcli.cli.models import load_machine
 from rbmcli.inference.exact import layer_states
 from rbmcli.inference.free_energy import free_energy
 from rbmcli.model.rbm import Rbm
@@ -626,7 +626,8 @@ def test_chains_of_the_top_machine(folder, persistent, monkeypatch):
     (folder / "run.h5").write_bytes(persistent.read_bytes())
     expected, _ = samples("--start", "chains", "-k", 2)
     monkeypatch.setattr(
-        "rbmcli.cli.models.load_stack", lambda run: Stack([copying(SIDE**2), load_model(run)])
+        "rbmcli.cli.models.load_stack",
+        lambda run: Stack([copying(SIDE**2), load_machine(run.layers[0], (SIDE, SIDE))]),
     )
     drawn, _ = samples("--start", "chains", "-k", 2)
     assert len(np.unique(drawn, axis=0)) > 4

@@ -147,24 +147,8 @@ def as_seen(
 ) -> Images:
     """Images of a source as the machine of a run sees them, for its visible layer.
 
-    As `labelled_as_seen`, without the labels.
-    """
-    return labelled_as_seen(run, source, visible, pick, binarize, quiet=quiet, **selection)[0]
-
-
-def labelled_as_seen(
-    run: RunReader,
-    source: str,
-    visible: Layer,
-    pick: Callable[[int], NDArray[np.int64]],
-    binarize: str,
-    *,
-    quiet: bool,
-    **selection: Any,
-) -> tuple[Images, NDArray[np.int64] | None]:
-    """Images of a source as the machine of a run sees them, and their labels if there are any.
-
-    They are cut to patches, cropped (in the centre) and preprocessed as those of the run.
+    They are cut to patches, cropped (in the centre) and preprocessed as those of the run; labels
+    come along, where there are any.
     pick: the numbers of the images wanted, given how many there are. selection: as `open_source`
     takes it.
     """
@@ -182,7 +166,9 @@ def labelled_as_seen(
         shape = dataset.image_shape
         augmentation = Augmentation.of(shape, crop, False, Draws(config.get("seed", 0)), source)
     rows = pick(len(dataset.images))
-    images = Images(dataset.images, dataset.scale, rows, binarize, augmentation)
+    images = Images(
+        dataset.images, dataset.scale, rows, binarize, augmentation, labels=dataset.labels
+    )
     units = int(np.prod(_shape(dataset, images)))
     if units != visible.units:
         raise RbmError(
@@ -192,8 +178,7 @@ def labelled_as_seen(
     preprocessing = load_preprocessing(run)
     if preprocessing is not None:
         images = images.preprocessed(preprocessing)
-    labels = None if dataset.labels is None else dataset.labels[rows]
-    return images.for_kind(visible.kind, dataset.source, run.data.get("counts")), labels
+    return images.for_kind(visible.kind, dataset.source, run.data.get("counts"))
 
 
 def _shape(dataset: Dataset, images: Images) -> tuple[int, ...]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from rbmcli.cli.options import Settings, common_options, json_option
+from rbmcli.cli.parameters import LayerType
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
-    from rbmcli.cli.measuring import Labelled
-    from rbmcli.io.runfile import RunReader
-    from rbmcli.model.stack import Stack
+    from rbmcli.learning.batch import Images
 
 # The defaults of rbmcli.inference, which this file must not import for `rbm evaluate --help`.
 _AIS_CHAINS, _TEMPERATURES = 100, 14_500
@@ -52,7 +51,7 @@ _RAISE_IMAGES, _RAISE_CHAINS = 500, 1
               " command's.")  # fmt: skip
 @click.option("--classifier-labels", metavar="FILE",
               help="Labels of --classifier.  [default: those beside the images]")  # fmt: skip
-@click.option("--layer", metavar="INDEX|all",
+@click.option("--layer", type=LayerType(), metavar="INDEX|all",
               help="The layer whose hidden units are the classifier's features, from 0, or all."
               "  [default: the top one]")  # fmt: skip
 @click.option("--binarize", type=click.Choice(["sample", "threshold", "none"]),
@@ -74,7 +73,7 @@ def command(
     label_samples: int,
     classifier: str | None,
     classifier_labels: str | None,
-    layer: str | None,
+    layer: int | Literal["all"] | None,
     binarize: str | None,
     limit: int | None,
     as_json: bool,
@@ -100,11 +99,12 @@ def command(
 
     from rbmcli import _kernels
     from rbmcli.cli import facts, measuring
-    from rbmcli.cli.datasets import labelled_as_seen
+    from rbmcli.cli.datasets import as_seen
     from rbmcli.cli.models import load_stack
     from rbmcli.cli.threads import default_threads
     from rbmcli.inference.classifier import check_available
     from rbmcli.inference.exact import check_exact
+    from rbmcli.inference.features import chosen_layers
     from rbmcli.io.runfile import RunReader
 
     if classifier is None and (classifier_labels is not None or layer is not None):
@@ -119,27 +119,25 @@ def command(
         stack = load_stack(run, greedy=greedy)
         if exact:
             check_exact(stack.top)
-        layers = _layers(run, stack, layer)
+        layers = chosen_layers(run_file, stack, layer)
         if labels is not None and classifier is None and not stack.top.classes:
             raise RbmError(
                 f"{run_file}: has no label units that labels could be compared with; leave out"
                 " --labels, or train a classifier with --classifier"
             )
         how, image_layer = binarize or run.config["binarize"], stack.image_layer
-        images, numbers = labelled_as_seen(
+        images = as_seen(
             run, source, image_layer, np.arange, how,
             quiet=settings.quiet, limit=limit, labels=labels,
         )  # fmt: skip
-        data = None if numbers is None else measuring.Labelled(images, numbers)
         training = None
         if classifier is not None:
-            data = _with_labels(data, source, "--labels")
-            seen = labelled_as_seen(
+            _check_labels(images, source, "--labels")
+            training = as_seen(
                 run, classifier, image_layer, np.arange, how,
                 quiet=settings.quiet, labels=classifier_labels,
             )  # fmt: skip
-            known = None if seen[1] is None else measuring.Labelled(seen[0], seen[1])
-            training = _with_labels(known, classifier, "--classifier-labels")
+            _check_labels(training, classifier, "--classifier-labels")
 
     single = len(stack.machines) == 1 and not stack.top.classes
     hidden = [machine.hidden.kind.name for machine in stack.machines]
@@ -152,12 +150,12 @@ def command(
     }
     # What the user may have to mend comes first: the likelihood takes long.
     of_classes: measuring.Facts = {"label_error": None} if stack.top.classes else {}
-    if stack.top.classes and data is None:
+    if stack.top.classes and images.labels is None:
         click.echo(f"no label error: {source} has no labels; name some with --labels", err=True)
-    elif stack.top.classes and data is not None:
-        of_classes |= measuring.label_facts(stack, data, label_samples, settings)
-    if training is not None and data is not None:
-        of_classes |= measuring.classifier_facts(stack, layers, training, data, settings)
+    elif stack.top.classes:
+        of_classes |= measuring.label_facts(stack, images, label_samples, settings)
+    if training is not None:
+        of_classes |= measuring.classifier_facts(stack, layers, training, images, settings)
     if single:
         found |= measuring.machine_facts(stack.top, images, effort, settings)
     else:
@@ -166,23 +164,9 @@ def command(
     click.echo(facts.as_json(found) if as_json else "\n".join(facts.lines(found)))
 
 
-def _layers(run: RunReader, stack: Stack, layer: str | None) -> list[int]:
-    """The numbers of the layers that are meant."""
-    top = len(stack.machines) - 1
-    if layer is None:
-        return [top]
-    if layer == "all":
-        return list(range(top + 1))
-    if not layer.isdecimal() or int(layer) > top:
-        known = "layer 0 only" if top == 0 else f"layers 0 to {top}"
-        raise RbmError(f"--layer {layer}: {run.path} has {known}; name one of them, or all")
-    return [int(layer)]
-
-
-def _with_labels(data: Labelled | None, source: str, option: str) -> Labelled:
-    """The same; RbmError where there are no labels."""
-    if data is None:
+def _check_labels(images: Images, source: str, option: str) -> None:
+    """RbmError where there are no labels."""
+    if images.labels is None:
         raise RbmError(
             f"{source}: has no labels, which a classifier needs; name some with {option}"
         )
-    return data

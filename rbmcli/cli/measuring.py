@@ -22,7 +22,7 @@ from rbmcli.inference.ais import log_partition
 from rbmcli.inference.annealing import Path, ladder
 from rbmcli.inference.bound import why_no_bound
 from rbmcli.inference.evaluation import measure, measure_stack
-from rbmcli.inference.features import hidden_means
+from rbmcli.inference.features import features
 from rbmcli.inference.labels import image_classes
 from rbmcli.inference.likelihood import (
     LogPartition,
@@ -56,14 +56,6 @@ class Effort:
     raise_images: int
     raise_chains: int
     bound_samples: int
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Images with their labels, int64 (images,)."""
-
-    images: Images
-    labels: NDArray[np.int64]
 
 
 def machine_facts(model: Rbm, images: Images, effort: Effort, settings: Settings) -> Facts:
@@ -120,9 +112,10 @@ def stack_facts(stack: Stack, images: Images, effort: Effort, settings: Settings
     }
 
 
-def label_facts(stack: Stack, data: Labelled, samples: int, settings: Settings) -> Facts:
-    """The fraction of the images that the label units take for another class."""
-    least, most = int(data.labels.min()), int(data.labels.max())
+def label_facts(stack: Stack, images: Images, samples: int, settings: Settings) -> Facts:
+    """The fraction of the images, with labels, that the label units take for another class."""
+    labels = _labels(images)
+    least, most = int(labels.min()), int(labels.max())
     if least < 0 or most >= stack.top.classes:
         raise RbmError(
             f"labels from {least} to {most}, but the machine has {stack.top.classes} label units,"
@@ -130,32 +123,37 @@ def label_facts(stack: Stack, data: Labelled, samples: int, settings: Settings) 
         )
     draws, wrong, start = Draws(settings.seed), 0, 0
     with _told(settings, "label units") as tell:
-        for states in _blocks(_as_they_are(data.images), stack.image_layer, draws, tell):
+        for states in _blocks(_as_they_are(images), stack.image_layer, draws, tell):
             draw = draws.at(Purpose.LABELS, 0, 0, start)
             found = image_classes(stack, states, draw, samples).argmax(axis=1)
-            wrong += int((found != data.labels[start : start + states.rows]).sum())
+            wrong += int((found != labels[start : start + states.rows]).sum())
             start += states.rows
     return {"label_error": wrong / start}
 
 
 def classifier_facts(
-    stack: Stack, layers: list[int], training: Labelled, data: Labelled, settings: Settings
+    stack: Stack, layers: list[int], training: Images, images: Images, settings: Settings
 ) -> Facts:
-    """The error of a linear classifier on the hidden units of some layers."""
+    """The error of a linear classifier on the hidden units of some layers; both have labels."""
     with _told(settings, "features") as tell:
-        features = [_features(stack, each.images, layers, tell) for each in (training, data)]
+        known, found = (_features(stack, each, layers, tell) for each in (training, images))
+    labels = _labels(training)
     with _told(settings, "classifier") as tell:
-        fitted = classifier.fit(features[0], training.labels, tell)
-    error = classifier.error_of(fitted.predict(features[1]), data.labels)
+        fitted = classifier.fit(known, labels, tell)
     return {
-        "classifier_error": error,
+        "classifier_error": classifier.error_of(fitted.predict(found), _labels(images)),
         "classifier": {
             "layers": layers,
-            "images": len(training.labels),
+            "images": len(labels),
             "inverse_penalty": fitted.inverse_penalty,
             "held_out_error": fitted.held_out_error,
         },
     }
+
+
+def _labels(images: Images) -> NDArray[np.int64]:
+    assert images.labels is not None
+    return images.labels[images.rows]
 
 
 def _partition(
@@ -177,7 +175,7 @@ def _features(
     draws = Draws(0)  # names nothing: means are not drawn
     blocks = _blocks(_as_they_are(images), stack.image_layer, draws, tell)
     draw = draws.at(Purpose.ACTIVATIONS, 0)
-    return np.concatenate([hidden_means(stack, states, layers, draw) for states in blocks])
+    return np.concatenate([features(stack, states, draw, layers) for states in blocks])
 
 
 def _as_they_are(images: Images) -> Images:

@@ -91,6 +91,11 @@ class Rbm:
         return (self.features,) if self.classes else self.visible.shape
 
     @property
+    def feature_kind(self) -> UnitKind:
+        """The kind of the visible units that are no label units."""
+        return self.visible.kind.blocks(self.visible.units)[0][0]
+
+    @property
     def features(self) -> int:
         """Number of visible units that are not label units; they come first."""
         return self.visible.kind.blocks(self.visible.units)[0][1]
@@ -99,11 +104,6 @@ class Rbm:
     def classes(self) -> int:
         """Number of label units, 0 where there are none."""
         return self.visible.units - self.features
-
-    @property
-    def feature_kind(self) -> UnitKind:
-        """The kind of the visible units that are not label units."""
-        return self.visible.kind.blocks(self.visible.units)[0][0]
 
     @property
     def of_model(self) -> Rbm:

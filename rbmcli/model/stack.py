@@ -128,11 +128,11 @@ class Stack:
 
     @property
     def image_layer(self) -> Layer:
-        """The images' units, without the label units that may stand beside them."""
-        bottom = self.machines[0]
-        if not bottom.classes:
-            return bottom.visible
-        return Layer(bottom.feature_kind, bottom.feature_shape)
+        """The layer that images are states of: the lowest visible one, without label units."""
+        lowest = self.machines[0]
+        if not lowest.classes:
+            return lowest.visible
+        return Layer(lowest.feature_kind, lowest.feature_shape)
 
     @property
     def directed(self) -> list[Rbm | WayDown]:
