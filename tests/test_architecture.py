@@ -107,7 +107,9 @@ def test_dependencies_are_what_is_imported():
     )
 
 
-@pytest.mark.parametrize("name", sorted(dependencies("mp4", "safetensors", "fine-tune", "bench")))
+@pytest.mark.parametrize(
+    "name", sorted(dependencies("mp4", "safetensors", "fine-tune", "bench", "classifier"))
+)
 def test_every_dependency_is_accounted_for(name):
     assert f"\n| {name} |" in ARCHITECTURE, f"docs/architecture.md does not say why {name}"
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli import _kernels
 from rbmcli.arrays import Floats
 from rbmcli.errors import RbmError
 
@@ -16,7 +17,7 @@ from rbmcli.errors import RbmError
 INVERSE_PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0)
 #: One of so many of the training rows, the last ones, judge the choice.
 _HELD_OUT = 6
-_ITERATIONS = 300
+_ITERATIONS = 200
 
 
 class Classifier(NamedTuple):
@@ -51,13 +52,15 @@ def fit(
             f"a classifier needs images of two classes or more, and at least {_HELD_OUT} of them;"
             " name others with --classifier"
         )
+    trial = regression(max_iter=_ITERATIONS, warm_start=True)  # each from where the last ended
     errors = []
     for number, inverse in enumerate(INVERSE_PENALTIES):
-        trial = _fitted(regression, inverse, features[:kept], labels[:kept])
+        _fit(trial, inverse, features[:kept], labels[:kept])
         errors.append(error_of(trial.predict(features[kept:]), labels[kept:]))
         progress((number + 1) / (len(INVERSE_PENALTIES) + 1))
     best = int(np.argmin(errors))  # of equals the strongest penalty
-    chosen = _fitted(regression, INVERSE_PENALTIES[best], features, labels)
+    chosen = regression(max_iter=_ITERATIONS)
+    _fit(chosen, INVERSE_PENALTIES[best], features, labels)
     progress(1.0)
     return Classifier(chosen.predict, INVERSE_PENALTIES[best], errors[best])
 
@@ -70,6 +73,7 @@ def error_of(found: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
 def _regression() -> Any:
     """scikit-learn's class."""
     try:
+        import threadpoolctl  # noqa: F401 - only to see that it is there
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise RbmError(
@@ -78,7 +82,9 @@ def _regression() -> Any:
     return LogisticRegression
 
 
-def _fitted(regression: Any, inverse: float, features: Floats, labels: NDArray[np.int64]) -> Any:
-    with warnings.catch_warnings():
+def _fit(model: Any, inverse: float, features: Floats, labels: NDArray[np.int64]) -> None:
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(_kernels.threads()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it might go on: the iterations are bounded
-        return regression(C=inverse, max_iter=_ITERATIONS).fit(features, labels)
+        model.set_params(C=inverse).fit(features, labels)
