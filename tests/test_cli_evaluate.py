@@ -17,7 +17,7 @@ from commands import names, write_images
 from rbmcli.arrays import to_padded
 from rbmcli.cli.evaluate import command
 from rbmcli.cli.main import run as rbm
-from rbmcli.cli.models import load_machine, load_model
+from rbmcli.cli.models import load_machine, load_model, load_stack
 from rbmcli.draws import Draws, Purpose
 from rbmcli.inference import ais, annealing, reverse_ais
 from rbmcli.inference.classifier import INVERSE_PENALTIES
@@ -550,3 +550,17 @@ def test_a_classifier_without_scikit_learn(folder, capfd, monkeypatch):
     message = fails(capfd, "run.h5", "images.npy", "--classifier", "images.npy")
     assert "pip install scikit-learn" in message
     assert rbm(["evaluate", "run.h5", "images.npy", "--layer", "all"]) == 2
+
+
+def test_a_stack_from_its_file(folder, capfd):
+    """As `rbm stack` writes it."""
+    np.savez("bars.npz", images=np.load("images.npy"), labels=np.arange(90) % 2)
+    layers = ["--add-layer", "6", "--add-layer", "5", "--label-units"]
+    usual = ["-o", "run.h5", "--quiet", "--epochs", "1", "--threads", "1"]
+    assert rbm(["stack", "bars.npz:images", *layers, *usual]) == 0
+    found = evaluate(capfd, source="bars.npz:images")
+    with RunReader(Path("run.h5")) as run:
+        stack = load_stack(run)
+    assert found["log_partition"]["value"] == pytest.approx(log_partition(stack.top))
+    assert found["log_likelihood_bound"]["value"] < 0
+    assert 0 < found["label_error"] < 1

@@ -646,3 +646,17 @@ def test_stacks_refuse_what_they_cannot(folder, of_stack, capfd):
     of_stack(by_class())
     told = refused(capfd, "sample", "run.h5", "-o", "a.png", "--clamp", "upper")
     assert "--clamp completes images by a single machine" in told
+
+
+def test_a_stack_from_its_file(folder):
+    """As `rbm stack` writes it: chains of the top machine, and images by class."""
+    write_images(folder / "images.npy", 200, SIDE)
+    np.savez("bars.npz", images=np.load("images.npy"), labels=np.arange(200) % 2)
+    layers = ["--add-layer", "9", "--add-layer", "8", "--label-units", "--algorithm", "pcd"]
+    usual = ["-o", "run.h5", "--force", "--quiet", "--epochs", "1", "--threads", "1"]
+    assert rbm(["stack", "bars.npz:images", *layers, *usual]) == 0
+    for options in (["-n", 5], ["--start", "chains", "-n", 5], ["--class", 0, "-n", 5]):
+        drawn, means = samples(*options, "-k", 3)
+        assert drawn.shape == means.shape == (5, SIDE, SIDE)
+        assert set(np.unique(drawn)) == {0, 1}
+        assert 0 < means.min() < means.max() < 1
