@@ -41,12 +41,22 @@ def check_transpose(below: UnitKind, visible: int, kind: UnitKind, hidden: int) 
 
 
 class Rbm:
-    """A Restricted Boltzmann Machine with all that training changes in it."""
+    """A Restricted Boltzmann Machine with all that training changes in it.
 
-    def __init__(self, visible: Layer, hidden: Layer, link: DenseLink) -> None:
+    feature_shape: shape of the visible units without label units.
+    """
+
+    def __init__(
+        self,
+        visible: Layer,
+        hidden: Layer,
+        link: DenseLink,
+        feature_shape: tuple[int, ...] | None = None,
+    ) -> None:
         self.visible = visible
         self.hidden = hidden
         self.link = link
+        self.feature_shape = visible.shape if feature_shape is None else feature_shape
 
     @staticmethod
     def dense(
@@ -74,12 +84,7 @@ class Rbm:
             blocks = [(below_kind, features), (unit_kind(f"softmax:{labels}"), labels)]
             below = Layer(Joint(blocks), (features + labels,))
         above = Layer(above_kind, (hidden * above_kind.group,))
-        return Rbm(below, above, DenseLink(below.units, above.units))
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Shape of the visible units without label units."""
-        return (self.features,) if self.classes else self.visible.shape
+        return Rbm(below, above, DenseLink(below.units, above.units), visible_shape)
 
     @property
     def features(self) -> int:
