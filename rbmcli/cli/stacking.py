@@ -54,20 +54,15 @@ def classes_of(data: TrainingData, source: str) -> int:
 def check_transposes(layers: Sequence[LayerOptions], image_shape: tuple[int, ...]) -> None:
     """RbmError for a layer that shall start as the transpose of one below and does not fit it."""
     units = math.prod(image_shape)
-    kinds = [unit_kind(options.hidden_kind) for options in layers]
+    kinds = [(unit_kind(x.visible_kind), unit_kind(x.hidden_kind)) for x in layers]
     for number, options in enumerate(layers[1:], 1):
         if options.start == "transpose":
-            below = layers[number - 1]
+            hidden = options.hidden * kinds[number][1].group
             try:
-                check_transpose(
-                    unit_kind(below.visible_kind),
-                    units,
-                    kinds[number],
-                    options.hidden * kinds[number].group,
-                )
+                check_transpose(kinds[number - 1], units, kinds[number], hidden)
             except RbmError as error:
                 raise RbmError(f"layer {number}: {error}") from None
-        units = layers[number - 1].hidden * kinds[number - 1].group
+        units = layers[number - 1].hidden * kinds[number - 1][1].group
 
 
 class Stacking:
