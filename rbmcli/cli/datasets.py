@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class TrainingData:
     """What a run is trained and measured on, as its machine sees it, and what was done to it.
 
-    labels: int64, of all images of the data set that `training` is rows of, where there are any;
-    validation_labels likewise.
+    labels: int64, by the row numbers of `training`, where there are any; validation_labels
+    likewise.
     """
 
     training: Images
@@ -91,12 +91,16 @@ def read(
     if not settings.quiet:
         for notice in (notice for each in datasets for notice in each.notices):
             click.echo(f"note: {notice}", err=True)
+    labels, validation_labels = dataset.labels, datasets[-1].labels
     preprocessing = None
     if options.preprocess is not None:
         stored = None if resumed is None else _stored(resumed, options.preprocess, image_shape)
         preprocessing = stored or _fitted(training, options.preprocess, settings)
-        training = training.preprocessed(preprocessing)
-        validation = None if validation is None else validation.preprocessed(preprocessing)
+        training, labels = _preprocessed(training, labels, preprocessing)
+        if validation is not None:
+            validation, validation_labels = _preprocessed(
+                validation, validation_labels, preprocessing
+            )
     kind = unit_kind(options.visible_kind)
     done = "" if preprocessing is None else f" after {options.preprocess}"
     training = training.for_kind(kind, source + done)
@@ -108,8 +112,8 @@ def read(
     return TrainingData(
         training,
         validation,
-        dataset.labels,
-        datasets[-1].labels,
+        labels,
+        validation_labels,
         image_shape,
         preprocessing,
         provenance,
@@ -188,6 +192,16 @@ def _stored(resumed: Path, steps: str, image_shape: tuple[int, ...]) -> Preproce
     with RunReader(resumed) as run:
         same = run.config.get("preprocess") == steps and run.image_shape == image_shape
         return load_preprocessing(run) if same else None
+
+
+def _preprocessed(
+    images: Images, labels: NDArray[np.int64] | None, preprocessing: Preprocessing
+) -> tuple[Images, NDArray[np.int64] | None]:
+    """Images preprocessed, with their labels by the row numbers that they have then."""
+    after = images.preprocessed(preprocessing)
+    if labels is not None and after.rows is not images.rows:
+        labels = labels[images.rows]
+    return after, labels
 
 
 def _fitted(training: Images, steps: str, settings: Settings) -> Preprocessing:
