@@ -42,6 +42,8 @@ class Purpose(IntEnum):
     ACTIVATIONS = 19
     WAKE = 20
     SLEEP = 21
+    BOUND = 22
+    LABELS = 23
 
 
 def _mix(word: int) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +14,22 @@ import numpy as np
 import pytest
 from commands import names, write_images
 
+from rbmcli.arrays import to_padded
 from rbmcli.cli.evaluate import command
 from rbmcli.cli.main import run as rbm
-from rbmcli.cli.models import load_model
+from rbmcli.cli.models import load_machine, load_model
 from rbmcli.draws import Draws, Purpose
 from rbmcli.inference import ais, annealing, reverse_ais
-from rbmcli.inference.exact import log_likelihood
+from rbmcli.inference.classifier import INVERSE_PENALTIES
+from rbmcli.inference.evaluation import measure_stack
+from rbmcli.inference.exact import log_likelihood, log_partition
 from rbmcli.inference.free_energy import free_energy
+from rbmcli.inference.labels import class_energies, features_energy, image_classes
+from rbmcli.inference.likelihood import exactly, mean_bound
 from rbmcli.io.runfile import RunReader
-from rbmcli.model.states import BitStates
+from rbmcli.model.rbm import Rbm
+from rbmcli.model.stack import Stack
+from rbmcli.model.states import BitStates, FloatStates, binarized
 
 SIDE = 4
 FEW = ["--ais-temperatures", "60", "--ais-chains", "40", "--threads", "1"]
@@ -169,7 +179,7 @@ def test_seed_and_threads(folder, capfd, monkeypatch):
 def test_images_are_drawn_once_whatever_the_blocks(folder, capfd, monkeypatch):
     train()
     first = evaluate(capfd)
-    monkeypatch.setattr("rbmcli.cli.evaluate._BLOCK", 7)
+    monkeypatch.setattr("rbmcli.cli.measuring._BLOCK", 7)
     blocks = evaluate(capfd)
     for name in ("free_energy", "reconstruction_error"):
         assert blocks[name] == pytest.approx(first[name], rel=1e-6)
@@ -336,3 +346,207 @@ def test_counts_are_read_as_in_training(folder, capfd):
     assert read["binarize"] == "none"
     # Counts of 0 and 1 lie far from a mean of 4: 8 times as far as if they stood for 0 and 8.
     assert read["reconstruction_error"] > 8 * SIDE * SIDE
+
+
+# Stacks ------------------------------------------------------------------------------------------
+
+
+def use_stack(monkeypatch, *levels: int, classes: int = 0, kind: str = "bernoulli") -> Stack:
+    """A stack with random weights, as which `run.h5` is read from now on."""
+    rng, machines = np.random.default_rng(8), []
+    for number, (below, above) in enumerate(pairwise([SIDE**2, *levels]), 1):
+        labels = classes if number == len(levels) else 0
+        shape = (SIDE, SIDE) if number == 1 else (below,)
+        hidden = "bernoulli" if number == len(levels) else kind
+        machines.append(
+            Rbm.dense(shape, above, "bernoulli" if number == 1 else kind, hidden, labels)
+        )
+        shapes = {name: x.shape for name, x in machines[-1].parameters().items()}
+        machines[-1].load({name: rng.normal(0, 0.5, shape) for name, shape in shapes.items()})
+    stack = Stack(machines)
+    monkeypatch.setattr("rbmcli.cli.models.load_stack", lambda run, greedy: stack)
+    return stack
+
+
+def test_numbers_of_a_stack(folder, capfd, monkeypatch):
+    train("--binarize", "threshold")
+    stack = use_stack(monkeypatch, 6, 5)
+    found = evaluate(capfd)
+    pixels = np.load("images.npy").reshape(90, -1)
+    states = BitStates.from_array(pixels / 255)
+    measured = measure_stack(stack, [states], Draws(0), 1)
+    assert found["reconstruction_error"] == measured.reconstruction_error
+    partition = found["log_partition"]
+    assert partition["value"] == pytest.approx(log_partition(stack.top))
+    bound = mean_bound(measured.log_weights, exactly(partition["value"]))
+    assert found["log_likelihood_bound"] == pytest.approx(bound._asdict())
+    for name in ("log_likelihood", "pseudo_log_likelihood", "free_energy"):
+        assert found[name] is None
+    assert "label_error" not in found
+    assert found["kinds"] == {"visible": "bernoulli", "hidden": ["bernoulli", "bernoulli"]}
+    assert evaluate(capfd, "--threads", 3) == found
+    monkeypatch.setattr("rbmcli.cli.measuring._BLOCK", 7)
+    blocks = evaluate(capfd)
+    assert blocks["log_likelihood_bound"] == pytest.approx(found["log_likelihood_bound"])
+    several = evaluate(capfd, "--bound-samples", 30)["log_likelihood_bound"]
+    assert several["standard_error"] < bound.standard_error
+    assert abs(several["value"] - bound.value) < 5 * bound.standard_error
+    too_large_to_count(monkeypatch)
+    estimated = evaluate(capfd, "--ais-temperatures", 500, "--ais-chains", 100)
+    assert estimated["log_partition"]["method"] == "ais"
+    interval = estimated["log_likelihood_bound"]
+    assert interval["low"] < bound.value < interval["high"]
+    assert interval["high"] - interval["low"] < 2
+    assert "too many states" in fails(capfd, "run.h5", "images.npy", "--exact")
+
+
+def test_a_stack_for_a_reader(folder, capfd, monkeypatch):
+    train()
+    use_stack(monkeypatch, 6, 5, classes=3)
+    assert rbm(["evaluate", "run.h5", "images.npy", *FEW, "--limit", "1"]) == 0
+    out, err = capfd.readouterr()
+    assert "kinds                  bernoulli over bernoulli over bernoulli\n" in out
+    assert re.search(r"log_likelihood_bound   -[\d.]+, standard error unknown\n", out)
+    assert "label_error            -\n" in out
+    assert err == "no label error: images.npy has no labels; name some with --labels\n"
+    np.save("labels.npy", np.zeros(90, int))
+    too_large_to_count(monkeypatch)
+    assert rbm(["evaluate", "run.h5", "images.npy", *FEW, "--labels", "labels.npy"]) == 0
+    out, err = capfd.readouterr()
+    assert re.search(r"log_likelihood_bound   -[\d.]+ \(-.* to -.*\), standard error [\d.]+\n", out)
+    assert re.search(r"label_error            [\d.]+%\n", out)
+    assert err == ""
+
+
+def test_a_stack_without_a_bound(folder, capfd, monkeypatch):
+    train()
+    stack = use_stack(monkeypatch, 6, 5, kind="binomial:2")
+    assert evaluate(capfd)["log_likelihood_bound"] is not None
+    stack.machines[1] = Rbm.dense((6,), 5, "gaussian")
+    found, err = refused(capfd)
+    assert found["log_likelihood_bound"] is None
+    assert "layer 1 has gaussian units where layer 0 has binomial:2 ones" in err
+    found, err = refused(capfd, "--binarize", "none")
+    assert "the data are no states of bernoulli units" in err
+
+
+def test_a_stack_as_it_was_before_up_down(folder, capfd, monkeypatch):
+    train()
+    asked = []
+
+    def load_stack(run: RunReader, *, greedy: bool) -> Stack:
+        asked.append(greedy)
+        return Stack([load_machine(run.layers[0], run.image_shape)])
+
+    monkeypatch.setattr("rbmcli.cli.models.load_stack", load_stack)
+    assert evaluate(capfd) == evaluate(capfd, "--greedy")
+    assert asked == [False, True]
+
+
+@pytest.mark.parametrize("levels", [(5,), (6, 5)], ids=["machine", "stack"])
+def test_the_error_of_label_units(folder, capfd, monkeypatch, levels):
+    """By the least free energy; of a single machine with label units the bound is exact."""
+    train()
+    stack = use_stack(monkeypatch, *levels, classes=3)
+    pixels = np.load("images.npy").reshape(90, -1)
+    grey = FloatStates(to_padded(pixels / np.float32(255)), SIDE**2)
+    draw, first = Draws(0).at(Purpose.LABELS, 0), stack.top.features
+    balance = image_classes(stack, grey, draw).mean(axis=0)
+    stack.top.visible.bias[first : first + 3] -= balance
+    classes = image_classes(stack, grey, draw).argmax(axis=1)
+    assert len(set(classes)) == 3
+    np.save("labels.npy", np.where(np.arange(90) < 27, (classes + 1) % 3, classes))
+    found = evaluate(capfd, "--labels", "labels.npy")
+    assert found["label_error"] == pytest.approx(0.3)
+    np.savez("both.npz", images=np.load("images.npy"), labels=classes)
+    beside = evaluate(capfd, source="both.npz:images")
+    assert beside["label_error"] == 0
+    drawn = evaluate(capfd, "--label-samples", 50, source="both.npz:images")
+    assert 0 <= drawn["label_error"] < 0.2
+    monkeypatch.setattr("rbmcli.cli.measuring._BLOCK", 7)
+    assert evaluate(capfd, "--labels", "labels.npy")["label_error"] == pytest.approx(0.3)
+    if len(levels) == 1:
+        states = images_as_drawn(90)
+        exact = -features_energy(class_energies(stack.top, states)) - log_partition(stack.top)
+        assert found["log_likelihood_bound"]["value"] == pytest.approx(exact.mean())
+
+
+def images_as_drawn(count: int) -> BitStates:
+    pixels = np.load("images.npy").reshape(count, -1)
+    draw = Draws(0).at(Purpose.BINARIZE, 0)
+    return binarized(pixels, np.arange(count), 255.0, None, draw)
+
+
+def test_labels_that_do_not_fit(folder, capfd, monkeypatch):
+    train()
+    np.save("labels.npy", np.arange(90) % 4)
+    np.save("few.npy", np.arange(9))
+    message = fails(capfd, "run.h5", "images.npy", "--labels", "labels.npy")
+    assert "run.h5: has no label units" in message
+    use_stack(monkeypatch, 6, 5, classes=3)
+    message = fails(capfd, "run.h5", "images.npy", "--labels", "labels.npy")
+    assert "labels from 0 to 3, but the machine has 3 label units" in message
+    assert "few.npy" in fails(capfd, "run.h5", "images.npy", "--labels", "few.npy")
+    message = fails(capfd, "run.h5", "images.npy", "--classifier", "images.npy")
+    assert "images.npy: has no labels" in message
+    assert "--labels" in message
+    np.save("labels.npy", np.arange(90) % 3)
+    labels = ["--labels", "labels.npy", "--classifier", "images.npy"]
+    message = fails(capfd, "run.h5", "images.npy", *labels)
+    assert "--classifier-labels" in message
+    np.save("same.npy", np.ones(90, int))
+    message = fails(capfd, "run.h5", "images.npy", *labels, "--classifier-labels", "same.npy")
+    assert "two classes or more" in message
+
+
+@pytest.mark.parametrize("layer", [None, "0", "all"])
+def test_a_classifier_of_features(folder, capfd, monkeypatch, layer):
+    """Of images whose class stands in one pixel, which hidden units of either layer pass on."""
+    train()
+    stack = use_stack(monkeypatch, 6, 5)
+    for machine in stack.machines:
+        machine.link.set_weights(4 * np.eye(machine.visible.units, machine.hidden.units))
+    images = np.load("images.npy")
+    labels = np.arange(90) % 3
+    images[:, 0, :3] = 255 * (labels[:, np.newaxis] == np.arange(3))
+    np.save("images.npy", images)
+    np.save("labels.npy", labels * 7)
+    np.savez("test.npz", images=images[:30], labels=labels[:30] * 7)
+    options = ["--classifier", "images.npy", "--classifier-labels", "labels.npy"]
+    options += [] if layer is None else ["--layer", layer]
+    found = evaluate(capfd, *options, source="test.npz")
+    assert found["classifier_error"] == 0
+    about = found["classifier"]
+    assert about["layers"] == {None: [1], "0": [0], "all": [0, 1]}[layer]
+    assert about["images"] == 90
+    assert about["inverse_penalty"] in INVERSE_PENALTIES
+    assert about["held_out_error"] == 0
+    assert rbm(["evaluate", "run.h5", "test.npz", *FEW, *options]) == 0
+    out = capfd.readouterr().out
+    layers = {None: "1", "0": "0", "all": "0, 1"}[layer]
+    assert f"classifier_error       0.00%, layer {layers}, C " in out
+    wrong = np.where(np.arange(30) < 3, 1 - labels[:30], labels[:30]) * 7
+    np.save("wrong.npy", wrong)
+    found = evaluate(capfd, *options, "--labels", "wrong.npy", source="test.npz")
+    assert found["classifier_error"] == pytest.approx((wrong != labels[:30] * 7).mean())
+
+
+def test_a_classifier_of_one_machine(folder, capfd):
+    train()
+    np.save("labels.npy", np.arange(90) % 2)
+    options = ["--labels", "labels.npy"]
+    options += ["--classifier", "images.npy", "--classifier-labels", "labels.npy"]
+    plain, found = evaluate(capfd), evaluate(capfd, *options)
+    assert found["classifier"]["layers"] == [0]
+    assert 0 < found["classifier_error"] < 1
+    assert {name: value for name, value in found.items() if name in plain} == plain
+    message = fails(capfd, "run.h5", "images.npy", *options, "--layer", "1")
+    assert "run.h5: holds no layer 1" in message
+
+
+def test_a_classifier_without_scikit_learn(folder, capfd, monkeypatch):
+    train()
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    message = fails(capfd, "run.h5", "images.npy", "--classifier", "images.npy")
+    assert "pip install scikit-learn" in message
+    assert rbm(["evaluate", "run.h5", "images.npy", "--layer", "all"]) == 2

@@ -7,10 +7,15 @@ import json
 import h5py
 import numpy as np
 import pytest
-from commands import names, write_images
+from commands import names, refused, write_images
 from PIL import Image
 
 from rbmcli.cli.main import run as rbm
+from rbmcli.cli.models import load_machine
+from rbmcli.inference.exact import layer_states
+from rbmcli.inference.free_energy import free_energy
+from rbmcli.model.rbm import Rbm
+from rbmcli.model.stack import Stack
 
 SIDE = 6
 
@@ -489,3 +494,155 @@ def test_chains_that_run_away_are_told(tmp_path, monkeypatch, capfd, output, opt
     assert told.count("\n") == 1
     assert "the chains have run away" in told
     assert output not in names(tmp_path)
+
+
+# Stacks ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_stack(monkeypatch):
+    """Makes `run.h5` be read as a stack of these machines."""
+
+    def use(*machines):
+        monkeypatch.setattr("rbmcli.cli.models.load_stack", lambda run: Stack(machines))
+        return Stack(machines)
+
+    return use
+
+
+def random_machine(below, above, weight=0.5, labels=0):
+    rng = np.random.default_rng(5)
+    shape = (SIDE, SIDE) if below == SIDE**2 else (below,)
+    model = Rbm.dense(shape, above, labels=labels)
+    model.load({name: rng.normal(0, weight, x.shape) for name, x in model.parameters().items()})
+    return model
+
+
+def copying(units):
+    """A machine whose units are what those across from them are, for certain."""
+    model = Rbm.dense((SIDE, SIDE) if units == SIDE**2 else (units,), units)
+    model.load(
+        {
+            "weights": 80 * np.eye(units),
+            "visible_bias": np.full(units, -40.0),
+            "hidden_bias": np.full(units, -40.0),
+        }
+    )
+    return model
+
+
+PATTERNS = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]], np.float32)
+
+
+def by_class():
+    """A machine with 3 classes, of which each wants the columns of its pattern to be on."""
+    patterns = np.tile(PATTERNS, SIDE)
+    model = Rbm.dense((SIDE**2,), 3, labels=3)
+    weights = np.concatenate([80 * patterns.T, 6000 * np.eye(3)])
+    bias = np.concatenate([np.full(SIDE**2, -40.0), np.zeros(3)])
+    model.load({"weights": weights, "visible_bias": bias, "hidden_bias": np.full(3, -3000.0)})
+    return model
+
+
+def test_images_go_up_and_come_down(folder, of_stack):
+    images, _ = samples("-k", 0, "-n", 20)
+    of_stack(copying(SIDE**2), copying(SIDE**2), copying(SIDE**2))
+    for steps in (0, 3):
+        drawn, means = samples("-k", steps, "-n", 20)
+        assert drawn.shape == means.shape == (20, SIDE, SIDE)
+        assert (drawn == images).all()
+        np.testing.assert_allclose(means, images, atol=1e-6)
+    np.testing.assert_array_equal(drawn, samples("-k", 3, "-n", 20, "--temperatures", 3)[0])
+
+
+@pytest.mark.parametrize("start", ["data", "random"])
+@pytest.mark.parametrize("options", [[], ["--temperatures", 3]], ids=["gibbs", "tempered"])
+def test_images_of_a_stack(folder, of_stack, start, options):
+    of_stack(random_machine(SIDE**2, 9), random_machine(9, 8), random_machine(8, 7))
+    options = ["--start", start, "-k", 2, "-n", 5000, *options]
+    drawn, means = samples(*options, "--threads", 1)
+    again, _ = samples(*options, "--threads", 3)
+    assert (drawn == again).all()
+    assert set(np.unique(drawn)) == {0, 1}
+    assert len(np.unique(means.reshape(5000, -1).round(5), axis=0)) > 100
+    assert np.abs((drawn - means).mean(axis=0)).max() < 5 * 0.5 / np.sqrt(5000)
+
+
+def test_images_have_the_distribution_of_the_stack(folder, of_stack):
+    """The top machine's visible units by enumeration, through one directed level."""
+    first, top = random_machine(SIDE**2, 5), random_machine(5, 3, 1.0)
+    of_stack(first, top)
+    _, means = samples("--start", "random", "-k", 60, "-n", 4000)
+    states = layer_states(top.visible, 0, 32)
+    log_p = -free_energy(top, top.visible.states_of(states))
+    p = np.exp(log_p - np.logaddexp.reduce(log_p))
+    total = states @ first.link.weights.T.astype(np.float64) + first.visible.bias[: SIDE**2]
+    given = 1 / (1 + np.exp(-total))
+    exact = p @ given
+    error = np.sqrt((p @ np.square(given - exact)) / 4000)
+    assert (np.abs(means.reshape(4000, -1).mean(axis=0) - exact) < 5 * error + 1e-6).all()
+
+
+def test_stacks_as_pictures(folder, of_stack):
+    of_stack(random_machine(SIDE**2, 9), random_machine(9, 8))
+    options = ["-n", 9, "-k", 12, "--scale", 1]
+    _, means = samples(*options)
+    assert sample("grid.png", *options) == 0
+    assert sample("chains.gif", *options) == 0
+    with Image.open("grid.png") as grid, Image.open("chains.gif") as chains:
+        assert chains.n_frames == 13
+        assert chains.size == grid.size == (3 * SIDE + 4, 3 * SIDE + 4)
+        shown = np.asarray(grid.convert("L"), int)
+        chains.seek(12)
+        assert np.abs(np.asarray(chains.convert("L"), int) - shown).max() <= 17  # greys
+    assert (shown[1 : SIDE + 1, 1 : SIDE + 1] == np.rint(255 * means[0])).all()
+
+
+@pytest.mark.parametrize("tempered", [[], ["--temperatures", 4]], ids=["gibbs", "tempered"])
+@pytest.mark.parametrize("below", [0, 1], ids=["machine", "stack"])
+def test_images_by_class(folder, of_stack, below, tempered):
+    of_stack(*[copying(SIDE**2)] * below, by_class())
+    for start in ("data", "random"):
+        options = ["--class", 2, "--class", 0, "-n", 4, "-k", 2, "--start", start, *tempered]
+        drawn, means = samples(*options)
+        assert drawn.shape == means.shape == (8, SIDE, SIDE)
+        expected = np.repeat(PATTERNS[[2, 0]], 4, axis=0)[:, np.newaxis]
+        assert (drawn == expected).all()
+    drawn, _ = samples("--class", 1)
+    assert len(drawn) == 10
+    assert sample("a.png", "--class", 2, "--class", 0, "-n", 4, "-k", 2, "--scale", 1) == 0
+    with Image.open("a.png") as grid:
+        assert grid.size == (4 * (SIDE + 1) + 1, 2 * (SIDE + 1) + 1)
+
+
+def test_without_a_class_label_units_are_free(folder, of_stack):
+    of_stack(by_class())
+    drawn, means = samples("-n", 30, "-k", 3)
+    assert drawn.shape == means.shape == (30, SIDE, SIDE)
+    assert sample("a.png", "-n", 4, "-k", 2) == 0
+
+
+def test_chains_of_the_top_machine(folder, persistent, monkeypatch):
+    (folder / "run.h5").write_bytes(persistent.read_bytes())
+    expected, _ = samples("--start", "chains", "-k", 2)
+    monkeypatch.setattr(
+        "rbmcli.cli.models.load_stack",
+        lambda run: Stack([copying(SIDE**2), load_machine(run.layers[0], (SIDE, SIDE))]),
+    )
+    drawn, _ = samples("--start", "chains", "-k", 2)
+    assert len(np.unique(drawn, axis=0)) > 4
+    assert (drawn == expected).all()
+
+
+def test_stacks_refuse_what_they_cannot(folder, of_stack, capfd):
+    assert "run.h5: has no label units" in refused(
+        capfd, "sample", "run.h5", "-o", "a.png", "--class", "1"
+    )
+    of_stack(copying(SIDE**2), by_class())
+    told = refused(capfd, "sample", "run.h5", "-o", "a.png", "--class", "1", "--class", "3")
+    assert "--class 3: run.h5 has 3 classes; name one from 0 to 2" in told
+    told = refused(capfd, "sample", "run.h5", "-o", "a.png", "--clamp", "upper")
+    assert "--clamp completes images by a single machine" in told
+    of_stack(by_class())
+    told = refused(capfd, "sample", "run.h5", "-o", "a.png", "--clamp", "upper")
+    assert "--clamp completes images by a single machine" in told

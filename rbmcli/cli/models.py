@@ -95,32 +95,36 @@ def load_preprocessing(run: RunReader) -> Preprocessing | None:
         return Preprocessing.restore(names, parts, prod(run.image_shape))
 
 
-def load_chains(run: RunReader, model: Rbm) -> States:
-    """Hidden states of the run's persistent chains; RbmError where it keeps none.
+def load_chains(section: Section, model: Rbm) -> States:
+    """Hidden states of a machine's persistent chains; RbmError where its section keeps none.
 
     Of parallel tempering, those at inverse temperature 1.
     """
-    if "trainer/chains/hidden" not in run.state:
-        algorithm = run.config.get("algorithm")
+    if "trainer/chains/hidden" not in section.state:
+        algorithm = section.config.get("algorithm")
         raise RbmError(
-            f"{run.path}: the run keeps no chains"
+            f"{section.path}: the run keeps no chains"
             f" ({f'its algorithm is {algorithm}' if algorithm else 'it was imported'});"
             " use --start data or --start random"
         )
-    with damage_told(run.path):
-        hidden = run.state["trainer/chains/hidden"]
-        rungs = len(run.state["trainer/chains/beta"]) if "trainer/chains/beta" in run.state else 1
+    with damage_told(section.path):
+        hidden = section.state["trainer/chains/hidden"]
+        rungs = (
+            len(section.state["trainer/chains/beta"])
+            if "trainer/chains/beta" in section.state
+            else 1
+        )
         if hidden.shape[1:] != (model.hidden.units,) or len(hidden) % rungs:
             raise ValueError(f"trainer/chains/hidden has shape {hidden.shape}")
         return model.hidden.states_of(hidden[: len(hidden) // rungs])
 
 
-def load_reference(run: RunReader, model: Rbm) -> Floats | None:
-    """Natural visible biases of the run's replicas at inverse temperature 0, padded; or None."""
-    if "trainer/chains/reference" not in run.state:
+def load_reference(section: Section, model: Rbm) -> Floats | None:
+    """Natural visible biases of a machine's replicas at inverse temperature 0, padded; or None."""
+    if "trainer/chains/reference" not in section.state:
         return None
-    with damage_told(run.path):
-        reference: np.ndarray = run.state["trainer/chains/reference"]
+    with damage_told(section.path):
+        reference: np.ndarray = section.state["trainer/chains/reference"]
         if reference.shape != (model.visible.units,):
             raise ValueError(f"trainer/chains/reference has shape {reference.shape}")
         return to_padded(reference)

@@ -1,14 +1,12 @@
-"""`rbm sample`: fantasy particles of a trained machine."""
+"""`rbm sample`: fantasy particles of a trained machine or stack."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from rbmcli.cli.options import Settings, common_options, force_option, output_option
 from rbmcli.cli.parameters import FiniteRange
@@ -16,19 +14,18 @@ from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
     from rbmcli.arrays import Floats
+    from rbmcli.inference.clamping import Clamp
     from rbmcli.io.runfile import RunReader
     from rbmcli.model.rbm import Rbm
     from rbmcli.model.states import States
-    from rbmcli.pictures.tiles import Picture
 
-_ANIMATIONS = (".gif", ".webp", ".mp4")
-_ARRAYS = (".npz", ".h5")
-#: Chains where -n is not given.
-_COUNT = 100
-#: Gibbs steps after which it is known how often temperatures swap.
-_MEASURED = 50
 #: Frames of an animation where --every is not given.
 _FRAMES = 100
+#: Chains where -n is not given; of each class, where classes are named.
+_COUNT = 100
+_COUNT_OF_CLASS = 10
+#: Gibbs steps after which it is known how often temperatures swap.
+_MEASURED = 50
 
 
 @click.command()
@@ -38,7 +35,8 @@ _FRAMES = 100
     " .webp, .mp4), or the states themselves (.npz, .h5)."
 )
 @click.option("-n", "--count", type=click.IntRange(min=1),
-              help=f"Chains, each giving one particle.  [default: {_COUNT}; with --start chains no"
+              help="Chains, each giving one particle; with --class, so many of each class."
+              f"  [default: {_COUNT}, or {_COUNT_OF_CLASS} of each class; with --start chains no"
               " more than there are]")  # fmt: skip
 @click.option("-k", "--gibbs-steps", type=click.IntRange(min=0), default=100, show_default=True,
               help="Gibbs steps from the start.")  # fmt: skip
@@ -46,6 +44,9 @@ _FRAMES = 100
               show_default=True, help="Where the chains start: at images, at noise, or where the"
               " chains of the run stood (if its algorithm keeps any).")  # fmt: skip
 @click.option("--source", help="The images of --start data.  [default: those of the run]")
+@click.option("--class", "classes", type=click.IntRange(min=0), multiple=True, metavar="LABEL",
+              help="Draw images of this class: hold the label units of a stack that has them. Once"
+              " for each class; each has a row of the grid.")  # fmt: skip
 @click.option("--clamp", metavar="MASK", help="Complete images: keep what MASK says of those of"
               " --start data, start the rest at noise. MASK: a half (upper, lower, left, right), or"
               " a picture, .npy or .npz of an image's shape, not 0 where it is kept.")  # fmt: skip
@@ -69,6 +70,7 @@ def command(
     gibbs_steps: int,
     start: str,
     source: str | None,
+    classes: tuple[int, ...],
     clamp: str | None,
     temperatures: int | None,
     columns: int | None,
@@ -86,8 +88,11 @@ def command(
     have; where that is infinite, of the values in the images of --start data, and without those, in
     each picture itself.
 
-    With --clamp, pictures show each image three times: as it was, what was kept of it (the rest
-    grey), and completed.
+    In a stack, the chains are those of its top machine: images go up to it to start them, and what
+    they come to goes down through the layers below. With label units, --class holds them.
+
+    With --clamp, which is for single machines, pictures show each image three times: as it was,
+    what was kept of it (the rest grey), and completed.
 
     \b
     Examples:
@@ -95,26 +100,28 @@ def command(
       rbm sample run.h5 --start random -n 25 -k 1000 -o chains.gif
       rbm sample run.h5 --start random --temperatures 20 -k 1000 -n 10000 -o particles.npz
       rbm sample run.h5 --source mnist:test --clamp upper -n 30 -o completed.png
+      rbm sample stack.h5 --class 3 --class 8 -n 10 -k 1000 -o digits.png
     """
     from rbmcli import _kernels
-    from rbmcli.cli.models import load_model, load_preprocessing, load_reference
+    from rbmcli.cli import sample_output
+    from rbmcli.cli.models import load_chains, load_preprocessing, load_reference, load_stack
     from rbmcli.cli.progress import Progress
+    from rbmcli.cli.sample_start import start_states
     from rbmcli.cli.threads import default_threads
+    from rbmcli.draws import Draws
     from rbmcli.files import check_free
     from rbmcli.inference.chains import fantasies, random_start
     from rbmcli.inference.clamping import Clamp, check_mask
+    from rbmcli.inference.descent import descend
     from rbmcli.inference.ladder import Ladder
     from rbmcli.inference.replicas import WEIGHT, tempered_fantasies
     from rbmcli.io.masks import read_mask
-    from rbmcli.io.outputs import save_arrays
     from rbmcli.io.runfile import RunReader
-    from rbmcli.pictures.encode import save_picture
 
-    suffix = output.suffix.lower()
-    if suffix not in (*_ANIMATIONS, *_ARRAYS, ".png"):
+    suffixes = (".png", *sample_output.ANIMATIONS, *sample_output.ARRAYS)
+    if output.suffix.lower() not in suffixes:
         raise click.BadParameter(
-            f"'{output.suffix}' is not one of {', '.join(('.png', *_ANIMATIONS, *_ARRAYS))}",
-            param_hint="'--output'",
+            f"'{output.suffix}' is not one of {', '.join(suffixes)}", param_hint="'--output'"
         )
     if start != "data" and source is not None:
         raise click.UsageError("--source goes with --start data")
@@ -123,36 +130,37 @@ def command(
     check_free(output, force)
     _kernels.set_threads(settings.threads or default_threads())
     with RunReader(run_file) as run:
-        model = load_model(run)
-        mask = None
+        stack = load_stack(run)
+        top, section, mask = stack.top, run.layers[-1], None
         if clamp is not None:
+            if len(stack.machines) > 1 or top.classes:
+                raise RbmError(
+                    f"{run_file}: --clamp completes images by a single machine without label units,"
+                    " and this is a stack; leave it out"
+                )
             mask = read_mask(clamp, run.image_shape)
-            check_mask(mask, model.visible.kind, clamp)
-        begin = _start(run, model, start, source, count, settings.seed)
-        reference = load_reference(run, model)
-        first_step = int(run.state["trainer/step"]) if start == "chains" else 0
-        shape = (begin.rows, *run.image_shape)
-        preprocessing = load_preprocessing(run)
+            check_mask(mask, top.visible.kind, clamp)
+        held = None
+        if classes:
+            held = _label_clamp(run, top, classes, count or _COUNT_OF_CLASS)
+            columns = columns or count or _COUNT_OF_CLASS
+            count = held.kept.rows
+        if count is None:
+            count = _COUNT
+            if start == "chains":
+                count = min(count, load_chains(section, top).rows)
+        begin = start_states(run, stack, start, source, count, settings.seed)
+        reference = load_reference(section, top)
+        first_step = int(section.state["trainer/step"]) if start == "chains" else 0
+        images = sample_output.Images(
+            stack.image_layer, run.image_shape, load_preprocessing(run), begin.images, mask
+        )
 
-    def as_data(states: NDArray[Any]) -> NDArray[Any]:
-        """States or their means (rows, units) as images."""
-        values = model.visible.to_data(states)
-        if preprocessing is not None:
-            values = preprocessing.invert(values.astype(np.float32, copy=False))
-        return np.ascontiguousarray(values).reshape(shape)
-
-    own = begin if start == "data" else None
-    limits = model.visible.shown_range(own)
-    if preprocessing is not None:
-        seen = None if own is None else as_data(own.to_array())
-        limits = None if seen is None else (float(seen.min()), float(seen.max()))
-    picture = _picture(as_data, begin, mask, columns, scale, limits)
-
-    held = None
+    visible = begin.visible
     if mask is not None:
-        held = Clamp(begin, mask)
-        begin = random_start(model.visible, begin.rows, settings.seed)
-    walk_from = (model, begin, gibbs_steps, settings.seed)
+        held = Clamp(visible, mask)
+        visible = random_start(top.visible, count, settings.seed)
+    walk_from = (top, visible, gibbs_steps, settings.seed)
     if temperatures is None:
         ladder = None
         chains = fantasies(*walk_from, clamp=held, first_step=first_step)
@@ -161,88 +169,35 @@ def command(
         chains = tempered_fantasies(
             *walk_from, ladder, reference=reference, clamp=held, first_step=first_step
         )
+    draws = Draws(settings.seed)
+
+    def seen(number: int, states: States, means: Floats) -> tuple[States, Floats]:
+        return descend(stack, states, means, draws, first_step + number)
+
+    every = every or max(1, gibbs_steps // _FRAMES)
+    frames = {*range(0, gibbs_steps, every), gibbs_steps}
     with Progress(gibbs_steps + 1, settings.quiet) as progress:
-        walk = progress.over(_finite(chains, run_file), "states of the chains")
-        if suffix in _ANIMATIONS:
-            step = every or max(1, gibbs_steps // _FRAMES)
-            frames = (
-                picture(means)
-                for number, (_, means) in enumerate(walk)
-                if number % step == 0 or number == gibbs_steps
-            )
-            save_picture(output, frames, fps=fps, force=force)
-        elif suffix in _ARRAYS:
-            samples, means = _last(walk)
-            arrays = {"samples": as_data(samples.to_array()), "means": as_data(means)}
-            save_arrays(output, arrays, force=force)
-        else:
-            _, means = _last(walk)
-            save_picture(output, iter([picture(means)]), force=force)
+        walk = progress.over(sample_output.finite(chains, run_file), "states of the chains")
+        picture = images.drawer(columns, scale)
+        sample_output.write(
+            output, walk, seen, images, picture, frames=frames, fps=fps, force=force
+        )
     if not settings.quiet:
-        done = f"{output}: {begin.rows} particles, {gibbs_steps} Gibbs steps"
+        done = f"{output}: {count} particles, {gibbs_steps} Gibbs steps"
         if ladder is not None and gibbs_steps >= _MEASURED:
             done += f"; temperatures swap in {1 - ladder.rejection.max():.0%} of tries or more"
         click.echo(done, err=True)
 
 
-def _picture(
-    as_data: Callable[[NDArray[Any]], NDArray[Any]],
-    begin: States,
-    mask: NDArray[np.bool_] | None,
-    columns: int | None,
-    scale: int,
-    limits: tuple[float, float] | None,
-) -> Callable[[Floats], Picture]:
-    """What draws the means of the visible units, (chains, visible units)."""
-    from rbmcli.pictures.tiles import completion_grid, image_grid
+def _label_clamp(run: RunReader, top: Rbm, classes: tuple[int, ...], count: int) -> Clamp:
+    """Holds the label units of `count` chains at each class."""
+    from rbmcli.inference.labels import label_clamp
 
-    if mask is None:
-        return lambda means: image_grid(as_data(means), columns, scale, limits)
-    originals = as_data(begin.to_array())
-    kept = mask.reshape(originals.shape[1:])
-    return lambda means: completion_grid(originals, kept, as_data(means), columns, scale, limits)
-
-
-def _finite(
-    walk: Iterator[tuple[States, Floats]], run_file: Path
-) -> Iterator[tuple[States, Floats]]:
-    """The walk; RbmError where states grow without bound."""
-    for step, (states, means) in enumerate(walk):
-        if not np.isfinite(means).all():
-            raise RbmError(
-                f"{run_file}: after {step} Gibbs steps the chains have run away: the weights of"
-                " two layers without upper bounds are too large; train with --max-spectral-norm 0.8"
-            )
-        yield states, means
-
-
-def _last(walk: Iterator[tuple[States, np.ndarray]]) -> tuple[States, np.ndarray]:
-    for last in walk:  # noqa: B007
-        pass
-    return last
-
-
-def _start(
-    run: RunReader, model: Rbm, start: str, source: str | None, count: int | None, seed: int
-) -> States:
-    """Visible states for the chains to start from."""
-    from rbmcli.cli.datasets import starts
-    from rbmcli.cli.models import load_chains
-    from rbmcli.draws import Draws, Purpose
-    from rbmcli.inference.chains import random_start, start_from_hidden
-
-    if start == "chains":
-        hidden = load_chains(run, model)
-        if count is not None and count > hidden.rows:
-            raise RbmError(
-                f"{run.path}: the run keeps {hidden.rows} chains, fewer than the {count} of -n;"
-                f" ask for {hidden.rows} at most"
-            )
-        chosen = hidden.take(np.arange(min(count or _COUNT, hidden.rows)))
-        return start_from_hidden(model, chosen, seed, int(run.state["trainer/step"]))
-    count = count or _COUNT
-    if start == "random":
-        return random_start(model.visible, count, seed)
-    images = starts(run, source, model.visible, count, seed)
-    draw = Draws(seed).at(Purpose.BINARIZE, 0)
-    return images.states(images.rows, model.visible, draw)
+    if not top.classes:
+        raise RbmError(f"{run.path}: has no label units, which --class holds; leave it out")
+    if max(classes) >= top.classes:
+        raise RbmError(
+            f"--class {max(classes)}: {run.path} has {top.classes} classes; name one from 0 to"
+            f" {top.classes - 1}"
+        )
+    return label_clamp(top, np.repeat(classes, count))

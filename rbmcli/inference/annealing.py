@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from rbmcli.arrays import Doubles, Floats, Scratch, to_padded
 from rbmcli.draws import Draw, Draws, Purpose
 from rbmcli.inference.tempering import Tempered
 from rbmcli.model.fixed_link import FixedLink
-from rbmcli.model.layer import Layer, natural_log_partition
+from rbmcli.model.layer import natural_log_partition
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States
 
@@ -41,7 +40,8 @@ class Path:
     """
 
     def __init__(self, model: Rbm, mean: NDArray[Any]) -> None:
-        self.model = Rbm(_of_model(model.visible), _of_model(model.hidden), FixedLink(model.link))
+        exact = model.of_model
+        self.model = Rbm(exact.visible, exact.hidden, FixedLink(model.link))
         self.reference: Floats = to_padded(model.visible.kind.bias_from_mean(mean))
 
     def log_partition_at_0(self) -> float:
@@ -104,10 +104,3 @@ def anneal(
 def log_mean_exp(log_values: Doubles) -> Doubles:
     """Logarithm of the mean over the last axis of exp."""
     return np.asarray(np.logaddexp.reduce(log_values, axis=-1) - np.log(log_values.shape[-1]))
-
-
-def _of_model(layer: Layer) -> Layer:
-    """The layer, drawn as the model says and not as an approximation of it does."""
-    exact = copy.copy(layer)
-    exact.kind = layer.kind.of_model
-    return exact

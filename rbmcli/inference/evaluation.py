@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from rbmcli.arrays import Doubles
 from rbmcli.draws import Draws, Purpose
+from rbmcli.inference.bound import weigh
 from rbmcli.inference.free_energy import (
     are_states,
     free_energy,
     has_pseudo_likelihood,
     pseudo_log_likelihood,
 )
-from rbmcli.inference.reconstruction import reconstruct
+from rbmcli.inference.reconstruction import reconstruct, reconstruction_error
 from rbmcli.model.rbm import Rbm
+from rbmcli.model.stack import Stack
 from rbmcli.model.states import States
 
 #: Terms of its pseudo-log-likelihood, evenly spread, that are computed of each image.
@@ -43,6 +45,21 @@ class Measurements:
     kept: NDArray[Any]
 
 
+@dataclass(frozen=True)
+class StackMeasurements:
+    """Means over the images.
+
+    log_weights: the variational bound but for log Z, in nats, of each image, float64 (images,).
+    top_mean: mean visible states of the top machine, float64 (visible units,). are_states: whether
+    all the images are states that the images' units can be in.
+    """
+
+    reconstruction_error: float
+    log_weights: Doubles
+    top_mean: NDArray[np.float64]
+    are_states: bool
+
+
 def measure(
     model: Rbm, blocks: Iterable[States], draws: Draws, keep: NDArray[np.int64]
 ) -> Measurements:
@@ -61,7 +78,7 @@ def measure(
         total += visible.mean_by_unit() * visible.rows
         kept.append(visible.to_array()[keep[(keep >= rows) & (keep < rows + visible.rows)] - rows])
         rows += visible.rows
-        real = real and are_states(model, visible)
+        real = real and are_states(model.visible, visible)
         finite = finite and has_pseudo_likelihood(model, visible)
         first = generator.integers(groups, size=visible.rows)
         if finite:
@@ -73,6 +90,29 @@ def measure(
         total / rows,
         real,
         np.concatenate(kept),
+    )
+
+
+def measure_stack(
+    stack: Stack, blocks: Iterable[States], draws: Draws, samples: int
+) -> StackMeasurements:
+    """Measure on images that come as blocks of states, one block at a time.
+
+    samples: draws of the hidden units of each image that its bound is averaged over.
+    """
+    errors, log_weights, total = [], [], np.zeros(stack.top.visible.units)
+    rows, real = 0, True
+    for images in blocks:
+        up, down = (draws.at(Purpose.MONITOR, 0, substep, rows) for substep in (0, 1))
+        errors.append(reconstruction_error(stack, images, up, down))
+        names = (draws.at(Purpose.BOUND, 0, sample, rows) for sample in range(samples))
+        weighed = [weigh(stack, images, draw) for draw in names]
+        log_weights.append(np.mean([each.log_weight for each in weighed], axis=0))
+        total += np.mean([each.top_mean for each in weighed], axis=0) * images.rows
+        real = real and are_states(stack.image_layer, images)
+        rows += images.rows
+    return StackMeasurements(
+        float(np.concatenate(errors).mean()), np.concatenate(log_weights), total / rows, real
     )
 
 

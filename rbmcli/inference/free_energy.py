@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.arrays import Doubles, Floats
+from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, States
 
@@ -19,19 +20,19 @@ def free_energy(model: Rbm, visible: States) -> Doubles:
     return -model.visible.log_weight(visible) - model.hidden.cumulant(model.hidden_input(visible))
 
 
-def are_states(model: Rbm, visible: States) -> bool:
-    """Whether the visible units can be in these states: real values, or whole numbers.
+def are_states(layer: Layer, states: States) -> bool:
+    """Whether the units can be in these states: real values, or whole numbers.
 
     Only then they have a likelihood.
     """
-    if model.visible.kind.squared_energy or isinstance(visible, BitStates):
+    if layer.kind.squared_energy or isinstance(states, BitStates):
         return True
-    return bool((visible.floats() % 1 == 0).all())
+    return bool((states.floats() % 1 == 0).all())
 
 
 def has_pseudo_likelihood(model: Rbm, visible: States) -> bool:
     """Whether the visible units have finitely many states, and these are such states."""
-    return model.visible.kind.group_states is not None and are_states(model, visible)
+    return model.visible.kind.group_states is not None and are_states(model.visible, visible)
 
 
 def pseudo_log_likelihood(model: Rbm, visible: States, groups: NDArray[np.int64]) -> Doubles:

@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.arrays import Doubles, zeros
+from rbmcli.draws import Draw
+from rbmcli.draws import beside as beside_draw
 from rbmcli.inference.clamping import Clamp
 from rbmcli.model.rbm import Rbm
+from rbmcli.model.stack import Stack
 from rbmcli.model.states import BitStates, States, beside, one_hot
 
 
@@ -47,6 +50,22 @@ def class_log_probabilities(energies: Doubles) -> Doubles:
 def features_energy(energies: Doubles) -> Doubles:
     """Free energy of the features, labels summed out, given `class_energies`, float64 (rows,)."""
     return -np.asarray(np.logaddexp.reduce(-energies, axis=1))
+
+
+def image_classes(stack: Stack, images: States, draw: Draw, samples: int = 0) -> Doubles:
+    """log p(class | image) by the label units of the top machine, float64 (rows, classes).
+
+    samples: ways up that are drawn, named after `draw`, over which the probabilities are
+    averaged; with 0, the means go up instead.
+    """
+    below = len(stack.machines) - 1
+    names = [beside_draw(draw, number) for number in range(samples or 1)]
+    found = []
+    for name in names:
+        states = stack.raised(images, name, sampled=samples > 0, machines=below)[-1]
+        energies = class_energies(stack.top, stack.as_features(states, below))
+        found.append(class_log_probabilities(energies))
+    return np.asarray(np.logaddexp.reduce(found, axis=0) - np.log(len(found)))
 
 
 def label_clamp(model: Rbm, labels: NDArray[np.int64]) -> Clamp:

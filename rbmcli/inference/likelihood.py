@@ -38,6 +38,18 @@ class LogLikelihood(NamedTuple):
     conservative_error: float = np.nan
 
 
+class Bound(NamedTuple):
+    """Mean variational lower bound on the log-likelihood of images, in nats.
+
+    low, high: by the interval of log Z alone. standard_error: over the images; NaN of one image.
+    """
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+
+
 def exactly(value: float) -> LogPartition:
     """log Z that was summed up."""
     return LogPartition("exact", value, value, value)
@@ -57,6 +69,14 @@ def mean_log_likelihood(free_energies: Doubles, partition: LogPartition) -> LogL
     return result._replace(
         conservative=result.value, conservative_images=len(free_energies), conservative_error=0.0
     )
+
+
+def mean_bound(log_weights: Doubles, partition: LogPartition) -> Bound:
+    """The mean over images of estimates of the bound; log_weights: without log Z, (images,)."""
+    mean = float(log_weights.mean())
+    count = len(log_weights)
+    error = float(log_weights.std(ddof=1) / np.sqrt(count)) if count > 1 else np.nan
+    return Bound(mean - partition.value, mean - partition.high, mean - partition.low, error)
 
 
 def spread_rows(images: int, chosen: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What one step up and down makes of visible states."""
+"""What a step up and down makes of visible states: in one machine, or through a stack."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rbmcli.arrays import Doubles
-from rbmcli.draws import Draw
+from rbmcli.arrays import Doubles, Floats
+from rbmcli.draws import Draw, beneath
+from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
+from rbmcli.model.stack import Stack
 from rbmcli.model.states import States
 
 
@@ -27,7 +29,30 @@ def reconstruct(model: Rbm, visible: States, draw: Draw) -> Reconstruction:
     total = model.hidden_input(visible)
     hidden = model.hidden.sample(total, draw, mean_out=total)
     activation = total[:, : model.hidden.units].mean(dtype=np.float64)
-    difference = model.visible.mean(model.visible_input(hidden)).values - visible.floats()
-    difference = model.visible.to_data(difference[:, : model.visible.units])
-    error = np.einsum("ru,ru->r", difference, difference, dtype=np.float64)
-    return Reconstruction(error, float(activation))
+    means = model.visible.mean(model.visible_input(hidden)).values
+    return Reconstruction(_squared_error(model.visible, means, visible), float(activation))
+
+
+def reconstruction_error(stack: Stack, images: States, up: Draw, down: Draw) -> Doubles:
+    """The error of what a stack makes of images, in the data's terms, float64 (rows,).
+
+    Hidden states are drawn upwards by `up` (those of the top machine by `up` itself, those of level
+    i below by `beneath(up, i)`), and downwards by `down`, but for the images' units, whose means
+    are compared. Of a stack of one machine without label units, as of `reconstruct`.
+    """
+    below = len(stack.machines) - 1
+    states = stack.raised(images, up, sampled=True, machines=below)[-1]
+    top = stack.top
+    total = top.hidden_input(stack.standing_on(states, below))
+    total = top.visible_input(top.hidden.sample(total, up))
+    if below:
+        _, means = stack.lowered(top.visible.sample(total, beneath(down, below)), down)
+    else:
+        means = stack.lowered(top.visible.mean(total), down)[1]
+    return _squared_error(stack.image_layer, means, images)
+
+
+def _squared_error(layer: Layer, means: Floats, states: States) -> Doubles:
+    """The sum over units of the squared difference in the data's terms, float64 (rows,)."""
+    difference = layer.to_data((means - states.floats())[:, : layer.units])
+    return np.einsum("ru,ru->r", difference, difference, dtype=np.float64)

@@ -8,6 +8,7 @@ states s = v / sigma of unit variance, and the natural bias c / sigma.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -118,6 +119,23 @@ class Layer:
         self.kind.add_cumulant(total, self.units, out)
         return out
 
+    def log_conditional(self, states: States, total: Floats) -> Doubles:
+        """log p(states | total inputs), in nats, float64 (rows,).
+
+        Of real-valued units a density, in the data's own terms.
+        """
+        out = np.einsum("ru,ru->r", states.floats(), total, dtype=np.float64)
+        out += self.kind.log_base(states)
+        self.kind.add_cumulant(total, self.units, out, weight=-1.0)
+        return out - self._log_scale
+
+    @property
+    def of_model(self) -> Layer:
+        """The layer, drawn as the model says and not as an approximation of it does."""
+        exact = copy.copy(self)
+        exact.kind = self.kind.of_model
+        return exact
+
     @property
     def log_volume(self) -> float:
         """What the energies of this layer add to the sum of natural cumulants.
@@ -125,10 +143,13 @@ class Layer:
         A Gaussian's (v - c)^2 / (2 sigma^2) holds c^2 / (2 sigma^2), which natural terms leave out,
         and dv = sigma ds.
         """
-        volume = self._energy_offset()
-        if self.kind.learns_sigma:
-            volume += float(self.parameters["log_sigma"][: self.units].sum(dtype=np.float64))
-        return volume
+        return self._energy_offset() + self._log_scale
+
+    @property
+    def _log_scale(self) -> float:
+        if not self.kind.learns_sigma:
+            return 0.0
+        return float(self.parameters["log_sigma"][: self.units].sum(dtype=np.float64))
 
     def _energy_offset(self) -> float:
         if not self.kind.squared_energy:

@@ -7,6 +7,7 @@ For binary units E_c(v) = -c'v and s(v) = v; other kinds are in `rbmcli.model.un
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -104,6 +105,11 @@ class Rbm:
         return twin
 
     @property
+    def feature_kind(self) -> UnitKind:
+        """The kind of the visible units that are no label units."""
+        return self.visible.kind.blocks(self.visible.units)[0][0]
+
+    @property
     def features(self) -> int:
         """Number of visible units that are not label units; they come first."""
         return self.visible.kind.blocks(self.visible.units)[0][1]
@@ -112,6 +118,13 @@ class Rbm:
     def classes(self) -> int:
         """Number of label units, 0 where there are none."""
         return self.visible.units - self.features
+
+    @property
+    def of_model(self) -> Rbm:
+        """The same machine, its units drawn as the model says (`UnitKind.of_model`)."""
+        exact = copy.copy(self)
+        exact.visible, exact.hidden = self.visible.of_model, self.hidden.of_model
+        return exact
 
     def initialize(
         self, data_mean: NDArray[Any], data_deviation: NDArray[Any], draws: Draws

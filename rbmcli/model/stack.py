@@ -9,6 +9,7 @@ Level 0 is the images', level i + 1 the hidden units of machine i.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -52,9 +53,18 @@ class WayDown:
     def of(model: Rbm) -> WayDown:
         """A machine's own way down, copied."""
         way = WayDown(Layer(model.visible.kind, model.visible.shape), model.hidden.units)
-        way.visible.bias[:] = model.visible.bias
+        for name, values in model.visible.parameters.items():
+            way.visible.parameters[name][:] = values
+        way.visible.refresh()
         way.link.set_weights(model.link.weights.T)
         return way
+
+    @property
+    def of_model(self) -> WayDown:
+        """The same, its units drawn as the model says (`UnitKind.of_model`)."""
+        exact = copy.copy(self)
+        exact.visible = self.visible.of_model
+        return exact
 
     def copied(self) -> WayDown:
         """The same parameters without velocities, sharing nothing."""
@@ -111,6 +121,20 @@ class Stack:
         return self.machines[-1]
 
     @property
+    def of_model(self) -> Stack:
+        """The same stack, its units drawn as the model says (`UnitKind.of_model`)."""
+        machines = [machine.of_model for machine in self.machines]
+        return Stack(machines, [way.of_model for way in self.ways_down])
+
+    @property
+    def image_layer(self) -> Layer:
+        """The layer that images are states of: the lowest visible one, without label units."""
+        lowest = self.machines[0]
+        if not lowest.classes:
+            return lowest.visible
+        return Layer(lowest.feature_kind, lowest.feature_shape)
+
+    @property
     def directed(self) -> list[Rbm | WayDown]:
         """What leads down to each level below the top machine's own, from the bottom up."""
         return [*(self.ways_down or self.machines[:-1])]
@@ -137,13 +161,17 @@ class Stack:
 
         labels: states of its label units, if it has any; None for all off.
         """
-        machine = self.machines[level]
-        if level:
-            states = machine.visible.adopted(states, self.machines[level - 1].hidden)
+        machine, states = self.machines[level], self.as_features(states, level)
         if machine.classes:
             off = BitStates.empty(states.rows, machine.classes)
             states = beside(states, off if labels is None else labels)
         return states
+
+    def as_features(self, states: States, level: int) -> States:
+        """States of a level in the terms of the machine that stands on it, without label units."""
+        if not level:
+            return states
+        return self.machines[level].visible.adopted(states, self.machines[level - 1].hidden)
 
     def lowered(self, visible: States, draw: Draw) -> tuple[States, Floats]:
         """States of the images' units, drawn given visible states of the top machine; their means.
