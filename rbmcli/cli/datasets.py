@@ -151,7 +151,8 @@ def as_seen(
 ) -> Images:
     """Images of a source as the machine of a run sees them, for its visible layer.
 
-    They are cut to patches, cropped (in the centre) and preprocessed as those of the run.
+    They are cut to patches, cropped (in the centre) and preprocessed as those of the run; labels
+    come along, where there are any.
     pick: the numbers of the images wanted, given how many there are. selection: as `open_source`
     takes it.
     """
@@ -169,7 +170,9 @@ def as_seen(
         shape = dataset.image_shape
         augmentation = Augmentation.of(shape, crop, False, Draws(config.get("seed", 0)), source)
     rows = pick(len(dataset.images))
-    images = Images(dataset.images, dataset.scale, rows, binarize, augmentation)
+    images = Images(
+        dataset.images, dataset.scale, rows, binarize, augmentation, labels=dataset.labels
+    )
     units = int(np.prod(_shape(dataset, images)))
     if units != visible.units:
         raise RbmError(

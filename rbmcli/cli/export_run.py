@@ -1,51 +1,130 @@
-"""`rbm export`: a machine's parameters for other programs."""
+"""`rbm export`: the parameters of machines for other programs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rbmcli.cli.options import Settings, common_options, force_option, output_option
 
+if TYPE_CHECKING:
+    from rbmcli.arrays import Floats
+    from rbmcli.io.weights import MachineWeights
+    from rbmcli.model.stack import Stack
+
+_SUFFIXES = (".npz", ".safetensors")
+
 
 @click.command()
 @click.argument("run_file", metavar="RUN.h5", type=click.Path(path_type=Path))
-@output_option("The .npz file to write.")
+@output_option("The .npz or .safetensors file to write.")
 @force_option
 @common_options
 def command(run_file: Path, output: Path, force: bool, settings: Settings) -> None:
-    """Write the parameters of the machine in RUN.h5 as NumPy arrays.
+    """Write the parameters of the machine, or stack of machines, in RUN.h5 for other programs.
 
     FILE.npz holds `weights` (visible x hidden), `visible_bias`, `hidden_bias` and, where they are
     learned, `visible_log_sigma` and `hidden_log_sigma`; and for `rbm import`, `visible_kind`,
-    `hidden_kind` and `image_shape`.
+    `hidden_kind` and `image_shape`. In a stack, names begin with the machine's number from below:
+    `0/weights`. After up-down there are `0/generative_weights` (visible x hidden) and
+    `0/generative_bias` too; with label units `classes`, their number: they are the last visible
+    units of the top machine.
+
+    FILE.safetensors holds float32 tensors for torch.nn.Linear: `encoder.0.weight` (hidden x
+    visible) and `encoder.0.bias` lead up, `decoder.0.weight` (visible x hidden) and
+    `decoder.0.bias` down; with label units `classifier.weight` and `classifier.bias` lead from the
+    top to the classes. They take data values: learned deviations are part of them. The metadata
+    `rbm` says in JSON which activation functions belong between them.
 
     \b
-    Example:
+    Examples:
       rbm export run.h5 -o weights.npz
+      rbm export stack.h5 -o stack.safetensors
       python3 -c "import numpy; print(numpy.load('weights.npz')['weights'].shape)"
     """
-    from rbmcli.cli.models import load_model
+    from rbmcli.cli.models import load_stack
     from rbmcli.files import check_free
-    from rbmcli.io.outputs import save_arrays
+    from rbmcli.io.outputs import check_tensors, save_arrays, save_tensors
     from rbmcli.io.runfile import RunReader
     from rbmcli.io.weights import weights_arrays
 
-    if output.suffix.lower() != ".npz":
-        raise click.BadParameter(f"'{output.suffix}' is not .npz", param_hint="'--output'")
+    suffix = output.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise click.BadParameter(
+            f"'{output.suffix}' is not one of {', '.join(_SUFFIXES)}", param_hint="'--output'"
+        )
+    if suffix == ".safetensors":
+        check_tensors(output)
     check_free(output, force)
     with RunReader(run_file) as run:
-        model = load_model(run)
-        kinds = {"visible_kind": model.visible.kind.name, "hidden_kind": model.hidden.kind.name}
-        arrays = weights_arrays(model.parameters(), kinds, run.image_shape)
-        steps = run.config.get("preprocess")
-    save_arrays(output, arrays, force=force)
+        stack, image_shape, steps = load_stack(run), run.image_shape, run.config.get("preprocess")
+    if suffix == ".npz":
+        arrays = weights_arrays(machine_weights(stack), image_shape, stack.top.classes)
+        save_arrays(output, arrays, force=force)
+    else:
+        about = _about(stack, image_shape) | ({} if steps is None else {"preprocess": steps})
+        save_tensors(output, linear_tensors(stack), about, force=force)
     if not settings.quiet:
-        click.echo(f"{output}: {model.visible.units} x {model.hidden.units} weights", err=True)
+        machines = stack.machines
+        shapes = [f"{machine.visible.units} x {machine.hidden.units}" for machine in machines]
+        click.echo(f"{output}: {', '.join(shapes)} weights", err=True)
         if steps is not None:
+            reading = ", and what `rbm import` makes," if suffix == ".npz" else ""
             click.echo(
                 f"note: the weights are for images after {steps}, which {output} does not hold:"
-                " give other programs, and what `rbm import` makes, images preprocessed alike",
+                f" give other programs{reading} images preprocessed alike",
                 err=True,
             )
+
+
+def machine_weights(stack: Stack) -> list[MachineWeights]:
+    """The parameters of a stack as a file of weights has them."""
+    from rbmcli.io.weights import MachineWeights
+
+    result = []
+    for level, machine in enumerate(stack.machines):
+        kinds = {
+            "visible_kind": machine.feature_kind.name,
+            "hidden_kind": machine.hidden.kind.name,
+        }
+        generative = {}
+        if level < len(stack.ways_down):
+            way = stack.ways_down[level]
+            bias = way.visible.parameters["bias"][: way.visible.units]
+            generative = {"generative_weights": way.link.weights.T, "generative_bias": bias}
+        result.append(MachineWeights(machine.parameters(), kinds, generative))
+    return result
+
+
+def linear_tensors(stack: Stack) -> dict[str, Floats]:
+    """The weights and biases of a stack by the names that torch.nn.Linear layers give them."""
+    from rbmcli.model.affine import classifier, decoders, encoders
+
+    layers = {f"encoder.{level}": affine for level, affine in enumerate(encoders(stack))}
+    layers |= {f"decoder.{level}": affine for level, affine in enumerate(decoders(stack))}
+    if (last := classifier(stack)) is not None:
+        layers["classifier"] = last
+    return {
+        f"{layer}.{name}": values
+        for layer, affine in layers.items()
+        for name, values in affine._asdict().items()
+    }
+
+
+def _about(stack: Stack, image_shape: tuple[int, ...]) -> dict[str, Any]:
+    """What the tensors are, for readers of the file."""
+    from rbmcli import __version__
+
+    layers = [
+        {
+            "visible_kind": machine.feature_kind.name,
+            "hidden_kind": machine.hidden.kind.name,
+            "encoder_activation": machine.hidden.kind.activation,
+            "decoder_activation": machine.feature_kind.activation,
+        }
+        for machine in stack.machines
+    ]
+    about = {"program": f"rbmcli {__version__}", "image_shape": image_shape, "layers": layers}
+    return about | ({"classes": stack.top.classes} if stack.top.classes else {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,8 +13,10 @@ from rbmcli.cli.parameters import ImageShapeType, UnitKindType
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
-    from rbmcli.io.weights import WeightsFile
+    from rbmcli.arrays import Floats
+    from rbmcli.io.weights import MachineWeights, WeightsFile
     from rbmcli.model.rbm import Rbm
+    from rbmcli.model.stack import Stack
 
 
 @click.command()
@@ -40,8 +42,9 @@ def command(
 ) -> None:
     """Make a run file of the parameters in FILE.npz.
 
-    FILE.npz is what `rbm export` writes, or the arrays `weights` (visible x hidden), `visible_bias`
-    and `hidden_bias` alone. The run file serves every command but `rbm train --resume`.
+    FILE.npz is what `rbm export` writes, of a machine or of a stack, or the arrays `weights`
+    (visible x hidden), `visible_bias` and `hidden_bias` alone. The run file serves every command
+    but `rbm train --resume`.
 
     \b
     Examples:
@@ -50,50 +53,127 @@ def command(
     """
     from rbmcli.files import check_free
     from rbmcli.io.runwriter import RunWriter
-    from rbmcli.io.section import ROOT
+    from rbmcli.io.section import ROOT, UP_DOWN, layer_key
     from rbmcli.io.weights import read_weights
 
     check_free(output, force)
     found = read_weights(file)
-    names = {
-        "visible_kind": _kind(file, found, "visible_kind", visible_kind),
-        "hidden_kind": _kind(file, found, "hidden_kind", hidden_kind),
+    stack = _stack(file, found, visible_kind, hidden_kind, shape)
+    lowest = stack.machines[0]
+    single = len(stack.machines) == 1 and not found.classes
+    config = (_config(lowest) if single else _stack_config(stack)) | {"binarize": "sample"}
+    with RunWriter.create(
+        output,
+        config=config,
+        data={"imported_from": str(file), "sha256": found.sha256},
+        image_shape=lowest.feature_shape,
+        force=force,
+    ) as writer:
+
+        def write(key: str, model: Rbm | Stack, filters: Floats, config: dict[str, Any]) -> None:
+            section = writer.begin(key, snapshot_shape=filters.shape, config=config)
+            section.snapshot(0.0, filters)
+            state = {f"model/{name}": values for name, values in model.parameters().items()}
+            section.checkpoint(state, finished=True)
+
+        top = len(stack.machines) - 1
+        for number, machine in enumerate(stack.machines):
+            key = ROOT if single else layer_key(number)
+            write(key, machine, stack.filters(number), _config(machine))
+        if found.machines[0].generative:
+            trained_apart = _trained_apart(stack, found)
+            write(UP_DOWN, trained_apart, trained_apart.filters(top), {})
+        writer.finish()
+    if not settings.quiet:
+        units = " x ".join(
+            f"{units} {kind}"
+            for units, kind in [
+                (lowest.features, lowest.feature_kind.name),
+                *((machine.hidden.units, machine.hidden.kind.name) for machine in stack.machines),
+            ]
+        )
+        click.echo(
+            f"{output}: {units} units, images of {' x '.join(map(str, lowest.feature_shape))}",
+            err=True,
+        )
+
+
+def _config(machine: Rbm) -> dict[str, Any]:
+    """The options that say what a machine is, as training would have kept them."""
+    classes = {"classes": machine.classes} if machine.classes else {}
+    return {
+        "visible-kind": machine.feature_kind.name,
+        "hidden-kind": machine.hidden.kind.name,
+        "hidden": machine.hidden.units // machine.hidden.kind.group,
+        **classes,
     }
-    visible = found.parameters["visible_bias"].size
+
+
+def _stack_config(stack: Stack) -> dict[str, Any]:
+    """The options that say what a stack is."""
+    configs = [_config(machine) for machine in stack.machines]
+    return {
+        "visible-kind": stack.machines[0].feature_kind.name,
+        "add-layer": [
+            ",".join(f"{name}={value}" for name, value in config.items() if name != "classes")
+            for config in configs
+        ],
+        "label-units": stack.top.classes > 0,
+    }
+
+
+def _stack(
+    file: Path,
+    found: WeightsFile,
+    visible_kind: str | None,
+    hidden_kind: str | None,
+    shape: tuple[int, ...] | None,
+) -> Stack:
+    """The file's machines; RbmError where they are none, or do not fit on each other."""
+    from rbmcli.model.stack import Stack, check_joint
+
+    for option, kind in (("--visible-kind", visible_kind), ("--hidden-kind", hidden_kind)):
+        if found.numbered and kind is not None:
+            raise RbmError(
+                f"{file}: numbers its machines, and says their kinds: leave {option} out"
+            )
+    top = len(found.machines) - 1
+    visible = found.machines[0].parameters["visible_bias"].size - (0 if top else found.classes)
     image_shape = shape or found.image_shape or _square(visible)
     if math.prod(image_shape) != visible:
         raise RbmError(
             f"{file}: {visible} visible units are no images of"
             f" {'x'.join(map(str, image_shape))}: give another --shape"
         )
-    model = _model(file, found, names, image_shape)
-    config = {
-        "visible-kind": names["visible_kind"],
-        "hidden-kind": names["hidden_kind"],
-        "hidden": model.hidden.units // model.hidden.kind.group,
-        "binarize": "sample",
-    }
-    filters = model.filters()
-    with RunWriter.create(
-        output,
-        config=config,
-        data={"imported_from": str(file), "sha256": found.sha256},
-        image_shape=image_shape,
-        force=force,
-    ) as writer:
-        machine = writer.begin(ROOT, snapshot_shape=filters.shape)
-        machine.snapshot(0.0, filters)
-        machine.checkpoint({f"model/{name}": x for name, x in model.parameters().items()})
-        writer.finish()
-    if not settings.quiet:
-        click.echo(
-            f"{output}: {visible} {names['visible_kind']} x {model.hidden.units}"
-            f" {names['hidden_kind']} units, images of {' x '.join(map(str, image_shape))}",
-            err=True,
-        )
+    machines: list[Rbm] = []
+    for number, weights in enumerate(found.machines):
+        where = f"{file}: machine {number}" if found.numbered else str(file)
+        kinds = {
+            "visible_kind": _kind(where, weights, "visible_kind", visible_kind),
+            "hidden_kind": _kind(where, weights, "hidden_kind", hidden_kind),
+        }
+        below = machines[-1].hidden if machines else None
+        shape = image_shape if below is None else below.shape
+        classes = found.classes if number == top else 0
+        machines.append(_model(where, weights, kinds, shape, classes))
+        if below is not None:
+            try:
+                check_joint(below.kind, machines[-1].feature_kind)
+            except RbmError as error:
+                raise RbmError(f"{where}: {error}") from None
+    return Stack(machines)
 
 
-def _kind(file: Path, found: WeightsFile, name: str, asked: str | None) -> str:
+def _trained_apart(stack: Stack, found: WeightsFile) -> Stack:
+    """A copy of the stack with the file's ways down."""
+    copy = stack.untied()
+    for way, weights in zip(copy.ways_down, found.machines[:-1], strict=True):
+        way.link.set_weights(weights.generative["generative_weights"].T)
+        way.visible.parameters["bias"][: way.visible.units] = weights.generative["generative_bias"]
+    return copy
+
+
+def _kind(where: str, found: MachineWeights, name: str, asked: str | None) -> str:
     """The name of a layer's kind: what was asked for, what the file says, or bernoulli."""
     from rbmcli.model.units import unit_kind
 
@@ -103,37 +183,44 @@ def _kind(file: Path, found: WeightsFile, name: str, asked: str | None) -> str:
     try:
         kind = unit_kind(said).name
     except RbmError as error:
-        raise RbmError(f"{file}: {name}: {error}") from None
+        raise RbmError(f"{where}: {name}: {error}") from None
     if asked not in (None, kind):
         option = name.replace("_", "-")
-        raise RbmError(f"{file}: says {name} {kind}, not {asked}: leave --{option} out")
+        raise RbmError(f"{where}: says {name} {kind}, not {asked}: leave --{option} out")
     return kind
 
 
 def _model(
-    file: Path, found: WeightsFile, kinds: dict[str, str], image_shape: tuple[int, ...]
+    where: str,
+    found: MachineWeights,
+    kinds: dict[str, str],
+    shape: tuple[int, ...],
+    classes: int,
 ) -> Rbm:
-    """The machine with the file's parameters; RbmError where these are not those of its kinds."""
+    """The machine with these parameters; RbmError where they are not those of its kinds.
+
+    shape: of its visible units without label units.
+    """
     from rbmcli.model.rbm import Rbm
     from rbmcli.model.units import unit_kind
 
     kind, units = unit_kind(kinds["hidden_kind"]), found.parameters["hidden_bias"].size
     if units % kind.group:
         raise RbmError(
-            f"{file}: {units} hidden units are not whole groups of {kind.group}, which"
+            f"{where}: {units} hidden units are not whole groups of {kind.group}, which"
             f" {kind.name} needs"
         )
     try:
-        model = Rbm.dense(image_shape, units // kind.group, kinds["visible_kind"], kind.name)
+        model = Rbm.dense(shape, units // kind.group, kinds["visible_kind"], kind.name, classes)
     except RbmError as error:
-        raise RbmError(f"{file}: {error}") from None
+        raise RbmError(f"{where}: {error}") from None
     wanted = model.parameters()
     for name in sorted(wanted.keys() ^ found.parameters.keys()):
         place = name.split("_")[0]
         fault = "holds no" if name in wanted else "holds"
         verb = "has" if name in wanted else "has not"
         raise RbmError(
-            f"{file}: {fault} {name}, which {kinds[f'{place}_kind']} {verb}: give another"
+            f"{where}: {fault} {name}, which {kinds[f'{place}_kind']} {verb}: give another"
             f" --{place}-kind"
         )
     model.load(found.parameters)

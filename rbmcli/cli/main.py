@@ -19,9 +19,10 @@ COMMANDS = {
     "stack": ("stack", "Train machines on top of each other: deep belief networks."),
     "sample": ("sample", "Draw fantasy particles from a trained machine."),
     "evaluate": ("evaluate", "Measure how well a machine describes images."),
+    "features": ("features", "Write what hidden units make of images, for classifiers."),
     "render-gif": ("render_gif", "Animate the filters of one or several runs."),
     "info": ("info", "Show what a run file holds."),
-    "export": ("export_run", "Write a machine's weights as NumPy arrays."),
+    "export": ("export_run", "Write weights as NumPy arrays, or for PyTorch."),
     "import": ("import_run", "Make a run file of weights from elsewhere."),
     "data": ("data", "List, fetch and locate the named data sets."),
 }

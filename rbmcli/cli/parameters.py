@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -41,6 +41,22 @@ class UnitKindType(click.ParamType[str]):
             return unit_kind(str(value)).name
         except RbmError as error:
             self.fail(str(error), param, ctx)
+
+
+class LayerType(click.ParamType[int | Literal["all"]]):
+    """The index of a layer, from 0, or all."""
+
+    name = "layer"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["all"]:
+        """Parse what was written."""
+        if value == "all":
+            return "all"
+        if not re.fullmatch(r"\d{1,9}", str(value), re.ASCII):
+            self.fail(f"'{value}' is no layer: write 0, 1, ..., or all", param, ctx)
+        return int(value)
 
 
 class ImageShapeType(click.ParamType[tuple[int, ...]]):

@@ -1,16 +1,23 @@
-"""A machine's parameters as a `.npz` file: to and from other programs.
+"""Parameters of machines as a `.npz` file: to and from other programs.
 
-`weights` (visible x hidden), `visible_bias` and `hidden_bias` are what every file has. What rbm
-writes says more: `visible_log_sigma` and `hidden_log_sigma` where they are learned, and the texts
-`visible_kind` and `hidden_kind` and the sizes `image_shape`.
+`weights` (visible x hidden), `visible_bias` and `hidden_bias` are what a file of one machine has.
+What rbm writes says more: `visible_log_sigma` and `hidden_log_sigma` where they are learned, the
+texts `visible_kind` and `hidden_kind`, and the sizes `image_shape`.
+
+In a file of a stack the names of machine i begin with `i/`, from `0/` at the bottom. Where ways up
+and down were trained apart, machines have `generative_weights` (visible x hidden) and
+`generative_bias` (visible) too, all but the top one. With label units, whose number is `classes`,
+they are the last visible ones of the top machine.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +29,7 @@ from rbmcli.io.sources import numpy_files
 
 _NEEDED = ("weights", "visible_bias", "hidden_bias")
 _LOG_SIGMAS = ("visible_log_sigma", "hidden_log_sigma")
+_GENERATIVE = ("generative_weights", "generative_bias")
 _KINDS = ("visible_kind", "hidden_kind")
 
 #: Largest magnitude of log sigma whose exponential and its inverse are ordinary float32 numbers.
@@ -29,27 +37,46 @@ _LOG_SIGMA_LIMIT = 80.0
 
 
 @dataclass(frozen=True)
-class WeightsFile:
-    """What a file of weights holds, checked by itself.
+class MachineWeights:
+    """What a file says of a machine.
 
-    parameters: float32 arrays by name, whose shapes fit together. kinds: "visible_kind" and
-    "hidden_kind", as far as the file says. image_shape: as far as it says. sha256: of the file.
+    parameters: float32 arrays by name. kinds: "visible_kind", of units that are no label units, and
+    "hidden_kind", as far as the file says. generative: "generative_weights" and "generative_bias",
+    or nothing.
     """
 
-    parameters: dict[str, Floats]
-    kinds: dict[str, str]
+    parameters: Mapping[str, NDArray[np.float32]]
+    kinds: Mapping[str, str]
+    generative: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a file of weights holds, checked by itself: shapes fit together.
+
+    machines: from the bottom up. image_shape: as far as the file says. classes: number of label
+    units. numbered: whether names in the file begin with the machine's number. sha256: of the file.
+    """
+
+    machines: list[MachineWeights]
     image_shape: tuple[int, ...] | None
+    classes: int
+    numbered: bool
     sha256: str
 
 
 def weights_arrays(
-    parameters: Mapping[str, NDArray[np.float32]],
-    kinds: Mapping[str, str],
-    image_shape: tuple[int, ...],
+    machines: Sequence[MachineWeights], image_shape: tuple[int, ...], classes: int = 0
 ) -> dict[str, NDArray[np.generic]]:
-    """The arrays of a file of weights, by name."""
-    texts = {name: np.array(kinds[name]) for name in _KINDS}
-    return {**parameters, **texts, "image_shape": np.array(image_shape, np.int64)}
+    """The arrays of a file of weights, by name: numbered unless it is one machine and no labels."""
+    numbered = len(machines) > 1 or classes > 0
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for number, machine in enumerate(machines):
+        texts = {name: np.array(machine.kinds[name]) for name in _KINDS}
+        for name, values in {**machine.parameters, **machine.generative, **texts}.items():
+            arrays[f"{number}/{name}" if numbered else name] = values
+    arrays["image_shape"] = np.array(image_shape, np.int64)
+    return arrays | ({"classes": np.array(classes, np.int64)} if classes else {})
 
 
 def read_weights(path: Path) -> WeightsFile:
@@ -66,23 +93,76 @@ def read_weights(path: Path) -> WeightsFile:
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     names = numpy_files.array_names(path)
-    if missing := [name for name in _NEEDED if name not in names]:
+    numbers = sorted({int(name.split("/")[0]) for name in names if re.match(r"\d{1,9}/", name)})
+    if numbers != list(range(len(numbers))):
+        missing = next(n for n in range(len(numbers)) if n not in numbers)
+        raise RbmError(
+            f"{path}: holds machine {numbers[-1]} and no machine {missing}: number them from 0"
+        )
+    prefixes = [f"{number}/" for number in numbers] or [""]
+    machines = [_read_machine(path, names, prefix) for prefix in prefixes]
+    classes = _classes(path) if numbers and "classes" in names else 0
+    _check_stack(path, machines, classes)
+    image_shape = None
+    if "image_shape" in names:
+        own = classes if len(machines) == 1 else 0
+        image_shape = _image_shape(path, machines[0].parameters["visible_bias"].size - own)
+    return WeightsFile(machines, image_shape, classes, bool(numbers), sha256)
+
+
+def _read_machine(path: Path, names: Sequence[str], prefix: str) -> MachineWeights:
+    """The machine whose names begin with a prefix."""
+    if missing := [f"{prefix}{name}" for name in _NEEDED if f"{prefix}{name}" not in names]:
         raise RbmError(
             f"{path}: holds no {' and no '.join(missing)}, but"
             f" {', '.join(sorted(names)) or 'nothing'}: give the arrays the names"
-            f" {', '.join(_NEEDED)}"
+            f" {', '.join(f'{prefix}{name}' for name in _NEEDED)}"
         )
-    found = (*_NEEDED, *(name for name in _LOG_SIGMAS if name in names))
-    parameters = {name: _parameter(path, name) for name in found}
-    _check_shapes(path, parameters)
+    found = (*_NEEDED, *(name for name in _LOG_SIGMAS if f"{prefix}{name}" in names))
+    parameters = {name: _parameter(path, f"{prefix}{name}") for name in found}
+    _check_shapes(path, prefix, parameters)
     for name in _LOG_SIGMAS:
         if name in parameters and np.abs(parameters[name]).max() > _LOG_SIGMA_LIMIT:
-            raise RbmError(f"{path}: {name} has values beyond {_LOG_SIGMA_LIMIT:g}: they are logs")
-    kinds = {name: _text(path, name) for name in _KINDS if name in names}
-    image_shape = None
-    if "image_shape" in names:
-        image_shape = _image_shape(path, parameters["visible_bias"].size)
-    return WeightsFile(parameters, kinds, image_shape, sha256)
+            raise RbmError(
+                f"{path}: {prefix}{name} has values beyond {_LOG_SIGMA_LIMIT:g}: they are logs"
+            )
+    generative = {
+        name: _parameter(path, f"{prefix}{name}")
+        for name in _GENERATIVE
+        if f"{prefix}{name}" in names
+    }
+    for name, values in generative.items():
+        like = "weights" if name == "generative_weights" else "visible_bias"
+        if values.shape != parameters[like].shape:
+            raise RbmError(
+                f"{path}: {prefix}{name} has shape {values.shape}, but {prefix}{like}"
+                f" {parameters[like].shape}: store one for each"
+            )
+    kinds = {name: _text(path, f"{prefix}{name}") for name in _KINDS if f"{prefix}{name}" in names}
+    return MachineWeights(parameters, kinds, generative)
+
+
+def _check_stack(path: Path, machines: Sequence[MachineWeights], classes: int) -> None:
+    """RbmError unless each machine stands on the one below it, and label units on the top one."""
+    for number, (below, above) in enumerate(pairwise(machines), 1):
+        units = above.parameters["visible_bias"].size
+        labels = classes if number == len(machines) - 1 else 0
+        hidden = below.parameters["hidden_bias"].size
+        if units != hidden + labels:
+            beside = f" and {labels} label units" if labels else ""
+            raise RbmError(
+                f"{path}: machine {number} has {units} visible units, but stands on"
+                f" {hidden} hidden ones{beside}: store machines that fit together"
+            )
+    for number, machine in enumerate(machines):
+        wanted = _GENERATIVE if number < len(machines) - 1 and machines[0].generative else ()
+        if tuple(machine.generative) != wanted:
+            raise RbmError(
+                f"{path}: {_GENERATIVE[0]} and {_GENERATIVE[1]} belong to all machines but the top"
+                f" one, or to none: mend those of machine {number}"
+            )
+    if classes >= machines[-1].parameters["visible_bias"].size:
+        raise RbmError(f"{path}: classes {classes} leaves the top machine no other visible units")
 
 
 def _parameter(path: Path, name: str) -> Floats:
@@ -103,10 +183,12 @@ def _parameter(path: Path, name: str) -> Floats:
     return values.reshape(array.shape)
 
 
-def _check_shapes(path: Path, parameters: Mapping[str, Floats]) -> None:
+def _check_shapes(path: Path, prefix: str, parameters: Mapping[str, Floats]) -> None:
     for name, values in parameters.items():
         if values.ndim != (2 if name == "weights" else 1):
-            raise RbmError(f"{path}: {name} has shape {values.shape}: store {_shape_of(name)}")
+            raise RbmError(
+                f"{path}: {prefix}{name} has shape {values.shape}: store {_shape_of(name)}"
+            )
     sizes = {place: parameters[f"{place}_bias"].size for place in ("visible", "hidden")}
     expected = (sizes["visible"], sizes["hidden"])
     shape = parameters["weights"].shape
@@ -115,15 +197,15 @@ def _check_shapes(path: Path, parameters: Mapping[str, Floats]) -> None:
         if shape == expected[::-1]:
             fault = "are transposed, hidden x visible"
         raise RbmError(
-            f"{path}: weights have shape {shape} and {fault}: {expected[0]} visible and"
+            f"{path}: {prefix}weights have shape {shape} and {fault}: {expected[0]} visible and"
             f" {expected[1]} hidden biases need {expected}"
         )
     for place, size in sizes.items():
         name = f"{place}_log_sigma"
         if name in parameters and parameters[name].size != size:
             raise RbmError(
-                f"{path}: {name} has shape {parameters[name].shape}, but there are {size} {place}"
-                " biases: store one for each"
+                f"{path}: {prefix}{name} has shape {parameters[name].shape}, but there are {size}"
+                f" {place} biases: store one for each"
             )
 
 
@@ -136,6 +218,13 @@ def _text(path: Path, name: str) -> str:
     if array.dtype.kind != "U" or array.ndim:
         raise RbmError(f"{path}: {name} is not a text: store numpy.array('bernoulli') or the like")
     return str(array)
+
+
+def _classes(path: Path) -> int:
+    array = numpy_files.read_array(path, "classes")
+    if array.dtype.kind not in "iu" or array.ndim or array < 2:
+        raise RbmError(f"{path}: classes is not a number of label units: store 2 or more")
+    return int(array)
 
 
 def _image_shape(path: Path, visible: int) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ class Images:
     augmentation: crops and flips, made anew each time an image is trained on.
     preprocessing: what is done to an image each time, after that.
     unit: what a value x / scale is divided by for the units that it is for.
+    labels: int64 (n,), of every row of `pixels`, where there are any.
     """
 
     pixels: NDArray[Any]
@@ -41,6 +42,7 @@ class Images:
     augmentation: Augmentation | None = None
     preprocessing: Preprocessing | None = None
     unit: float = 1.0
+    labels: NDArray[np.int64] | None = None
 
     def for_kind(self, kind: UnitKind, where: str, counts: bool | None = None) -> Images:
         """The images as units of this kind read them; RbmError where a value is out of range.
@@ -114,7 +116,9 @@ class Images:
         for start in range(0, len(pixels), _BLOCK):
             block = self.pixels[self.rows[start : start + _BLOCK]]
             pixels[start : start + _BLOCK] = preprocessing.apply(_unscaled(block, self.scale))
-        return replace(self, pixels=pixels, scale=1.0, rows=np.arange(len(pixels)))
+        labels = None if self.labels is None else self.labels[self.rows]
+        rows = np.arange(len(pixels))
+        return replace(self, pixels=pixels, scale=1.0, rows=rows, labels=labels)
 
     def for_fitting(self) -> Floats:
         """Each image once, what preprocessing is fitted to: of crops a drawn one; (rows, units)."""

@@ -104,6 +104,11 @@ class Rbm:
         return twin
 
     @property
+    def feature_kind(self) -> UnitKind:
+        """The kind of the visible units that are no label units."""
+        return self.visible.kind.blocks(self.visible.units)[0][0]
+
+    @property
     def features(self) -> int:
         """Number of visible units that are not label units; they come first."""
         return self.visible.kind.blocks(self.visible.units)[0][1]

@@ -111,6 +111,14 @@ class Stack:
         return self.machines[-1]
 
     @property
+    def image_layer(self) -> Layer:
+        """The layer that images are states of: the lowest visible one, without label units."""
+        lowest = self.machines[0]
+        if not lowest.classes:
+            return lowest.visible
+        return Layer(lowest.feature_kind, lowest.feature_shape)
+
+    @property
     def directed(self) -> list[Rbm | WayDown]:
         """What leads down to each level below the top machine's own, from the bottom up."""
         return [*(self.ways_down or self.machines[:-1])]

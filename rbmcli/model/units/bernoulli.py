@@ -18,6 +18,7 @@ class Bernoulli(UnitKind):
     """Binary units: on with probability sigmoid(x)."""
 
     name = "bernoulli"
+    activation = "sigmoid"
     is_drawn_from_data = True
     as_bits = True
     valid_range = (0.0, 1.0)

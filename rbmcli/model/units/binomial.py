@@ -33,6 +33,7 @@ class Binomial(UnitKind):
     def __init__(self, n: int) -> None:
         self.n = n
         self.name = f"binomial:{n}"
+        self.activation = f"{n} * sigmoid"
         self.valid_range = (0.0, float(n))
         self.group_states = np.arange(n + 1, dtype=np.float32)[:, np.newaxis]
         self._log_ways = np.array([log(comb(n, k)) for k in range(n + 1)])

@@ -37,6 +37,7 @@ class Gaussian(UnitKind):
     """Real values: normal with mean x and variance 1; the base measure is exp(-s^2 / 2)."""
 
     valid_range = (-np.inf, np.inf)
+    activation = "identity"
     quadratic = True
     squared_energy = True
 

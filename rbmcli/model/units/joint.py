@@ -59,6 +59,7 @@ class Joint(UnitKind):
         ]
         self.units = ends[-1]
         self.name = " + ".join(f"{units} {kind.name}" for kind, units in blocks)
+        self.activation = "; ".join(f"{units} {kind.activation}" for kind, units in blocks)
         self.as_bits = all(kind.as_bits for kind in kinds)
         self.quadratic = any(kind.quadratic for kind in kinds)
         self.valid_range = (

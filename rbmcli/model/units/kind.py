@@ -35,6 +35,8 @@ class UnitKind(ABC):
 
     #: How the command line and run files call it, with its argument if any.
     name: str
+    #: What makes of total inputs what a layer above is fed (`fed`), in the words of networks.
+    activation: str
     #: Least and greatest value that a datum of this kind may have.
     valid_range: tuple[float, float]
     #: Neighbouring units that are drawn together: exactly one of them is on. Else 1.

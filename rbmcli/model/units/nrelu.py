@@ -31,6 +31,7 @@ class Nrelu(UnitKind):
     """Rectified units, drawn as the paper does (the default) or exactly."""
 
     valid_range = (0.0, np.inf)
+    activation = "relu"
     quadratic = True
 
     def __init__(self, *, exact: bool = False) -> None:

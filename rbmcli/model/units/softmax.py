@@ -26,6 +26,7 @@ class Softmax(UnitKind):
     def __init__(self, k: int) -> None:
         self.group = k
         self.name = f"softmax:{k}"
+        self.activation = f"softmax over each {k} units"
         self.group_states = np.eye(k, dtype=np.float32)
 
     def define_mean(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
