@@ -102,10 +102,12 @@ def test_dependencies_are_what_is_imported():
     imports = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for name in imported(path)}
     packages = metadata.packages_distributions()
     foreign = imports - sys.stdlib_module_names - {"rbmcli"}
-    assert {packages[name][0].lower().replace("_", "-") for name in foreign} == dependencies("mp4")
+    assert {packages[name][0].lower().replace("_", "-") for name in foreign} == dependencies(
+        "mp4", "safetensors"
+    )
 
 
-@pytest.mark.parametrize("name", sorted(dependencies("mp4", "bench")))
+@pytest.mark.parametrize("name", sorted(dependencies("mp4", "safetensors", "fine-tune", "bench")))
 def test_every_dependency_is_accounted_for(name):
     assert f"\n| {name} |" in ARCHITECTURE, f"docs/architecture.md does not say why {name}"
 
