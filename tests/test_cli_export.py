@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from commands import contents, names
+from commands import contents, names, refused
+from safetensors.numpy import load_file
+from stacks import stack_arrays, write_stack
 
+from rbmcli.cli.export_run import linear_tensors, machine_weights
 from rbmcli.cli.main import run as rbm
+from rbmcli.cli.models import load_stack
+from rbmcli.draws import Draws, Purpose
+from rbmcli.io.runfile import RunReader
+from rbmcli.io.weights import read_weights, weights_arrays
+from rbmcli.model.stack import Stack, WayDown
+from rbmcli.model.states import FloatStates
 
 KINDS = [
     ("bernoulli", "bernoulli"),
@@ -21,6 +33,14 @@ KINDS = [
     ("bernoulli", "gaussian:learned"),
     ("nrelu", "binomial:2"),
 ]
+
+#: Kinds of the units of a stack from the images up.
+STACKS = [
+    ["bernoulli", "bernoulli", "bernoulli", "bernoulli"],
+    ["gaussian:learned", "nrelu", "gaussian:learned", "gaussian:learned"],
+    ["binomial:3", "softmax:2", "bernoulli"],
+]
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "fine-tuning.md").read_text("utf-8")
 
 
 @pytest.fixture
@@ -343,3 +363,262 @@ def test_exported_weights_of_preprocessed_images_say_so(folder, capfd):
     train("gaussian", "bernoulli", "--force")
     assert rbm(["export", "run.h5", "-o", "a.npz", "--force"]) == 0
     assert "note" not in capfd.readouterr().err
+
+
+# Stacks ------------------------------------------------------------------------------------------
+
+
+def exported(name: str) -> dict[str, Any]:
+    """What `rbm export` writes of run.h5."""
+    assert rbm(["export", "run.h5", "-o", name, "--quiet"]) == 0
+    if name.endswith(".safetensors"):
+        return load_file(name)
+    with np.load(name, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def loaded() -> Stack:
+    with RunReader("run.h5") as run:
+        return load_stack(run)
+
+
+def with_other_ways_down(stack: Stack) -> Stack:
+    """The same machines, with ways down of their own."""
+    ways = [WayDown.of(machine) for machine in stack.machines[:-1]]
+    rng = np.random.default_rng(3)
+    for way in ways:
+        way.link.set_weights(rng.normal(0, 1, way.link.weights.shape))
+        way.visible.bias[: way.visible.units] = rng.normal(0, 1, way.visible.units)
+    return Stack(stack.machines, ways)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "classes"), [*((kinds, 0) for kinds in STACKS), (STACKS[0], 3), (STACKS[2], 5)]
+)
+def test_stacks_come_back(folder, kinds, classes):
+    given = write_stack("run.h5", (4, 3), kinds, (8, 6, 4)[: len(kinds) - 1], classes)
+    found = exported("again.npz")
+    assert set(found) == set(given)
+    for name, values in given.items():
+        assert found[name].dtype == values.dtype
+        assert (found[name] == values).all()
+    before = contents("run.h5")
+    assert rbm(["import", "again.npz", "-o", "run.h5", "--force", "--quiet"]) == 0
+    assert contents("run.h5") == before
+
+
+def test_a_single_machine_with_label_units_comes_back(folder):
+    given = write_stack("run.h5", (4, 3), ["bernoulli"] * 2, (6,), 5)
+    found = exported("again.npz")
+    assert set(found) == set(given)
+    assert all((found[name] == values).all() for name, values in given.items())
+    with RunReader("run.h5") as run:
+        assert run.image_shape == (4, 3)
+        assert load_stack(run).top.classes == 5
+
+
+def test_ways_down_trained_apart_are_in_the_file(folder):
+    write_stack("run.h5", (4, 3), STACKS[0], (8, 6, 4))
+    stack = with_other_ways_down(loaded())
+    np.savez("apart.npz", **weights_arrays(machine_weights(stack), (4, 3)))
+    found = read_weights(Path("apart.npz"))
+    for way, machine in zip(stack.ways_down, found.machines, strict=False):
+        assert (machine.generative["generative_weights"] == way.link.weights.T).all()
+        bias = way.visible.bias[: way.visible.units]
+        assert (machine.generative["generative_bias"] == bias).all()
+    assert not found.machines[-1].generative
+
+
+def test_the_wrong_names_and_shapes_of_stacks(folder, capfd):
+    def says(change: dict[str, Any], *options: str, classes: int = 0) -> str:
+        arrays = stack_arrays((4, 3), STACKS[0], (8, 6, 4), classes) | change
+        np.savez("stack.npz", **{name: x for name, x in arrays.items() if x is not None})
+        return refused(capfd, "import", "stack.npz", "-o", "new.h5", *options)
+
+    right = stack_arrays((4, 3), STACKS[0], (8, 6, 4))
+    assert "holds no 1/weights, but" in says({"1/weights": None})
+    assert "holds machine 4 and no machine 3" in says({"4/weights": right["0/weights"]})
+    assert "0/weights has shape (3,): store a matrix" in says({"0/weights": np.ones(3)})
+    assert "2/hidden_bias has values that are NaN" in says({"2/hidden_bias": np.full(4, np.nan)})
+    assert "2/weights have shape (6, 4) and do not fit" in says({"2/hidden_bias": np.ones(5)})
+    fewer = {"1/weights": np.ones((7, 6)), "1/visible_bias": np.ones(7)}
+    assert "machine 1 has 7 visible units, but stands on 8 hidden ones" in says(fewer)
+    none = {"classes": np.array(3)}
+    assert "machine 2 has 6 visible units, but stands on 6 hidden ones and 3 lab" in says(none)
+    assert "classes is not a number of label units" in says({"classes": np.array(1)})
+    apart = {"0/generative_weights": right["0/weights"], "0/generative_bias": np.ones(12)}
+    assert "belong to all machines but the top one, or to none: mend those of machine 1" in says(
+        apart
+    )
+    assert "0/generative_bias has shape (3,), but 0/visible_bias (12,)" in says(
+        apart | {"0/generative_bias": np.ones(3)}
+    )
+    assert "machine 1: nrelu units cannot stand on bernoulli ones" in says(
+        {"1/visible_kind": np.array("nrelu")}
+    )
+    assert "numbers its machines, and says their kinds: leave --hidden-kind out" in says(
+        {}, "--hidden-kind", "bernoulli"
+    )
+    assert "machine 2: label units stand beside bernoulli" in says(
+        {"1/hidden_kind": np.array("gaussian"), "2/visible_kind": np.array("gaussian")}, classes=3
+    )
+
+
+def shapes(tensors: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    assert all(x.dtype == np.float32 for x in tensors.values())
+    return {name: x.shape for name, x in tensors.items()}
+
+
+def test_names_and_shapes_of_tensors(folder):
+    write_stack("run.h5", (4, 3), STACKS[0], (8, 6, 4), 5)
+    assert shapes(exported("a.safetensors")) == {
+        "encoder.0.weight": (8, 12),
+        "encoder.0.bias": (8,),
+        "encoder.1.weight": (6, 8),
+        "encoder.1.bias": (6,),
+        "encoder.2.weight": (4, 6),
+        "encoder.2.bias": (4,),
+        "decoder.0.weight": (12, 8),
+        "decoder.0.bias": (12,),
+        "decoder.1.weight": (8, 6),
+        "decoder.1.bias": (8,),
+        "decoder.2.weight": (6, 4),
+        "decoder.2.bias": (6,),
+        "classifier.weight": (5, 4),
+        "classifier.bias": (5,),
+    }
+    exported("b.safetensors")
+    assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
+
+
+def linear(tensors: dict[str, Any], name: str, values: Any) -> Any:
+    """What torch.nn.Linear makes of values (rows, inputs)."""
+    weight = tensors[f"{name}.weight"].astype(np.float64)
+    return values @ weight.T + tensors[f"{name}.bias"]
+
+
+def activated(name: str, total: Any) -> Any:
+    """What the activation functions that the metadata name make of total inputs."""
+    groups = np.exp(total.reshape(len(total), -1, 2))
+    return {
+        "sigmoid": 1 / (1 + np.exp(-total)),
+        "3 * sigmoid": 3 / (1 + np.exp(-total)),
+        "relu": np.maximum(total, 0),
+        "identity": total,
+        "softmax over each 2 units": (groups / groups.sum(-1, keepdims=True)).reshape(total.shape),
+    }[name]
+
+
+@pytest.mark.parametrize("kinds", STACKS, ids=str)
+def test_tensors_make_the_same_features_and_images(folder, kinds):
+    hidden = (8, 6, 4)[: len(kinds) - 1]
+    write_stack("run.h5", (4, 3), kinds, hidden)
+    tensors, stack = exported("a.safetensors"), loaded()
+    content = (folder / "a.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = json.loads(header["__metadata__"]["rbm"])
+    assert about["image_shape"] == [4, 3]
+    assert about["program"].startswith("rbmcli ")
+    assert [layer["hidden_kind"] for layer in about["layers"]] == kinds[1:]
+    assert [layer["visible_kind"] for layer in about["layers"]] == kinds[:-1]
+
+    values = np.random.default_rng(0).random((20, 12)).astype(np.float32)
+    lowest, draw = stack.image_layer, Draws(0).at(Purpose.BINARIZE, 0)
+    images = lowest.from_data(values, np.arange(20), 1.0, "none", draw)
+    levels = stack.raised(images, draw, sampled=False)
+    for number, layer in enumerate(about["layers"]):
+        own = stack.machines[number]
+        values = activated(
+            layer["encoder_activation"], linear(tensors, f"encoder.{number}", values)
+        )
+        expected = own.hidden.to_data(levels[number + 1].to_array())
+        np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-5)
+    for number, layer in reversed(list(enumerate(about["layers"]))):
+        own = stack.machines[number]
+        states = FloatStates(levels[number + 1].floats(), own.hidden.units)
+        mean = own.visible.mean(own.visible_input(states)).to_array()
+        below = linear(tensors, f"decoder.{number}", own.hidden.to_data(states.to_array()))
+        if layer["decoder_activation"] != "relu":  # whose mean is not what it feeds
+            found = activated(layer["decoder_activation"], below)
+            np.testing.assert_allclose(found, own.visible.to_data(mean), rtol=1e-4, atol=1e-5)
+
+
+def test_tensors_classify_as_label_units_do(folder):
+    write_stack("run.h5", (4, 3), ["bernoulli"] * 3, (8, 6), 3)
+    tensors, top = exported("a.safetensors"), loaded().top
+    hidden = np.random.default_rng(0).integers(0, 2, (20, 6))
+    mean = top.visible.mean(top.visible_input(top.hidden.states_of(hidden))).to_array()
+    odds = np.exp(linear(tensors, "classifier", hidden))
+    expected = odds / odds.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(mean[:, top.features :], expected, rtol=1e-4)
+
+
+def test_tensors_lead_down_by_the_ways_down(folder):
+    write_stack("run.h5", (4, 3), STACKS[0], (8, 6, 4), 2)
+    stack = with_other_ways_down(loaded())
+    tensors = linear_tensors(stack)
+    for level, way in enumerate(stack.ways_down):
+        assert (tensors[f"decoder.{level}.weight"] == way.link.weights.T).all()
+        assert (tensors[f"decoder.{level}.bias"] == way.visible.bias[: way.visible.units]).all()
+        own = stack.machines[level].link.weights
+        assert (tensors[f"encoder.{level}.weight"] == own.T).all()
+    assert (tensors["decoder.2.weight"] == stack.top.link.weights[:6]).all()
+
+
+def test_a_single_machine_as_tensors(folder):
+    train()
+    assert shapes(exported("a.safetensors")) == {
+        "encoder.0.weight": (5, 12),
+        "encoder.0.bias": (5,),
+        "decoder.0.weight": (12, 5),
+        "decoder.0.bias": (12,),
+    }
+
+
+def test_preprocessed_images_are_told_of_in_tensors(folder, capfd):
+    train("gaussian", "bernoulli", "--preprocess", "standardize")
+    assert rbm(["export", "run.h5", "-o", "a.safetensors"]) == 0
+    assert "images after standardize, which a.safetensors does not hold" in capfd.readouterr().err
+    assert b"standardize" in (folder / "a.safetensors").read_bytes()
+
+
+def test_without_the_package(folder, capfd, monkeypatch):
+    train()
+    for name in ("safetensors", "safetensors.numpy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    line = refused(capfd, "export", "run.h5", "-o", "a.safetensors")
+    assert "a.safetensors: a .safetensors file needs a package: `pip install safetensors`" in line
+    assert rbm(["export", "run.h5", "-o", "a.npz", "--quiet"]) == 0
+
+
+def test_the_worked_example_names_the_tensors_rightly(folder):
+    """PyTorch may not be here; what the program gives to its network are names and shapes."""
+    (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    tree = ast.parse(program)
+    sizes = [
+        tuple(argument.value for argument in node.args)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "nn.Linear"
+    ]
+    assert sizes == [(784, 500), (500, 500), (500, 2000), (2000, 10)]
+    network = {}
+    for number, (inputs, outputs) in enumerate(sizes):  # a sigmoid stands after each
+        network |= {f"{2 * number}.weight": (outputs, inputs), f"{2 * number}.bias": (outputs,)}
+
+    write_stack("run.h5", (28, 28), ["bernoulli"] * 4, (500, 500, 2000), 10)
+    tensors = exported("deep.safetensors")
+    (function,) = (x for x in tree.body if getattr(x, "name", "") == "pretrained")
+    scope: dict[str, Any] = {}
+    exec(ast.unparse(function), scope)
+    (call,) = (x for x in ast.walk(tree) if ast.unparse(x).startswith("pretrained(load_file("))
+    assert ast.unparse(call) == "pretrained(load_file('deep.safetensors'), 3)"
+    state = {name: x.shape for name, x in scope["pretrained"](tensors, 3).items()}
+    state |= {"6.weight": tensors["classifier.weight"].shape}  # as the text below it says
+    state |= {"6.bias": tensors["classifier.bias"].shape}
+    assert state == network
+
+    rows = re.findall(r"^\| `(\S+)`, `(\S+)` \| ([\dx ]+), (\d+) \|", DOCUMENT, re.MULTILINE)
+    told = {}
+    for weight, bias, shape, units in rows:
+        told |= {weight: tuple(map(int, shape.split(" x "))), bias: (int(units),)}
+    assert told == shapes(tensors)

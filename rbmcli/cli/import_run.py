@@ -58,7 +58,8 @@ def command(
 
     check_free(output, force)
     found = read_weights(file)
-    stack = _stack(file, found, visible_kind, hidden_kind, shape)
+    image_shape = _image_shape(file, found, shape)
+    stack = _stack(file, found, visible_kind, hidden_kind, image_shape)
     lowest = stack.machines[0]
     single = len(stack.machines) == 1 and not found.classes
     config = (_config(lowest) if single else _stack_config(stack)) | {"binarize": "sample"}
@@ -66,11 +67,12 @@ def command(
         output,
         config=config,
         data={"imported_from": str(file), "sha256": found.sha256},
-        image_shape=lowest.feature_shape,
+        image_shape=image_shape,
         force=force,
     ) as writer:
 
         def write(key: str, model: Rbm | Stack, filters: Floats, config: dict[str, Any]) -> None:
+            filters = filters.reshape(-1, *image_shape)
             section = writer.begin(key, snapshot_shape=filters.shape, config=config)
             section.snapshot(0.0, filters)
             state = {f"model/{name}": values for name, values in model.parameters().items()}
@@ -93,9 +95,20 @@ def command(
             ]
         )
         click.echo(
-            f"{output}: {units} units, images of {' x '.join(map(str, lowest.feature_shape))}",
+            f"{output}: {units} units, images of {' x '.join(map(str, image_shape))}",
             err=True,
         )
+
+
+def _image_shape(file: Path, found: WeightsFile, asked: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape of an image: what was asked for, what the file says, a square, or flat."""
+    shape = asked or found.image_shape or _square(found.image_units)
+    if math.prod(shape) != found.image_units:
+        raise RbmError(
+            f"{file}: {found.image_units} visible units are no images of"
+            f" {'x'.join(map(str, shape))}: give another --shape"
+        )
+    return shape
 
 
 def _config(machine: Rbm) -> dict[str, Any]:
@@ -127,7 +140,7 @@ def _stack(
     found: WeightsFile,
     visible_kind: str | None,
     hidden_kind: str | None,
-    shape: tuple[int, ...] | None,
+    image_shape: tuple[int, ...],
 ) -> Stack:
     """The file's machines; RbmError where they are none, or do not fit on each other."""
     from rbmcli.model.stack import Stack, check_joint
@@ -138,13 +151,6 @@ def _stack(
                 f"{file}: numbers its machines, and says their kinds: leave {option} out"
             )
     top = len(found.machines) - 1
-    visible = found.machines[0].parameters["visible_bias"].size - (0 if top else found.classes)
-    image_shape = shape or found.image_shape or _square(visible)
-    if math.prod(image_shape) != visible:
-        raise RbmError(
-            f"{file}: {visible} visible units are no images of"
-            f" {'x'.join(map(str, image_shape))}: give another --shape"
-        )
     machines: list[Rbm] = []
     for number, weights in enumerate(found.machines):
         where = f"{file}: machine {number}" if found.numbered else str(file)

@@ -64,6 +64,11 @@ class WeightsFile:
     numbered: bool
     sha256: str
 
+    @property
+    def image_units(self) -> int:
+        """Number of values that an image has."""
+        return _image_units(self.machines, self.classes)
+
 
 def weights_arrays(
     machines: Sequence[MachineWeights], image_shape: tuple[int, ...], classes: int = 0
@@ -105,8 +110,7 @@ def read_weights(path: Path) -> WeightsFile:
     _check_stack(path, machines, classes)
     image_shape = None
     if "image_shape" in names:
-        own = classes if len(machines) == 1 else 0
-        image_shape = _image_shape(path, machines[0].parameters["visible_bias"].size - own)
+        image_shape = _image_shape(path, _image_units(machines, classes))
     return WeightsFile(machines, image_shape, classes, bool(numbers), sha256)
 
 
@@ -218,6 +222,11 @@ def _text(path: Path, name: str) -> str:
     if array.dtype.kind != "U" or array.ndim:
         raise RbmError(f"{path}: {name} is not a text: store numpy.array('bernoulli') or the like")
     return str(array)
+
+
+def _image_units(machines: Sequence[MachineWeights], classes: int) -> int:
+    units = machines[0].parameters["visible_bias"].size
+    return units - (classes if len(machines) == 1 else 0)
 
 
 def _classes(path: Path) -> int:
