@@ -22,7 +22,7 @@ from rbmcli.cli.main import run as rbm
 from rbmcli.cli.models import load_stack
 from rbmcli.draws import Draws, Purpose
 from rbmcli.io.runfile import RunReader
-from rbmcli.io.weights import read_weights, weights_arrays
+from rbmcli.io.weights import weights_arrays
 from rbmcli.model.stack import Stack, WayDown
 from rbmcli.model.states import FloatStates
 
@@ -417,16 +417,20 @@ def test_a_single_machine_with_label_units_comes_back(folder):
         assert load_stack(run).top.classes == 5
 
 
-def test_ways_down_trained_apart_are_in_the_file(folder):
-    write_stack("run.h5", (4, 3), STACKS[0], (8, 6, 4))
+def test_ways_down_trained_apart_come_back(folder):
+    write_stack("run.h5", (4, 3), STACKS[0], (8, 6, 4), 2)
     stack = with_other_ways_down(loaded())
-    np.savez("apart.npz", **weights_arrays(machine_weights(stack), (4, 3)))
-    found = read_weights(Path("apart.npz"))
-    for way, machine in zip(stack.ways_down, found.machines, strict=False):
-        assert (machine.generative["generative_weights"] == way.link.weights.T).all()
+    given = weights_arrays(machine_weights(stack), (4, 3), 2)
+    for level, way in enumerate(stack.ways_down):
+        assert (given[f"{level}/generative_weights"] == way.link.weights.T).all()
         bias = way.visible.bias[: way.visible.units]
-        assert (machine.generative["generative_bias"] == bias).all()
-    assert not found.machines[-1].generative
+        assert (given[f"{level}/generative_bias"] == bias).all()
+    assert "2/generative_weights" not in given
+    np.savez("apart.npz", **given)
+    assert rbm(["import", "apart.npz", "-o", "run.h5", "--force", "--quiet"]) == 0
+    found = exported("again.npz")
+    assert set(found) == set(given)
+    assert all((found[name] == values).all() for name, values in given.items())
 
 
 def test_the_wrong_names_and_shapes_of_stacks(folder, capfd):
@@ -459,6 +463,10 @@ def test_the_wrong_names_and_shapes_of_stacks(folder, capfd):
     assert "numbers its machines, and says their kinds: leave --hidden-kind out" in says(
         {}, "--hidden-kind", "bernoulli"
     )
+    learned = {"0/visible_log_sigma": np.zeros(12), "0/visible_kind": np.array("gaussian:learned")}
+    learned |= {f"{level}/generative_weights": right[f"{level}/weights"] for level in (0, 1)}
+    learned |= {f"{level}/generative_bias": right[f"{level}/visible_bias"] for level in (0, 1)}
+    assert "stack.npz: layer 0 has gaussian:learned units" in says(learned)
     assert "machine 2: label units stand beside bernoulli" in says(
         {"1/hidden_kind": np.array("gaussian"), "2/visible_kind": np.array("gaussian")}, classes=3
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from commands import names, refused
+from commands import RBM, names, refused
 from stacks import write_stack
 
 from rbmcli.cli.main import run as rbm
@@ -267,6 +269,23 @@ def test_an_output_that_is_not_finished_is_not_there(folder, suffix):
         save_arrays(path, {"features": rows}, force=True)
     assert names(folder) == before
     assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_a_full_disk_is_one_line(folder, suffix):
+    write_stack("run.h5", SHAPE, ["bernoulli"] * 3, (2000, 4))
+    before = names(folder)
+    words = ["features", "run.h5", "images.npz", "--layer", "0", "-o", f"out.{suffix}", "-q"]
+    done = subprocess.run(
+        [*RBM, *words],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"rbm: error: out.{suffix}: cannot be written (File too large)")
+    assert done.stderr.count("\n") == 1
+    assert names(folder) == before
 
 
 def test_files_of_arrays_are_those_of_numpy(folder):

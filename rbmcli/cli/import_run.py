@@ -61,6 +61,7 @@ def command(
     image_shape = _image_shape(file, found, shape)
     stack = _stack(file, found, visible_kind, hidden_kind, image_shape)
     lowest = stack.machines[0]
+    trained_apart = _trained_apart(file, stack, found)
     single = len(stack.machines) == 1 and not found.classes
     config = (_config(lowest) if single else _stack_config(stack)) | {"binarize": "sample"}
     with RunWriter.create(
@@ -82,8 +83,7 @@ def command(
         for number, machine in enumerate(stack.machines):
             key = ROOT if single else layer_key(number)
             write(key, machine, stack.filters(number), _config(machine))
-        if found.machines[0].generative:
-            trained_apart = _trained_apart(stack, found)
+        if trained_apart is not None:
             write(UP_DOWN, trained_apart, trained_apart.filters(top), {})
         writer.finish()
     if not settings.quiet:
@@ -170,12 +170,20 @@ def _stack(
     return Stack(machines)
 
 
-def _trained_apart(stack: Stack, found: WeightsFile) -> Stack:
-    """A copy of the stack with the file's ways down."""
-    copy = stack.untied()
-    for way, weights in zip(copy.ways_down, found.machines[:-1], strict=True):
-        way.link.set_weights(weights.generative["generative_weights"].T)
-        way.visible.parameters["bias"][: way.visible.units] = weights.generative["generative_bias"]
+def _trained_apart(file: Path, stack: Stack, found: WeightsFile) -> Stack | None:
+    """A copy of the stack with the file's ways down, if it has any."""
+    if not found.machines[0].generative:
+        return None
+    try:
+        copy = stack.untied()
+    except RbmError as error:
+        raise RbmError(f"{file}: {error}") from None
+    given = {
+        f"generative/{level}/{own}": machine.generative[f"generative_{name}"]
+        for level, machine in enumerate(found.machines[:-1])
+        for own, name in (("weights", "weights"), ("visible_bias", "bias"))
+    }
+    copy.load(copy.parameters() | given)
     return copy
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from rbmcli.arrays import Floats
 from rbmcli.errors import RbmError
 from rbmcli.files import new_file
+from rbmcli.io.durable import write_at
+from rbmcli.io.hdf5_image import FileImage, reserve
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any] | Rows], *, force:
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                         _write_npy(file, array)
         else:
-            with h5py.File(aside, "w") as file:
-                for name, array in rows.items():
-                    _write_dataset(file, name, array)
+            _write_hdf5(aside, rows)
 
 
 def check_tensors(path: Path) -> None:
@@ -94,12 +94,14 @@ def _write_npy(file: IO[bytes], array: Rows) -> None:
         file.write(np.ascontiguousarray(block, array.dtype).data)
 
 
-def _write_dataset(file: h5py.File, name: str, array: Rows) -> None:
-    dataset = file.create_dataset(name, array.shape, array.dtype, track_times=False)
-    if not array.shape:
-        (dataset[()],) = array.blocks
-        return
-    start = 0
-    for block in array.blocks:
-        dataset[start : start + len(block)] = block
-        start += len(block)
+def _write_hdf5(path: Path, arrays: Mapping[str, Rows]) -> None:
+    image = FileImage()
+    with h5py.File(image, "w") as layout:
+        places = [reserve(layout, name, x.shape, x.dtype) for name, x in arrays.items()]
+    with path.open("wb") as file:
+        image.write_to(file.fileno())
+        for place, array in zip(places, arrays.values(), strict=True):
+            for block in array.blocks:
+                content = np.ascontiguousarray(block, array.dtype)
+                write_at(file.fileno(), content.data, place)
+                place += content.nbytes
