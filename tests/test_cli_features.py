@@ -15,8 +15,11 @@ from commands import RBM, names, refused
 from stacks import write_stack
 
 from rbmcli.cli.main import run as rbm
+from rbmcli.draws import Draws
 from rbmcli.inference import features as in_blocks
 from rbmcli.io.outputs import Rows, save_arrays
+from rbmcli.io.preprocessing import Preprocessing
+from rbmcli.learning.batch import Images
 
 SHAPE = (4, 3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, *SHAPE), np.uint8)
@@ -142,6 +145,14 @@ def test_images_are_those_that_the_run_saw(folder, options):
     expected = sigmoid(seen @ weights.astype(np.float64) + bias)
     np.testing.assert_allclose(found["features"], expected, rtol=1e-4, atol=1e-5)
     assert (found["labels"] == LABELS).all()
+
+
+def test_labels_stay_with_their_images_where_some_are_preprocessed():
+    rows = np.array([7, 3, 11])
+    images = Images(IMAGES.reshape(50, -1), 255.0, rows, labels=LABELS)
+    steps = Preprocessing.fit(["standardize"], images.for_fitting(), Draws(0))
+    seen = images.preprocessed(steps)
+    assert (seen.labels[seen.rows] == LABELS[rows]).all()
 
 
 def test_binarize(folder):
