@@ -62,7 +62,9 @@ def read(
         shape, rows = dataset.image_shape, np.arange(len(dataset.images))
         augmentation = Augmentation.of(shape, options.crop, options.flip, draws, name)
         pixels, scale = dataset.images, dataset.scale
-        return dataset, Images(pixels, scale, rows, options.binarize, augmentation)
+        return dataset, Images(
+            pixels, scale, rows, options.binarize, augmentation, labels=dataset.labels
+        )
 
     dataset, training = load(source, labels=options.labels, only=options.only, limit=options.limit)
     datasets, validation = [dataset], None
@@ -91,16 +93,12 @@ def read(
     if not settings.quiet:
         for notice in (notice for each in datasets for notice in each.notices):
             click.echo(f"note: {notice}", err=True)
-    labels, validation_labels = dataset.labels, datasets[-1].labels
     preprocessing = None
     if options.preprocess is not None:
         stored = None if resumed is None else _stored(resumed, options.preprocess, image_shape)
         preprocessing = stored or _fitted(training, options.preprocess, settings)
-        training, labels = _preprocessed(training, labels, preprocessing)
-        if validation is not None:
-            validation, validation_labels = _preprocessed(
-                validation, validation_labels, preprocessing
-            )
+        training = training.preprocessed(preprocessing)
+        validation = None if validation is None else validation.preprocessed(preprocessing)
     kind = unit_kind(options.visible_kind)
     done = "" if preprocessing is None else f" after {options.preprocess}"
     training = training.for_kind(kind, source + done)
@@ -112,8 +110,8 @@ def read(
     return TrainingData(
         training,
         validation,
-        labels,
-        validation_labels,
+        training.labels,
+        None if validation is None else validation.labels,
         image_shape,
         preprocessing,
         provenance,
@@ -195,16 +193,6 @@ def _stored(resumed: Path, steps: str, image_shape: tuple[int, ...]) -> Preproce
     with RunReader(resumed) as run:
         same = run.config.get("preprocess") == steps and run.image_shape == image_shape
         return load_preprocessing(run) if same else None
-
-
-def _preprocessed(
-    images: Images, labels: NDArray[np.int64] | None, preprocessing: Preprocessing
-) -> tuple[Images, NDArray[np.int64] | None]:
-    """Images preprocessed, with their labels by the row numbers that they have then."""
-    after = images.preprocessed(preprocessing)
-    if labels is not None and after.rows is not images.rows:
-        labels = labels[images.rows]
-    return after, labels
 
 
 def _fitted(training: Images, steps: str, settings: Settings) -> Preprocessing:
