@@ -96,7 +96,9 @@ class StackOptions:
         for number, spec in enumerate(specs):
             layers.append(_layer(ctx, number, spec, defaults, layers))
         check_typed(lambda name: name in LAYER_OPTIONS and on_command_line(ctx, name), layers)
-        check_typed(lambda name: name not in LAYER_OPTIONS and on_command_line(ctx, name), layers[:1])
+        check_typed(
+            lambda name: name not in LAYER_OPTIONS and on_command_line(ctx, name), layers[:1]
+        )
         if values["label_units"]:
             _check_label_units(layers[-1])
         phase = None
