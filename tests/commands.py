@@ -55,7 +55,7 @@ def contents(path: Path) -> dict[str, Any]:
     found = {}
 
     def note(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and name != "metrics_wall_clock":
+        if isinstance(item, h5py.Dataset) and not name.endswith("metrics_wall_clock"):
             found[name] = (item.dtype, item.shape, np.asarray(item[()]).tobytes())
 
     with h5py.File(path) as file:

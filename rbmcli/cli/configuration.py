@@ -16,7 +16,9 @@ from typing import Any
 import click
 
 #: Options that make no sense in a file.
-_COMMAND_LINE_ONLY = {"output", "config", "recipe", "resume", "force", "help", "quiet", "threads"}
+_COMMAND_LINE_ONLY = {
+    *("output", "config", "recipe", "resume", "force", "grow", "help", "quiet", "threads"),
+}
 
 
 def recipe_names() -> list[str]:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class TrainingData:
     """What a run is trained and measured on, as its machine sees it, and what was done to it.
 
-    labels: int64, of all images of the data set that `training` is rows of, where there are any;
-    validation_labels likewise.
+    labels: int64, by the row numbers of `training`, where there are any; validation_labels
+    likewise.
     """
 
     training: Images
@@ -62,7 +62,9 @@ def read(
         shape, rows = dataset.image_shape, np.arange(len(dataset.images))
         augmentation = Augmentation.of(shape, options.crop, options.flip, draws, name)
         pixels, scale = dataset.images, dataset.scale
-        return dataset, Images(pixels, scale, rows, options.binarize, augmentation)
+        return dataset, Images(
+            pixels, scale, rows, options.binarize, augmentation, labels=dataset.labels
+        )
 
     dataset, training = load(source, labels=options.labels, only=options.only, limit=options.limit)
     datasets, validation = [dataset], None
@@ -108,8 +110,8 @@ def read(
     return TrainingData(
         training,
         validation,
-        dataset.labels,
-        datasets[-1].labels,
+        training.labels,
+        None if validation is None else validation.labels,
         image_shape,
         preprocessing,
         provenance,

@@ -17,6 +17,8 @@ from rbmcli.io.section import UP_DOWN
 
 #: Options of a stack that say what is added when it is grown.
 _ADDED = ("add-layer", "label-units", "up-down")
+#: Options of upper layers alone.
+_OF_UPPER = ("input", "start")
 #: Options of layers that only stacks have, as they were where a run of `rbm train` is grown.
 _OF_STACKS = {"input": "samples", "start": "random", "label-units": False}
 
@@ -51,11 +53,9 @@ def with_grown(
         return ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
 
     new_specs: tuple[Spec, ...] = tuple(values["add_layer"])
-    of_new = {
-        name.replace("_", "-"): _as_written(values[name])
-        for name in (*LAYER_OPTIONS, "input", "start")
-        if asked(name)
-    }
+    of_new = _of_new_layers(
+        stored, {name: values[name] for name in (*sorted(LAYER_OPTIONS), *_OF_UPPER) if asked(name)}
+    )
     if not new_specs:
         if values["up_down"] is None:
             raise click.UsageError("--grow adds what --add-layer or --up-down say: give one")
@@ -66,7 +66,7 @@ def with_grown(
         option = name.replace("_", "-")
         if option in _ADDED:
             resolved[name] = value
-        elif name in LAYER_OPTIONS or name in ("input", "start") or not asked(name):
+        elif name in LAYER_OPTIONS or name in _OF_UPPER or not asked(name):
             resolved[name] = parameters[name].type_cast_value(ctx, stored.get(option))
         else:
             resolved[name] = value
@@ -77,6 +77,14 @@ def with_grown(
         seed if asked("seed") else int(stored["seed"]),
         resolved,
     )
+
+
+def _of_new_layers(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, str]:
+    """The options asked for by parameter, as a spec says them: those that the run has otherwise."""
+    written = {name.replace("_", "-"): _as_written(value) for name, value in asked.items()}
+    return {
+        name: value for name, value in written.items() if value != _as_written(stored.get(name))
+    }
 
 
 def _check_can_grow(run: RunReader) -> None:

@@ -79,12 +79,11 @@ def command(
             state = {f"model/{name}": values for name, values in model.parameters().items()}
             section.checkpoint(state, finished=True)
 
-        top = len(stack.machines) - 1
         for number, machine in enumerate(stack.machines):
             key = ROOT if single else layer_key(number)
             write(key, machine, stack.filters(number), _config(machine))
         if trained_apart is not None:
-            write(UP_DOWN, trained_apart, trained_apart.filters(top), {})
+            write(UP_DOWN, trained_apart, trained_apart.filters(0), {})
         writer.finish()
     if not settings.quiet:
         units = " x ".join(

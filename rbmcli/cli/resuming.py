@@ -121,7 +121,7 @@ def _check_same(
     ]:
         if _content(were) != _content(now):
             different.append(f"{name} were {_described(were)}, now {_described(now)}")
-    if asked.get("label-units") and _labels(stored_data) != _labels(data):
+    if action == "resume" and asked.get("label-units") and _labels(stored_data) != _labels(data):
         different.append("labels are others")
     if asked["epochs"] != stored["epochs"]:
         different += _wrong_epochs(stored["epochs"], asked)

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-#: Short names beside the options' own.
-_ALIASES = {"kind": "hidden-kind"}
+#: Short names, and the options' own: an option then has one name in a spec.
+_ALIASES = {"kind": "hidden-kind", "lr": "learning-rate"}
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,5 @@ def cast(ctx: click.Context, option: str, spec: Spec, allowed: Collection[str]) 
             raise click.BadParameter(
                 f"'{spec.text}': {name}: {error.message}", ctx, param_hint=f"'{option}'"
             ) from None
-        if parameter.name in result:
-            raise click.BadParameter(
-                f"'{spec.text}' says {name} twice", ctx, param_hint=f"'{option}'"
-            )
         result[str(parameter.name)] = value
     return result

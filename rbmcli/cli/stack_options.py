@@ -12,6 +12,7 @@ from rbmcli.cli.combinations import check_typed, check_values, on_command_line
 from rbmcli.cli.specs import Spec, SpecType, cast
 from rbmcli.cli.training_options import LAYER_OPTIONS, TRAINING, Groups, TrainOptions
 from rbmcli.errors import RbmError
+from rbmcli.learning.loop import LoopHyperparameters
 from rbmcli.learning.schedules import Interval, Schedule
 from rbmcli.model.stack import check_joint
 from rbmcli.model.units import unit_kind
@@ -67,6 +68,18 @@ class PhaseOptions:
     snapshot_every: Interval
     checkpoint_every: Interval
 
+    def config(self) -> dict[str, Any]:
+        """The options by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name.replace("_", "-"): getattr(value, "text", value) for name, value in values.items()
+        }
+
+    def hyperparameters(self) -> LoopHyperparameters:
+        """Those of the loop."""
+        names = [field.name for field in fields(LoopHyperparameters)]
+        return LoopHyperparameters(**{name: getattr(self, name) for name in names})
+
 
 @dataclass(frozen=True)
 class StackOptions:
@@ -95,7 +108,10 @@ class StackOptions:
         layers: list[LayerOptions] = []
         for number, spec in enumerate(specs):
             layers.append(_layer(ctx, number, spec, defaults, layers))
-        check_typed(lambda name: on_command_line(ctx, name), layers)
+        check_typed(lambda name: name in LAYER_OPTIONS and on_command_line(ctx, name), layers)
+        check_typed(
+            lambda name: name not in LAYER_OPTIONS and on_command_line(ctx, name), layers[:1]
+        )
         if values["label_units"]:
             _check_label_units(layers[-1])
         phase = None

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli.arrays import Floats
 from rbmcli.cli.datasets import TrainingData
 from rbmcli.cli.journal import Journal, in_pixels, preprocessing_state
 from rbmcli.cli.models import load_machine
 from rbmcli.cli.resuming import restored
-from rbmcli.cli.stack_options import LayerOptions, StackOptions
+from rbmcli.cli.stack_options import LayerOptions, PhaseOptions, StackOptions
 from rbmcli.cli.training import Course, new_trainer
 from rbmcli.draws import Draws
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
-from rbmcli.io.section import layer_key
-from rbmcli.learning.inputs import Inputs, Labelled, activations
+from rbmcli.io.section import UP_DOWN, layer_key
+from rbmcli.learning.inputs import Examples, Inputs, Labelled, activations
+from rbmcli.learning.loop import Loop
+from rbmcli.learning.up_down import UpDown
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm, check_transpose
 from rbmcli.model.stack import Stack
@@ -54,20 +58,15 @@ def classes_of(data: TrainingData, source: str) -> int:
 def check_transposes(layers: Sequence[LayerOptions], image_shape: tuple[int, ...]) -> None:
     """RbmError for a layer that shall start as the transpose of one below and does not fit it."""
     units = math.prod(image_shape)
-    kinds = [unit_kind(options.hidden_kind) for options in layers]
+    kinds = [(unit_kind(x.visible_kind), unit_kind(x.hidden_kind)) for x in layers]
     for number, options in enumerate(layers[1:], 1):
         if options.start == "transpose":
-            below = layers[number - 1]
+            hidden = options.hidden * kinds[number][1].group
             try:
-                check_transpose(
-                    unit_kind(below.visible_kind),
-                    units,
-                    kinds[number],
-                    options.hidden * kinds[number].group,
-                )
+                check_transpose(kinds[number - 1], units, kinds[number], hidden)
             except RbmError as error:
                 raise RbmError(f"layer {number}: {error}") from None
-        units = layers[number - 1].hidden * kinds[number - 1].group
+        units = layers[number - 1].hidden * kinds[number - 1][1].group
 
 
 class Stacking:
@@ -97,7 +96,8 @@ class Stacking:
             reason = self._train_layer(len(self._machines), options)
             if reason is not None:
                 return reason
-        return None
+        phase = self._options.phase
+        return None if phase is None else self._train_together(phase)
 
     def _train_layer(self, number: int, options: LayerOptions) -> str | None:
         """Train a layer, or take it as it is if it is finished, and put it on those before."""
@@ -121,26 +121,68 @@ class Stacking:
         below = self._machines[-1] if self._machines else None
         self._machines.append(model)
         stack = Stack(self._machines)
-        seconds = None
-        if stored:
-            seconds = restored(self._course.output, key, trainer)
-            section = self._writer.section(key)
-        else:
+        if not stored:
             trainer.initialize(below if options.start == "transpose" else None)
             config = options.config(seed) | ({"classes": labels} if labels else {})
-            snapshot_shape = (model.hidden.units, *data.image_shape)
-            section = self._writer.begin(key, snapshot_shape=snapshot_shape, config=config)
-        journal = Journal(
-            trainer,
-            section,
+            self._begin(key, model.hidden.units, config)
+        constants = {} if number else preprocessing_state(data.preprocessing)
+        journal = self._journal(
+            key, trainer, options, lambda: stack.filters(number), constants, restore=stored
+        )
+        return self._course.train(trainer, journal, options.epochs, {"layer": number})
+
+    def _train_together(self, options: PhaseOptions) -> str | None:
+        """Train all layers at once, by up-down."""
+        data, stored = self._data, UP_DOWN in self._writer.sections
+        if stored and self._is_finished(UP_DOWN):
+            return None
+        stack = Stack(self._machines).untied()
+        validation = None
+        if data.validation is not None:
+            validation = Examples(data.validation, data.validation_labels)
+        loop = UpDown(
+            stack,
+            Examples(data.training, data.labels),
+            validation,
+            options.hyperparameters(),
+            self._course.settings.seed,
+        )
+        if not stored:
+            self._begin(UP_DOWN, self._machines[0].hidden.units, options.config())
+        journal = self._journal(
+            UP_DOWN, loop, options, lambda: stack.filters(0), {}, restore=stored
+        )
+        return self._course.train(loop, journal, options.epochs, {"phase": "up-down"})
+
+    def _begin(self, key: str, hidden: int, config: dict[str, Any]) -> None:
+        shape = (hidden, *self._data.image_shape)
+        self._writer.begin(key, snapshot_shape=shape, config=config)
+
+    def _journal(
+        self,
+        key: str,
+        loop: Loop,
+        options: LayerOptions | PhaseOptions,
+        filters: Callable[[], Floats],
+        constants: dict[str, Any],
+        *,
+        restore: bool,
+    ) -> Journal:
+        """The journal of a section; of one that the file has, the loop is put where it left off."""
+        seconds = restored(self._course.output, key, loop) if restore else None
+        return Journal(
+            loop,
+            self._writer.section(key),
             options.snapshot_every,
             options.checkpoint_every,
-            lambda: in_pixels(stack.filters(number), data.preprocessing),
-            {} if number else preprocessing_state(data.preprocessing),
+            lambda: in_pixels(filters(), self._data.preprocessing),
+            constants,
             seconds,
         )
-        part = {"layer": number}
-        return self._course.train(trainer, journal, options.epochs, part)
+
+    def _is_finished(self, key: str) -> bool:
+        with RunReader(self._course.output) as run:
+            return run.sections[key].finished
 
     def _finished(self, number: int, shape: tuple[int, ...]) -> Rbm | None:
         """The machine of a layer, if its training has ended."""

@@ -28,26 +28,44 @@ from rbmcli.model.units import Joint, UnitKind, unit_kind
 INITIAL_WEIGHT = 0.01
 
 
-def check_transpose(below: UnitKind, visible: int, kind: UnitKind, hidden: int) -> None:
+def check_transpose(
+    below: tuple[UnitKind, UnitKind], visible: int, own: tuple[UnitKind, UnitKind], hidden: int
+) -> None:
     """RbmError unless a machine can start as the transpose of the one it stands on.
 
-    below, visible: kind and number of that one's visible units. kind, hidden: of its own hidden
-    units.
+    below, own: the kinds of visible and hidden units of either. visible: number of the visible
+    units of the one below. hidden: of its own hidden units.
     """
-    if kind.name != below.name or hidden < visible:
+    kind = own[1]
+    if own[0].name != below[1].name:
         raise RbmError(
-            f"to start as the transpose of the layer below, a layer needs {visible} {below.name}"
+            f"to start as the transpose of the layer below, a layer needs its {below[1].name} units"
+            f" as its visible ones, and it has {own[0].name}"
+        )
+    if kind.name != below[0].name or hidden < visible:
+        raise RbmError(
+            f"to start as the transpose of the layer below, a layer needs {visible} {below[0].name}"
             f" hidden units or more, and it has {hidden} of kind {kind.name}"
         )
 
 
 class Rbm:
-    """A Restricted Boltzmann Machine with all that training changes in it."""
+    """A Restricted Boltzmann Machine with all that training changes in it.
 
-    def __init__(self, visible: Layer, hidden: Layer, link: DenseLink) -> None:
+    feature_shape: shape of the visible units without label units.
+    """
+
+    def __init__(
+        self,
+        visible: Layer,
+        hidden: Layer,
+        link: DenseLink,
+        feature_shape: tuple[int, ...] | None = None,
+    ) -> None:
         self.visible = visible
         self.hidden = hidden
         self.link = link
+        self.feature_shape = visible.shape if feature_shape is None else feature_shape
 
     @staticmethod
     def dense(
@@ -75,20 +93,16 @@ class Rbm:
             blocks = [(below_kind, features), (unit_kind(f"softmax:{labels}"), labels)]
             below = Layer(Joint(blocks), (features + labels,))
         above = Layer(above_kind, (hidden * above_kind.group,))
-        return Rbm(below, above, DenseLink(below.units, above.units))
+        return Rbm(below, above, DenseLink(below.units, above.units), visible_shape)
 
     def copied(self) -> Rbm:
         """A machine with the same parameters and no velocities, that shares nothing with this."""
         visible = Layer(self.visible.kind, self.visible.shape)
         hidden = Layer(self.hidden.kind, self.hidden.shape)
-        twin = Rbm(visible, hidden, DenseLink(visible.units, hidden.units))
+        link = DenseLink(visible.units, hidden.units)
+        twin = Rbm(visible, hidden, link, self.feature_shape)
         twin.load(self.parameters())
         return twin
-
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Shape of the visible units without label units."""
-        return (self.features,) if self.classes else self.visible.shape
 
     @property
     def feature_kind(self) -> UnitKind:
@@ -127,10 +141,16 @@ class Rbm:
 
         The first hidden units are the visible ones of `below`, with its weights transposed (Hinton,
         Osindero and Teh 2006, section 4). Further ones are left as they are: random, and of no
-        weight yet. RbmError where there are fewer, or of another kind.
+        weight yet. RbmError where there are fewer, or kinds differ.
         """
         units = below.visible.units
-        check_transpose(below.visible.kind, units, self.hidden.kind, self.hidden.units)
+        features = self.visible.kind.blocks(self.visible.units)[0][0]
+        check_transpose(
+            (below.visible.kind, below.hidden.kind),
+            units,
+            (features, self.hidden.kind),
+            self.hidden.units,
+        )
         weights = self.link.weights.copy()
         weights[: self.features, :units] = below.link.weights.T
         self.link.set_weights(weights)
