@@ -60,8 +60,9 @@ format: $(VENV)/dev ## Bring the code into the project's style
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/clang-format -i csrc/*.[ch] csrc/units/*.h
 
-bench: $(BENCH_VENV)/installed ## Time an epoch against scikit-learn, PyTorch and bare products (MNIST=folder)
+bench: $(BENCH_VENV)/installed ## Time an epoch against peers, and a stack against its layers (MNIST=folder)
 	$(BENCH_VENV)/bin/python benchmarks/epoch.py $(if $(MNIST),--mnist $(mnist))
+	$(BENCH_VENV)/bin/python benchmarks/stacking.py $(if $(MNIST),--mnist $(mnist))
 
 sanitize: $(VENV)/dev ## Run the kernel tests under AddressSanitizer and UBSan
 	sh tests/sanitize.sh $(VENV)/bin/python

@@ -1,6 +1,6 @@
-"""`rbm train`, killed and stopped in every way and resumed: it ends as if nothing had happened.
+"""Training, killed and stopped in every way and resumed: it ends as if nothing had happened.
 
-RBM_KILLS sets how many times the command is killed at random (default 15).
+RBM_KILLS sets how many times each command is killed at random (default 15).
 """
 
 from __future__ import annotations
@@ -31,20 +31,38 @@ from rbmcli.learning.trainer import Trainer
 
 EPOCHS, STEPS_PER_EPOCH, CHECKPOINT_STEPS, SNAPSHOT_STEPS = 8, 17, 3, 2
 #: 167 images to train on: the last of the 17 batches of an epoch is short.
-TRAIN = [
-    *("train", "images.npy", "-o", "run.h5", "--hidden", 12, "--batch-size", 10),
-    *("--epochs", EPOCHS, "--validation", 0.1, "--threads", 1),
+COMMON = [
+    *("-o", "run.h5", "--batch-size", 10, "--validation", 0.1, "--threads", 1),
     *("--checkpoint-every", "3steps", "--snapshot-every", "2steps", "--quiet"),
 ]
+TRAIN = ["train", "images.npy", "--hidden", 12, "--epochs", EPOCHS, *COMMON]
 GO_ON = [*TRAIN, "--resume"]
+STACK_EPOCHS = 6
+STACK = [
+    *("stack", "images.npy", "--epochs", STACK_EPOCHS),
+    *("--labels", "labels.npy", "--label-units"),
+    *("--add-layer", 12, "--add-layer", "70,start=transpose,algorithm=pcd", "--add-layer", 9),
+    *COMMON,
+]
 
 
 class Reference(NamedTuple):
-    """An uninterrupted run: what its file holds, and digests of the model at every step."""
+    """An uninterrupted run: what its file holds, and digests of the model at every step.
 
+    layers: the keys of its sections in the file. digests: of each layer. epochs: of each.
+    """
+
+    command: list
     folder: Path
     contents: dict
-    digests: dict[int, str]
+    layers: list[str]
+    digests: list[dict[int, str]]
+    epochs: int = EPOCHS
+
+    @property
+    def steps(self) -> int:
+        """Steps of each layer."""
+        return self.epochs * STEPS_PER_EPOCH
 
     def is_in(self, path: Path) -> bool:
         return contents(path) == self.contents
@@ -57,27 +75,40 @@ def digest(parameters, velocities) -> str:
     ).hexdigest()
 
 
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reference")
+def uninterrupted(folder: Path, command: list, layers: list[str], epochs: int) -> Reference:
+    """Run the command to its end in a folder that gets its data."""
     write_images(folder / "images.npy", 185)
-    digests = {}
+    np.save(folder / "labels.npy", np.arange(185) % 4)
+    digests = []
     run = Trainer.run
 
     def watched(trainer):
-        digests[0] = digest(trainer.model.parameters(), trainer.model.velocities())
+        model = trainer.model
+        digests.append({0: digest(model.parameters(), model.velocities())})
         for event in run(trainer):
             if isinstance(event, StepDone):
-                model = trainer.model
-                digests[event.step] = digest(model.parameters(), model.velocities())
+                digests[-1][event.step] = digest(model.parameters(), model.velocities())
             yield event
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(Trainer, "run", watched)
-        assert rbm([*map(str, TRAIN)]) == 0
-    assert len(set(digests.values())) == 1 + EPOCHS * STEPS_PER_EPOCH
-    return Reference(folder, contents(folder / "run.h5"), digests)
+        assert rbm([*map(str, command)]) == 0
+    assert len(digests) == len(layers)
+    for of_layer in digests:
+        assert len(set(of_layer.values())) == 1 + epochs * STEPS_PER_EPOCH
+    return Reference(command, folder, contents(folder / "run.h5"), layers, digests, epochs)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    return uninterrupted(tmp_path_factory.mktemp("reference"), TRAIN, ["/"], EPOCHS)
+
+
+@pytest.fixture(scope="module")
+def stack_reference(tmp_path_factory):
+    layers = [f"layers/{number}" for number in range(3)]
+    return uninterrupted(tmp_path_factory.mktemp("stack"), STACK, layers, STACK_EPOCHS)
 
 
 @pytest.fixture
@@ -93,20 +124,31 @@ def command(arguments) -> list[str]:
 
 
 def check_checkpoint(path: Path, reference: Reference) -> int:
-    """The file holds a checkpoint of the reference run, whole; return its step."""
+    """The file holds a checkpoint of the reference run, whole; return its step, of all layers."""
     with h5py.File(path) as file, h5py.File(reference.folder / "run.h5") as whole:
-        step = int(file["trainer/step"][()])
-        parameters = {name: x[()] for name, x in file["model"].items()}
-        velocities = {name: x[()] for name, x in file["trainer/velocity"].items()}
-        assert digest(parameters, velocities) == reference.digests[step]
-        snapshots = 1 + step // SNAPSHOT_STEPS
-        for name in ("filters", "filters_epoch"):
-            assert file[name].shape[0] == snapshots
-            assert file[name][()].tobytes() == whole[name][:snapshots].tobytes()
-        rows = file["metrics"][()]
-        assert rows.tobytes() == whole["metrics"][: len(rows)].tobytes()
-        assert len(rows) == 1 + step // STEPS_PER_EPOCH
-        assert len(file["metrics_wall_clock"]) == len(rows)
+        steps = [
+            check_section(file[key], whole[key], digests)
+            for key, digests in zip(reference.layers, reference.digests, strict=True)
+            if key in file
+        ]
+    assert all(step == reference.steps for step in steps[:-1])
+    return sum(steps)
+
+
+def check_section(section: h5py.Group, whole: h5py.Group, digests: dict[int, str]) -> int:
+    """A layer is as that of the reference run was at its step, which is returned."""
+    step = int(section["trainer/step"][()])
+    parameters = {name: x[()] for name, x in section["model"].items()}
+    velocities = {name: x[()] for name, x in section["trainer/velocity"].items()}
+    assert digest(parameters, velocities) == digests[step]
+    snapshots = 1 + step // SNAPSHOT_STEPS
+    for name in ("filters", "filters_epoch"):
+        assert section[name].shape[0] == snapshots
+        assert section[name][()].tobytes() == whole[name][:snapshots].tobytes()
+    rows = section["metrics"][()]
+    assert rows.tobytes() == whole["metrics"][: len(rows)].tobytes()
+    assert len(rows) == 1 + step // STEPS_PER_EPOCH
+    assert len(section["metrics_wall_clock"]) == len(rows)
     return step
 
 
@@ -120,40 +162,57 @@ def logged_step(log: Path) -> int:
     return max((int(row["step"]) for row in logged(log)), default=0)
 
 
-def test_killed_at_random(folder, reference):
-    path, log, chance = folder / "run.h5", folder / "log", random.Random(1)
-    kills = int(os.environ.get("RBM_KILLS", "15"))
+def checkpointed_step(log: Path, reference: Reference) -> int:
+    """The last step, of all layers, at which a metrics log shows that a checkpoint was due."""
+    rows = [(int(row.get("layer", 0)), int(row["step"])) for row in logged(log)]
+    layer, step = max(rows, default=(0, 0))
+    return layer * reference.steps + step - step % CHECKPOINT_STEPS
+
+
+@pytest.mark.parametrize("name", ["reference", "stack_reference"])
+def test_killed_at_random(name, request, tmp_path, monkeypatch):
+    reference: Reference = request.getfixturevalue(name)
+    monkeypatch.chdir(tmp_path)
+    data = {"images.npy", "labels.npy"}
+    for file in data:
+        shutil.copy(reference.folder / file, tmp_path)
+    go_on, last = [*reference.command, "--resume"], len(reference.layers) - 1
+    path, log, chance = tmp_path / "run.h5", tmp_path / "log", random.Random(1)
+    end, kills = (last, reference.steps), int(os.environ.get("RBM_KILLS", "15"))
     before, completed, landed = -1, 0, Counter()
     while kills:
         log.unlink(missing_ok=True)
-        with running(*GO_ON, "--metrics", log) as process:
+        with running(*go_on, "--metrics", log) as process:
             if kills % 3:  # anywhere
                 wait_for(lambda: is_locked(path), process)
                 time.sleep(chance.uniform(0, 0.8))
             else:  # about the time when it gathers its filters
-                wait_for(lambda: logged_step(log) == EPOCHS * STEPS_PER_EPOCH, process)
+                wait_for(
+                    lambda: end in ((row.get("layer", 0), row["step"]) for row in logged(log)),
+                    process,
+                )
                 time.sleep(chance.uniform(0, 0.02))
             process.kill()
             assert process.communicate() == ("", "")
         if process.returncode == 0:
             assert reference.is_in(path)
             path.unlink()
-            assert names(folder) == {"images.npy", "log"}
+            assert names(tmp_path) <= data | {"log"}
             before, completed = -1, completed + 1
             continue
         assert process.returncode == -signal.SIGKILL
         kills -= 1
         if path.exists():
-            step, logged = check_checkpoint(path, reference), logged_step(log)
-            assert step >= max(before, logged - logged % CHECKPOINT_STEPS)
-            before = step
-            landed["at the end" if step == EPOCHS * STEPS_PER_EPOCH else "on the way"] += 1
+            step = check_checkpoint(path, reference)
+            assert step >= max(before, checkpointed_step(log, reference))
+            before, layer = step, step // reference.steps
+            landed["at the end" if layer > last else f"in layer {layer}"] += 1
         else:
             assert before == -1
             landed["before the first checkpoint"] += 1
-    assert rbm(command(GO_ON)) == 0
+    assert rbm(command(go_on)) == 0
     assert reference.is_in(path)
-    assert names(folder) == {"images.npy", "log", "run.h5"}
+    assert names(tmp_path) <= data | {"log", "run.h5"}
     print(f"killed {dict(landed)}; not killed in time {completed}")
 
 
@@ -181,7 +240,7 @@ def check_stopped(folder: Path, reference: Reference) -> int:
         parameters = {name: run.state[f"model/{name}"] for name in
                       ("weights", "visible_bias", "hidden_bias")}  # fmt: skip
         velocities = {name: run.state[f"trainer/velocity/{name}"] for name in parameters}
-    assert digest(parameters, velocities) == reference.digests[step]
+    assert digest(parameters, velocities) == reference.digests[0][step]
     return step
 
 
