@@ -44,6 +44,7 @@ class Purpose(IntEnum):
     SLEEP = 21
     BOUND = 22
     LABELS = 23
+    REDRAW = 24
 
 
 def _mix(word: int) -> int:

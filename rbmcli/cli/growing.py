@@ -16,11 +16,11 @@ from rbmcli.io.runfile import RunReader
 from rbmcli.io.section import UP_DOWN
 
 #: Options of a stack that say what is added when it is grown.
-_ADDED = ("add-layer", "label-units", "up-down")
+_ADDED = ("add-layer", "label-units", "label-weight", "up-down")
 #: Options of upper layers alone.
 _OF_UPPER = ("input", "start")
 #: Options of layers that only stacks have, as they were where a run of `rbm train` is grown.
-_OF_STACKS = {"input": "samples", "start": "random", "label-units": False}
+_OF_STACKS = {"input": "samples", "start": "random", "label-units": False, "label-weight": 5}
 
 
 def as_stack(config: Mapping[str, Any]) -> dict[str, Any]:

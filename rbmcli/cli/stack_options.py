@@ -37,6 +37,10 @@ STACKING: Groups = {
         click.option("--label-units", is_flag=True,
                      help="Let the top layer learn the images' labels beside its features: it then"
                      " classifies, and samples by class."),
+        click.option("--label-weight", type=click.IntRange(0, 1000), default=5, show_default=True,
+                     metavar="N", help="How many times more images count, with their features"
+                     " held, whose label the machine mistakes; with 0 only the joint distribution"
+                     " of features and labels is learned."),
         click.option("--up-down", type=SpecType("epochs"), metavar="SPEC",
                      help="In the end, train all layers together, the ways up and down apart: for"
                      " so many epochs, or options as in epochs=20,lr=0.01,gibbs-steps=3@0,6@10."),
@@ -75,10 +79,17 @@ class PhaseOptions:
             name.replace("_", "-"): getattr(value, "text", value) for name, value in values.items()
         }
 
-    def hyperparameters(self) -> LoopHyperparameters:
+    def hyperparameters(self, label_weight: int) -> LoopHyperparameters:
         """Those of the loop."""
-        names = [field.name for field in fields(LoopHyperparameters)]
-        return LoopHyperparameters(**{name: getattr(self, name) for name in names})
+        return LoopHyperparameters(
+            self.epochs,
+            self.batch_size,
+            self.learning_rate,
+            self.momentum,
+            self.weight_decay,
+            self.gibbs_steps,
+            label_weight,
+        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ class StackOptions:
     defaults: LayerOptions
     add_layer: tuple[Spec, ...]
     label_units: bool
+    label_weight: int
     up_down: Spec | None
     layers: tuple[LayerOptions, ...]
     phase: PhaseOptions | None
@@ -114,11 +126,21 @@ class StackOptions:
         )
         if values["label_units"]:
             _check_label_units(layers[-1])
+        elif on_command_line(ctx, "label_weight"):
+            raise click.UsageError("--label-weight needs --label-units")
         phase = None
         if up_down is not None:
             phase = _phase(ctx, up_down, defaults)
             _check_up_down(layers)
-        return StackOptions(defaults, specs, values["label_units"], up_down, tuple(layers), phase)
+        return StackOptions(
+            defaults,
+            specs,
+            values["label_units"],
+            values["label_weight"],
+            up_down,
+            tuple(layers),
+            phase,
+        )
 
     def config(self, seed: int) -> dict[str, Any]:
         """The options as `--config` takes them, with the seed; None is left out."""
@@ -127,6 +149,7 @@ class StackOptions:
             **self.defaults.config(seed),
             "add-layer": [spec.text for spec in self.add_layer],
             "label-units": self.label_units,
+            "label-weight": self.label_weight,
             **up_down,
         }
 

@@ -117,6 +117,7 @@ class Stacking:
             options,
             seed,
             number,
+            self._options.label_weight,
         )
         below = self._machines[-1] if self._machines else None
         self._machines.append(model)
@@ -144,7 +145,7 @@ class Stacking:
             stack,
             Examples(data.training, data.labels),
             validation,
-            options.hyperparameters(),
+            options.hyperparameters(self._options.label_weight),
             self._course.settings.seed,
         )
         if not stored:

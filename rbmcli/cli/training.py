@@ -38,6 +38,7 @@ def new_trainer(
     options: TrainOptions,
     seed: int,
     layer: int = 0,
+    label_weight: int = 0,
 ) -> Trainer:
     """A trainer of a machine, the layer of that number in a stack."""
     sparsity = None
@@ -67,6 +68,7 @@ def new_trainer(
         centering=options.centering,
         regularization=Regularization(options.max_norm, options.max_spectral_norm, sparsity),
         patience=options.patience,
+        label_weight=label_weight,
     )
     return Trainer(model, training, validation, hyperparameters, seed, layer)
 

@@ -22,7 +22,10 @@ from rbmcli.model.link import Rule
 
 @dataclass(frozen=True)
 class LoopHyperparameters:
-    """How long training goes on, in what steps."""
+    """How long training goes on, in what steps.
+
+    label_weight: see `rbmcli.learning.discrimination`; of a machine without label units, no matter.
+    """
 
     epochs: int
     batch_size: int
@@ -30,6 +33,7 @@ class LoopHyperparameters:
     momentum: Schedule
     weight_decay: float
     gibbs_steps: Schedule
+    label_weight: int = 0
 
     def rule(self, epoch: int) -> Rule:
         """The update rule during an epoch, counted from 0."""

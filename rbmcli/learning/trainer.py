@@ -14,6 +14,7 @@ from rbmcli.io.batches import Batches
 from rbmcli.learning.algorithm import Method
 from rbmcli.learning.algorithms import ALGORITHMS
 from rbmcli.learning.centering import Centering
+from rbmcli.learning.discrimination import Discrimination
 from rbmcli.learning.inputs import Inputs
 from rbmcli.learning.loop import Loop, LoopHyperparameters
 from rbmcli.learning.monitor import Monitor
@@ -65,6 +66,8 @@ class Trainer(Loop):
         method = hyperparameters.method
         batch_size = min(hyperparameters.batch_size, len(training.rows))
         self._algorithm = ALGORITHMS[method.algorithm](model, self._draws, method, batch_size)
+        weight = hyperparameters.label_weight
+        self._discrimination = Discrimination(model, self._draws, weight)
 
     def initialize(self, below: Rbm | None = None) -> None:
         """Give the parameters the values that training starts from.
@@ -96,7 +99,8 @@ class Trainer(Loop):
         visible = self._inputs.states(rows, self.model.visible, draw, self.step)
         positive = self._algorithm.positive(visible, self.step)
         negative = self._algorithm.negative(self.step, gibbs_steps)
-        finite = self._update.step(positive, negative, rule)
+        widened = self._discrimination.widened(positive, negative, self.step)
+        finite = self._update.step(*widened, rule)
         return self._algorithm.follow(positive, negative, rule) and finite
 
     def _measurements(self) -> dict[str, float]:

@@ -26,6 +26,7 @@ from rbmcli.errors import RbmError
 from rbmcli.io.batches import Batches
 from rbmcli.learning.algorithm import Method
 from rbmcli.learning.cd import ContrastiveDivergence
+from rbmcli.learning.discrimination import Discrimination
 from rbmcli.learning.inputs import Examples
 from rbmcli.learning.loop import Loop, LoopHyperparameters
 from rbmcli.learning.stack_monitor import StackMonitor
@@ -70,6 +71,7 @@ class UpDown(Loop):
         self._monitor = StackMonitor(stack, training, validation, draws)
         batch_size = min(hyperparameters.batch_size, len(training.images.rows))
         self._algorithm = ContrastiveDivergence(stack.top, draws, Method(), batch_size)
+        self._discrimination = Discrimination(stack.top, draws, hyperparameters.label_weight)
         self._update = Update(stack.top)
         self._scratch = Scratch()
 
@@ -79,7 +81,8 @@ class UpDown(Loop):
         positive = self._algorithm.positive(self._top_states(levels[-1], rows), self.step)
         negative = self._algorithm.negative(self.step, gibbs_steps)
         lessons += self._lessons_up(negative.visible)
-        finite = self._update.step(positive, negative, rule)
+        widened = self._discrimination.widened(positive, negative, self.step)
+        finite = self._update.step(*widened, rule)
         delta = replace(rule, decay=0.0)
         return all([finite, *(lesson.learn(delta, self._scratch) for lesson in lessons)])
 

@@ -160,6 +160,15 @@ def beside(left: States, right: States) -> States:
     return FloatStates(values, units)
 
 
+def stacked(upper: States, lower: States) -> States:
+    """The rows of `lower` below those of `upper`: bits where both are, else floats."""
+    if isinstance(upper, BitStates) and isinstance(lower, BitStates):
+        return BitStates(np.concatenate([upper.bits, lower.bits]), upper.units)
+    values = zeros((upper.rows + lower.rows, padded(upper.units)))
+    np.concatenate([upper.floats(), lower.floats()], out=values)
+    return FloatStates(values, upper.units)
+
+
 def put_bits(bits: Words, part: Words, start: int) -> None:
     """Turn on in `bits` (rows, words), counted from unit `start`, what is on in `part`.
 
