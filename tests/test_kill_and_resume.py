@@ -177,12 +177,17 @@ def test_killed_at_random(name, request, tmp_path, monkeypatch):
     for file in data:
         shutil.copy(reference.folder / file, tmp_path)
     go_on, last = [*reference.command, "--resume"], len(reference.layers) - 1
+    afresh = [*reference.command, "--force"]
     path, log, chance = tmp_path / "run.h5", tmp_path / "log", random.Random(1)
     end, kills = (last, reference.steps), int(os.environ.get("RBM_KILLS", "15"))
     before, completed, landed = -1, 0, Counter()
     while kills:
         log.unlink(missing_ok=True)
-        with running(*go_on, "--metrics", log) as process:
+        if kills % 3 and before == len(reference.layers) * reference.steps:
+            again, before = afresh, -1  # or most would fall at the end
+        else:
+            again = go_on
+        with running(*again, "--metrics", log) as process:
             if kills % 3:  # anywhere
                 wait_for(lambda: is_locked(path), process)
                 time.sleep(chance.uniform(0, 0.8))
