@@ -17,8 +17,9 @@ from rbmcli.errors import RbmError
 from rbmcli.learning.algorithm import Method
 from rbmcli.learning.batch import Images
 from rbmcli.learning.inputs import Activations, Labelled, activations
+from rbmcli.learning.loop import StepDone
 from rbmcli.learning.schedules import Schedule
-from rbmcli.learning.trainer import Hyperparameters, StepDone, Trainer
+from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack, WayDown, check_joint
