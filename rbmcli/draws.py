@@ -54,7 +54,7 @@ def _mix(word: int) -> int:
     return word ^ (word >> 31)
 
 
-def beside(draw: Draw, number: int) -> Draw:
+def apart(draw: Draw, number: int) -> Draw:
     """Draws as many as those of `draw`, independent of them and of other numbers'; 0: the same."""
     key, step, substep, first_row = draw
     if number:
@@ -66,12 +66,6 @@ def beside(draw: Draw, number: int) -> Draw:
 def _key(seed: int, layer: int, purpose: Purpose) -> int:
     place = _mix(layer * 2**32 + int(purpose) + 1)
     return _mix((seed + 0x9E3779B97F4A7C15) & _MASK ^ place)
-
-
-def beneath(draw: Draw, level: int) -> Draw:
-    """Draws for another level of a stack, named like `draw` and independent of it; 0 is `draw`."""
-    key, *place = draw
-    return (_mix(key ^ _mix(level)) if level else key, *place)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rbmcli import _kernels
-from rbmcli.draws import Draw, Draws, Purpose, beside
+from rbmcli.draws import Draw, Draws, Purpose, apart
 
 
 def words(draw: Draw, rows: int, units: int) -> np.ndarray:
@@ -59,9 +59,9 @@ def test_fewer_units_draw_the_same() -> None:
         Draws(11).at(Purpose.HIDDEN, 101, 1),
         Draws(11).at(Purpose.HIDDEN, 100, 2),
         Draws(11).at(Purpose.HIDDEN, 100, 1, first_row=1000),
-        beside(Draws(11).at(Purpose.HIDDEN, 100, 1), 1),
+        apart(Draws(11).at(Purpose.HIDDEN, 100, 1), 1),
     ],
-    ids=["seed", "layer", "purpose", "step", "substep", "row", "beside"],
+    ids=["seed", "layer", "purpose", "step", "substep", "row", "apart"],
 )
 def test_draws_are_uniform_and_independent(other: Draw) -> None:
     rows, units, cells = 1000, 784, 16

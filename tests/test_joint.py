@@ -11,8 +11,7 @@ from reference import ROUNDOFF, joint_of, uniforms
 
 from rbmcli import _kernels
 from rbmcli.arrays import padded, to_padded, words_for
-from rbmcli.draws import Draws, Purpose
-from rbmcli.draws import beside as draw_beside
+from rbmcli.draws import Draws, Purpose, apart
 from rbmcli.errors import RbmError
 from rbmcli.inference.clamping import check_mask
 from rbmcli.model.states import BitStates, FloatStates, States, beside, columns, one_hot
@@ -103,8 +102,8 @@ def test_labels_that_are_no_class_are_refused(wrong: int) -> None:
 
 def test_draws_of_blocks_are_their_own() -> None:
     draw = Draws(3).at(Purpose.VISIBLE, 5, 2, 7)
-    assert draw_beside(draw, 0) == draw
-    others = [draw_beside(draw, number) for number in range(20)]
+    assert apart(draw, 0) == draw
+    others = [apart(draw, number) for number in range(20)]
     assert len({key for key, *_ in others}) == 20
     assert all(0 <= key < 2**64 and rest == list(draw[1:]) for key, *rest in others)
 
@@ -154,7 +153,7 @@ def test_states_are_as_defined(joint: Joint, isa: str) -> None:
     totals, units = some_totals(joint), joint.units
     drawn = np.concatenate(
         [
-            uniforms(draw_beside(DRAW, number), ROWS, own)
+            uniforms(apart(DRAW, number), ROWS, own)
             for number, (_, own) in enumerate(joint.blocks(units))
         ],
         axis=1,

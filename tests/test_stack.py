@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reference import uniforms
 
 from rbmcli.arrays import to_padded
-from rbmcli.draws import Draw, Draws, Purpose, beneath
+from rbmcli.draws import Draw, Draws, Purpose, apart
 from rbmcli.errors import RbmError
 from rbmcli.learning.algorithm import Method
 from rbmcli.learning.batch import Images
@@ -167,10 +167,10 @@ def test_the_way_up_by_draws(kinds: tuple[str, ...], isa: str) -> None:
     assert len(levels) == 3
     assert levels[0] is states
     total = values @ weights(below) + bias(below.hidden)
-    assert_drawn(levels[1], below.hidden, total, beneath(DRAW, 1))
+    assert_drawn(levels[1], below.hidden, total, apart(DRAW, 1))
     standing = on_paper(levels[1].to_array().astype(np.float64), above.visible, below.hidden)
     total = standing @ weights(above) + bias(above.hidden)
-    assert_drawn(levels[2], above.hidden, total, beneath(DRAW, 2))
+    assert_drawn(levels[2], above.hidden, total, apart(DRAW, 2))
     shorter = stack.raised(states, DRAW, sampled=True, machines=1)
     assert [x.to_array().tobytes() for x in shorter] == [x.to_array().tobytes() for x in levels[:2]]
 
@@ -216,10 +216,10 @@ def test_three_levels_down_are_drawn_apart() -> None:
     for level in (1, 0):
         machine = machines[level]
         total = values @ weights(machine).T + bias(machine.visible)
-        values, sure = drawn(machine.visible, total, beneath(DRAW, level))
+        values, sure = drawn(machine.visible, total, apart(DRAW, level))
         assert sure.all(), "a draw is too close to call: choose another seed"
     np.testing.assert_array_equal(states.to_array(), values)
-    keys = {beneath(DRAW, level)[0] for level in range(5)}
+    keys = {apart(DRAW, level)[0] for level in range(5)}
     assert len(keys) == 5
 
 
@@ -254,7 +254,7 @@ def test_label_units_are_off_on_the_way_up_and_left_out_on_the_way_down(kind: st
     features = levels[1].to_array().astype(np.float64)
     assert levels[1].units == below.hidden.units == above.features
     total = features @ weights(above)[: above.features] + bias(above.hidden)
-    assert_drawn(levels[2], above.hidden, total, beneath(DRAW, 2))
+    assert_drawn(levels[2], above.hidden, total, apart(DRAW, 2))
     top, values = some_states(above.visible)
     assert (values[:, above.features :].sum(axis=1) == 1).all()
     lowered, _ = stack.lowered(top, DRAW)
@@ -367,7 +367,7 @@ def test_activations_are_those_of_images_drawn_anew_each_step(sampled: bool) -> 
             total = values @ weights(machine) + bias(machine.hidden)
             values = 1 / (1 + np.exp(-total))
             if sampled:
-                values, sure = drawn(machine.hidden, total, beneath(draw, level))
+                values, sure = drawn(machine.hidden, total, apart(draw, level))
                 assert sure.all(), "a draw is too close to call: choose another seed"
         found = inputs.states(rows, layer, draw, step)
         assert isinstance(found, BitStates) == sampled
@@ -404,7 +404,7 @@ def test_moments_are_those_of_one_pass(hidden: str, monkeypatch: pytest.MonkeyPa
         draw = draws.at(Purpose.ACTIVATIONS, 0, 0, start)
         states = data.states(data.rows[start : start + 25], model.visible, draw)
         total = states.to_array() @ weights(model) + bias(model.hidden)
-        values.append(drawn(model.hidden, total, beneath(draw, 1))[0] * sigma(model.hidden))
+        values.append(drawn(model.hidden, total, apart(draw, 1))[0] * sigma(model.hidden))
     together = np.concatenate(values)
     assert len(together) == 73
     np.testing.assert_allclose(inputs.mean, together.mean(axis=0), rtol=1e-5, atol=1e-5)
@@ -497,7 +497,7 @@ def test_a_trainer_learns_from_activations_as_from_the_same_states_given() -> No
         ) -> States:
             values = binarized(data, rows, draw)
             total = values @ weights(below) + bias(below.hidden)
-            found, sure = drawn(below.hidden, total, beneath(draw, 1))
+            found, sure = drawn(below.hidden, total, apart(draw, 1))
             assert sure.all(), "a draw is too close to call: choose another seed"
             return BitStates.from_array(found)
 

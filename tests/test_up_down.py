@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reference import sigmoid, uniforms
 
 from rbmcli import _kernels
-from rbmcli.draws import Draw, Draws, Purpose, beneath, beside
+from rbmcli.draws import Draw, Draws, Purpose, apart
 from rbmcli.errors import RbmError
 from rbmcli.io.batches import Batches
 from rbmcli.learning import up_down
@@ -129,7 +129,7 @@ class ReferenceUpDown:
 
     def draw(self, kind: UnitKind, total: Values, draw: Draw) -> Values:
         drawn = [
-            uniforms(beside(draw, number), len(total), units)
+            uniforms(apart(draw, number), len(total), units)
             for number, (_, units) in enumerate(kind.blocks(total.shape[1]))
         ]
         return kind.define_sample(total, np.hstack(drawn)).astype(np.float64)
@@ -153,7 +153,7 @@ class ReferenceUpDown:
         levels = [values]
         for level in range(self.directed):
             total = self.up(level, levels[-1])
-            levels.append(self.draw(self.hidden[level], total, beneath(wake, level + 1)))
+            levels.append(self.draw(self.hidden[level], total, apart(wake, level + 1)))
         for level in range(self.directed):
             below, above = levels[level], levels[level + 1]
             error = below - self.visible[level].define_mean(self.down(level, above))
@@ -181,7 +181,7 @@ class ReferenceUpDown:
         for level in reversed(range(self.directed)):
             low, high = self.hidden[level].valid_range
             above = np.clip(above, low, high)
-            below = self.draw(self.visible[level], self.down(level, above), beneath(sleep, level))
+            below = self.draw(self.visible[level], self.down(level, above), apart(sleep, level))
             error = above - self.hidden[level].define_mean(self.up(level, below))
             gradients[f"recognition/{level}/weights"] = below.T @ error / len(rows)
             gradients[f"recognition/{level}/hidden_bias"] = error.mean(axis=0)
@@ -265,7 +265,7 @@ def test_measurements_are_those_on_paper(isa: str) -> None:
         values = images.pixels[rows] / 255.0
         shown = (uniforms(draws.at(Purpose.MONITOR, 0), *values.shape) < values) * 1.0
         means = sigmoid(reference.up(0, shown))
-        up = beneath(draws.at(Purpose.MONITOR, 1), 1)
+        up = apart(draws.at(Purpose.MONITOR, 1), 1)
         features = (uniforms(up, *means.shape) < means) * 1.0
         energies[name] = free_energy(features, labels[rows]).mean()
         assert measured[f"free_energy_{name}"] == pytest.approx(energies[name], rel=1e-5)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.arrays import Doubles
-from rbmcli.draws import Draw, beneath
+from rbmcli.draws import Draw, apart
 from rbmcli.inference.free_energy import free_energy
 from rbmcli.inference.labels import class_energies, class_log_probabilities, features_energy
 from rbmcli.model.rbm import Rbm
@@ -54,7 +54,7 @@ def why_no_bound(stack: Stack) -> str | None:
 
 
 def weigh(stack: Stack, images: States, draw: Draw) -> Weighed:
-    """Draw the hidden units of the directed levels from q, by `beneath(draw, level)`.
+    """Draw the hidden units of the directed levels from q, by `apart(draw, level)`.
 
     The mean log weight, less log Z, is an unbiased estimate of the bound. Units whose sampler is an
     approximation are drawn exactly, as q and p are about. Of a stack of one machine, the log weight
@@ -66,7 +66,7 @@ def weigh(stack: Stack, images: States, draw: Draw) -> Weighed:
     for level, (machine, way) in enumerate(zip(stack.machines, stack.directed, strict=False), 1):
         below = stack.as_features(states, level - 1)
         total = machine.hidden_input(below)
-        states = machine.hidden.sample(total, beneath(draw, level))
+        states = machine.hidden.sample(total, apart(draw, level))
         log_weight -= machine.hidden.log_conditional(states, total)
         seen = way.visible.adopted(below, machine.visible)
         log_weight += way.visible.log_conditional(seen, way.visible_input(states))

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.arrays import Doubles, zeros
-from rbmcli.draws import Draw
-from rbmcli.draws import beside as beside_draw
+from rbmcli.draws import Draw, apart
 from rbmcli.inference.clamping import Clamp
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack
@@ -59,7 +58,7 @@ def image_classes(stack: Stack, images: States, draw: Draw, samples: int = 0) ->
     averaged; with 0, the means go up instead.
     """
     below = len(stack.machines) - 1
-    names = [beside_draw(draw, number) for number in range(samples or 1)]
+    names = [apart(draw, number) for number in range(samples or 1)]
     found = []
     for name in names:
         states = stack.raised(images, name, sampled=samples > 0, machines=below)[-1]

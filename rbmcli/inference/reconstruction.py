@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rbmcli.arrays import Doubles, Floats
-from rbmcli.draws import Draw, beneath
+from rbmcli.draws import Draw, apart
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack
@@ -37,7 +37,7 @@ def reconstruction_error(stack: Stack, images: States, up: Draw, down: Draw) -> 
     """The error of what a stack makes of images, in the data's terms, float64 (rows,).
 
     Hidden states are drawn upwards by `up` (those of the top machine by `up` itself, those of level
-    i below by `beneath(up, i)`), and downwards by `down`, but for the images' units, whose means
+    i below by `apart(up, i)`), and downwards by `down`, but for the images' units, whose means
     are compared. Of a stack of one machine without label units, as of `reconstruct`.
     """
     below = len(stack.machines) - 1
@@ -46,7 +46,7 @@ def reconstruction_error(stack: Stack, images: States, up: Draw, down: Draw) -> 
     total = top.hidden_input(stack.standing_on(states, below))
     total = top.visible_input(top.hidden.sample(total, up))
     if below:
-        _, means = stack.lowered(top.visible.sample(total, beneath(down, below)), down)
+        _, means = stack.lowered(top.visible.sample(total, apart(down, below)), down)
     else:
         means = stack.lowered(top.visible.mean(total), down)[1]
     return _squared_error(stack.image_layer, means, images)

@@ -8,7 +8,6 @@ refers to until they are gathered in it at the end. docs/run-file.md says why.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,17 +20,13 @@ import numpy as np
 from rbmcli import __version__
 from rbmcli.errors import RbmError
 from rbmcli.files import check_free, remedy
-from rbmcli.io.durable import aside_name, replacing, write_at
+from rbmcli.io.durable import aside_name, replacing
 from rbmcli.io.hdf5_image import FileImage, reserve
 from rbmcli.io.lock import Lock, outlasting_readers
 from rbmcli.io.parts import DATASET, DTYPE, Part, SnapshotLog, is_part_of, outlast
 from rbmcli.io.runfile import FORMAT_NAME, FORMAT_VERSION, RunReader
 from rbmcli.io.section import ROOT, UP_DOWN, Section, layer_key
-from rbmcli.io.sectionwriter import Contents, SectionWriter, section_group
-
-#: Bytes of filters in memory at a time while they are gathered.
-_BLOCK = 8 << 20
-
+from rbmcli.io.sectionwriter import Contents, Reserved, SectionWriter, section_group
 
 #: What can be done where a run file exists.
 _CHOICES = "use --resume to go on with it, --force to replace it, or another output file"
@@ -202,12 +197,11 @@ class RunWriter:
         """Write a checkpoint of all sections."""
         logs = [section.snapshots for section in self._sections.values()]
         outlast(self._target, logs, self._lock.doubt)
-        image = FileImage()
+        image, reserved = FileImage(), []
         with self._laid_out(image, finished=False) as file:
             for key, section in self._sections.items():
-                section.lay_out(file, key)
-        with replacing(self._target) as descriptor:
-            image.write_to(descriptor)
+                reserved += section.lay_out(file, key)
+        self._replace(image, reserved)
         self._committed = True
         self._renamed = False
         _settle(self._target, self._lock)
@@ -225,17 +219,22 @@ class RunWriter:
         """Write the checkpoint `run` anew with its filters inside, a block in memory at a time."""
         for name in run.beside:
             self._lock.doubt(name)
-        image, starts = FileImage(), []
+        image, reserved = FileImage(), []
         with self._laid_out(image, finished=finished) as file:
             for key, section in run.sections.items():
                 config = self._sections[key].config
                 group = section_group(file, key, config, finished=section.finished)
-                Contents.read(section).lay_out(group)
-                starts.append(reserve(group, DATASET, section.filters.shape, DTYPE))
+                reserved += Contents.read(section, large_in_place=True).lay_out(group)
+                start = reserve(group, DATASET, section.filters.shape, DTYPE)
+                reserved.append(Reserved(start, section.filters))
+        self._replace(image, reserved)
+
+    def _replace(self, image: FileImage, reserved: Sequence[Reserved]) -> None:
+        """Write a file that was laid out over the run file."""
         with replacing(self._target) as descriptor:
             image.write_to(descriptor)
-            for section, start in zip(run.sections.values(), starts, strict=True):
-                _copy_filters(section.filters, descriptor, start)
+            for values in reserved:
+                values.write_to(descriptor)
 
     @contextmanager
     def _laid_out(self, image: FileImage, *, finished: bool) -> Iterator[h5py.File]:
@@ -267,14 +266,6 @@ class RunWriter:
 def _real(path: str | os.PathLike[str]) -> Path:
     """Follow links, so that the file itself is replaced and not a link to it."""
     return Path(os.path.realpath(path))
-
-
-def _copy_filters(filters: h5py.Dataset, descriptor: int, start: int) -> None:
-    """Write all of `filters` at byte `start`, a block in memory at a time."""
-    row_bytes = DTYPE.itemsize * math.prod(filters.shape[1:])
-    step = max(1, _BLOCK // row_bytes)
-    for row in range(0, len(filters), step):
-        write_at(descriptor, filters[row : row + step].data, start + row * row_bytes)
 
 
 @contextmanager

@@ -65,6 +65,11 @@ class State(Mapping[str, Any]):
         dataset = self._group[name]
         return dataset.shape, dataset.dtype
 
+    def stored(self, name: str) -> Any:
+        """The data set of an array in the open file, to be sliced; other values as they are."""
+        dataset = self._group[name]
+        return dataset if dataset.shape else self[name]
+
     def _note(self, name: str, item: h5py.Dataset | h5py.Group) -> None:
         if isinstance(item, h5py.Dataset) and name not in (*TABLES, DATASET):
             self._names.append(name)

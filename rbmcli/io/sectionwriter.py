@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli.io.durable import write_at
 from rbmcli.io.hdf5_image import reserve
 from rbmcli.io.parts import DATASET, DTYPE, SnapshotLog, join
 from rbmcli.io.section import ROOT, Section, Value
 from rbmcli.io.table import Table
+
+#: Bytes from which on an array is written from where it is, instead of being laid out in memory.
+_LARGE = 1 << 16
+#: Bytes of an array that are copied at a time.
+_BLOCK = 8 << 20
+
+
+class Reserved(NamedTuple):
+    """Values for which a file that is laid out leaves room from byte `start` on."""
+
+    start: int
+    values: NDArray[Any] | h5py.Dataset
+
+    def write_to(self, descriptor: int) -> None:
+        """Write the values, a block in memory at a time."""
+        values = self.values
+        row_bytes = values.dtype.itemsize * math.prod(values.shape[1:])
+        step = max(1, _BLOCK // max(row_bytes, 1))
+        for row in range(0, len(values), step):
+            block = np.ascontiguousarray(values[row : row + step])
+            write_at(descriptor, block.data, self.start + row * row_bytes)
 
 
 @dataclass(frozen=True)
@@ -32,26 +55,38 @@ class Contents:
     finished: bool
 
     @classmethod
-    def read(cls, section: Section) -> Contents:
-        """Take the contents of a section of an open file into memory."""
+    def read(cls, section: Section, *, large_in_place: bool = False) -> Contents:
+        """Take the contents of a section of an open file into memory.
+
+        large_in_place: whether large arrays are left in the file, to be read when they are written.
+        """
+        state = section.state
         return cls(
-            dict(section.state),
+            {name: state.stored(name) if large_in_place else state[name] for name in state},
             section.filters_epoch,
             section.metrics,
             section.wall_clock,
             section.finished,
         )
 
-    def lay_out(self, group: h5py.Group) -> None:
-        """Create the data sets in `group`."""
+    def lay_out(self, group: h5py.Group) -> list[Reserved]:
+        """Create the data sets in `group`; large ones are still to be filled."""
         values = {
             **self.state,
             "filters_epoch": self.filters_epoch,
             "metrics": self.metrics,
             "metrics_wall_clock": self.wall_clock,
         }
+        reserved = []
         for name, value in values.items():
-            group[name] = value
+            if isinstance(value, np.ndarray | h5py.Dataset) and value.nbytes >= _LARGE:
+                folder, _, leaf = name.rpartition("/")
+                parent = group.require_group(folder) if folder else group
+                start = reserve(parent, leaf, value.shape, value.dtype)
+                reserved.append(Reserved(start, value))
+            else:
+                group[name] = value[()] if isinstance(value, h5py.Dataset) else value
+        return reserved
 
 
 def section_group(
@@ -125,7 +160,7 @@ class SectionWriter:
 
         On return the checkpoint is on disk. The other sections are written as their own last
         checkpoints gave them. The arrays of those are kept, not copied: do not change them once
-        another section is trained. Memory: a copy of the states of all sections.
+        another section is trained. Memory: some megabytes.
         """
         with self._explained("write a checkpoint"):
             self._snapshots.sync()
@@ -143,18 +178,22 @@ class SectionWriter:
         """Where the snapshots are, for the `RunWriter`."""
         return self._snapshots
 
-    def lay_out(self, file: h5py.File, key: str) -> None:
-        """Create the section in a file that is laid out, unless it has had no checkpoint yet."""
+    def lay_out(self, file: h5py.File, key: str) -> list[Reserved]:
+        """Create the section in a file that is laid out, unless it has had no checkpoint yet.
+
+        Returns what is still to be filled.
+        """
         contents = self._contents
         if contents is None:
-            return
+            return []
         group = section_group(file, key, self.config, finished=contents.finished)
-        contents.lay_out(group)
+        reserved = contents.lay_out(group)
         parts = self._snapshots.first(len(contents.filters_epoch))
         if parts:
             join(group, parts, self._snapshots.shape)
         else:
             reserve(group, DATASET, (0, *self._snapshots.shape), DTYPE)
+        return reserved
 
     def close(self) -> None:
         """Close the part that is being written, if any."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rbmcli import _kernels
 from rbmcli.arrays import Floats, padded, to_padded, zeros
-from rbmcli.draws import Draw, beneath
+from rbmcli.draws import Draw, apart
 from rbmcli.errors import RbmError
 from rbmcli.model.layer import Layer
 from rbmcli.model.link import DenseLink
@@ -144,14 +144,14 @@ class Stack:
     ) -> list[States]:
         """The images' states, and those of every machine's hidden units given what is below them.
 
-        sampled: whether units are drawn, those of level i by `beneath(draw, i)`, or each is its
+        sampled: whether units are drawn, those of level i by `apart(draw, i)`, or each is its
         mean. machines: how many to go up through; None for all. Label units are taken to be off.
         """
         levels = [images]
         for level, machine in enumerate(self.machines[:machines], 1):
             total = machine.hidden_input(self.standing_on(levels[-1], level - 1))
             if sampled:
-                levels.append(machine.hidden.sample(total, beneath(draw, level)))
+                levels.append(machine.hidden.sample(total, apart(draw, level)))
             else:
                 levels.append(machine.hidden.kind.fed(total, machine.hidden.units, total))
         return levels
@@ -176,7 +176,7 @@ class Stack:
     def lowered(self, visible: States, draw: Draw) -> tuple[States, Floats]:
         """States of the images' units, drawn given visible states of the top machine; their means.
 
-        Level i is drawn by `beneath(draw, i)`. The means are float32 (rows, ld); of a stack of one
+        Level i is drawn by `apart(draw, i)`. The means are float32 (rows, ld); of a stack of one
         machine, both are what was given.
         """
         states = columns(visible, 0, self.top.features)
@@ -192,7 +192,7 @@ class Stack:
             way, above = self.directed[level], self.machines[level + 1]
             hidden = self.machines[level].hidden.adopted(states, above.visible)
             means = way.visible_input(hidden)
-            states = way.visible.sample(means, beneath(draw, level), mean_out=means)
+            states = way.visible.sample(means, apart(draw, level), mean_out=means)
             yield Descent(level, hidden, states, means)
 
     def untied(self) -> Stack:

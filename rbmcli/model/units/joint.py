@@ -122,7 +122,7 @@ class Joint(UnitKind):
                 block.kind.run(part, block.units, own, None, None)
             else:
                 assert draw is not None
-                named = draws.beside(draw, block.number)
+                named = draws.apart(draw, block.number)
                 self._put(states, block, block.kind.sample(part, block.units, named, own))
             if mean is not None and block.number:
                 mean[:, block.start : block.stop] = part[:, : block.units]
@@ -187,7 +187,7 @@ class Joint(UnitKind):
                 rows,
                 scale,
                 binarize,
-                draws.beside(draw, block.number),
+                draws.apart(draw, block.number),
             )
             for block, part in self._split(images[index])
         )
