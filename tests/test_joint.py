@@ -76,13 +76,6 @@ def assert_nothing_beyond(states: States) -> None:
         assert not states.values[:, states.units :].any()
 
 
-def test_parts_are_copies() -> None:
-    bits = BitStates.from_array(some_bits(3, 64))
-    before = bits.bits.copy()
-    columns(bits, 0, 64).bits[:] = 0
-    np.testing.assert_array_equal(bits.bits, before)
-
-
 @pytest.mark.parametrize("classes", [2, 10, 64, 130])
 def test_one_hot(classes: int) -> None:
     labels = np.random.default_rng(classes).integers(classes, size=50)
