@@ -221,7 +221,7 @@ def labelled_data(rows: int, features: int) -> tuple[NDArray[np.uint8], NDArray[
 
 def trained(images: Images, **method: Any) -> Trainer:
     rate, momentum, steps = (Schedule.parse(text) for text in ("0.1", "0.5", "1"))
-    hyper = Hyperparameters(4, 20, rate, momentum, 0.0, steps, Method(**method))
+    hyper = Hyperparameters(4, 20, rate, momentum, 0.0, steps, method=Method(**method))
     features = images.pixels.shape[1] - CLASSES
     trainer = Trainer(Rbm.dense((features,), 20, labels=CLASSES), images, images, hyper, seed=2)
     trainer.initialize()
