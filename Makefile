@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
+FINE_TUNE_VENV ?= .venv-fine-tune
 # A folder with MNIST's four files; without it they are looked for, and fetched, by name.
 MNIST ?=
 # Fashion-MNIST's training images.
@@ -16,6 +17,8 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/units/* data/recipes/*
 
 mnist := $(if $(MNIST),$(MNIST)/train-images-idx3-ubyte.gz,mnist)
 test := $(if $(MNIST),$(MNIST)/t10k-images-idx3-ubyte.gz,mnist:test)
+test_labels := $(if $(MNIST),--labels $(MNIST)/t10k-labels-idx1-ubyte.gz)
+classifier_labels := $(if $(MNIST),--classifier-labels $(MNIST)/train-labels-idx1-ubyte.gz)
 labels := $(if $(MNIST),--labels $(MNIST)/train-labels-idx1-ubyte.gz)
 
 # Real-valued images; docs/results.md says what comes of them.
@@ -68,7 +71,8 @@ sanitize: $(VENV)/dev ## Run the kernel tests under AddressSanitizer and UBSan
 	sh tests/sanitize.sh $(VENV)/bin/python
 
 reproduce: $(addprefix results/,seven.gif cd1-cd5.gif filters500.gif pcd16.txt pcd500.txt \
-    completed.png edges.png fashion.png bars-and-stripes.png estimates.txt) ## Make everything in docs/results.md but times (MNIST=folder; an hour)
+    completed.png edges.png fashion.png bars-and-stripes.png estimates.txt deep.txt labels.txt labels.png \
+    dbn.txt dbn.png fine-tuned.txt) ## Make everything in docs/results.md but times (MNIST=folder; two hours)
 	@ls -l $^
 
 wheel: $(VENV)/dev ## Build the source distribution, and from it a wheel, into dist/
@@ -76,11 +80,11 @@ wheel: $(VENV)/dev ## Build the source distribution, and from it a wheel, into d
 	$(VENV)/bin/python -m build
 
 clean: ## Remove all that make has made, the virtual environments too
-	rm -rf .venv .venv-bench build demo dist results *.egg-info
+	rm -rf .venv .venv-bench .venv-fine-tune build demo dist results *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache rbmcli/_kernels.c rbmcli/_kernels.*.so
 	find rbmcli tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-$(VENV)/bin/python $(BENCH_VENV)/bin/python:
+$(VENV)/bin/python $(BENCH_VENV)/bin/python $(FINE_TUNE_VENV)/bin/python:
 	@sh tools/preflight.sh $(PYTHON)
 	$(PYTHON) -m venv $(@:/bin/python=)
 
@@ -96,12 +100,19 @@ $(VENV)/reproduce: $(SOURCES) | $(VENV)/bin/python
 $(BENCH_VENV)/installed: $(SOURCES) | $(BENCH_VENV)/bin/python
 	$(call install,$(BENCH_VENV),.[bench])
 
+$(FINE_TUNE_VENV)/installed: $(SOURCES) | $(FINE_TUNE_VENV)/bin/python
+	$(call install,$(FINE_TUNE_VENV),.[fine-tune])
+
 demo/run.h5: $(VENV)/installed
 	@mkdir -p $(@D)
 	$(VENV)/bin/rbm train digits --hidden 64 --epochs 60 --weight-decay 0.002 --force -o $@
 
 demo/filters.gif demo/filters.png: demo/run.h5
 	$(VENV)/bin/rbm render-gif $^ --scale 3 --force -o $@
+
+results/deep.h5 results/labels.h5 results/dbn.h5: results/%.h5: $(VENV)/installed
+	@mkdir -p $(@D)
+	$(VENV)/bin/rbm stack $(mnist) $(labels) --recipe $* --force -o $@
 
 results/%.h5: $(VENV)/installed
 	@mkdir -p $(@D)
@@ -110,6 +121,33 @@ results/%.h5: $(VENV)/installed
 # The exact or estimated likelihood of the test images.
 results/pcd%.txt: results/pcd%.h5
 	$(VENV)/bin/rbm evaluate $< $(test) > $@
+	@cat $@
+
+# What deep networks make of the test images: a linear classifier on their features, their label units
+# before and after up-down, the bound on the likelihood.
+results/deep.txt: results/deep.h5 | $(VENV)/reproduce
+	$(VENV)/bin/rbm evaluate $< $(test) $(test_labels) --classifier $(mnist) $(classifier_labels) > $@
+	@cat $@
+
+results/labels.txt: results/labels.h5
+	$(VENV)/bin/rbm evaluate $< $(test) $(test_labels) --greedy > $@
+	$(VENV)/bin/rbm evaluate $< $(test) $(test_labels) >> $@
+	@cat $@
+
+results/dbn.txt: results/dbn.h5
+	$(VENV)/bin/rbm evaluate $< $(test) --bound-samples 10 > $@
+	@cat $@
+
+results/labels.png: results/labels.h5
+	$(VENV)/bin/rbm sample $< $(foreach class,0 1 2 3 4 5 6 7 8 9,--class $(class)) -n 10 -k 500 --force -o $@
+
+results/dbn.png: results/dbn.h5
+	$(VENV)/bin/rbm sample $< --start chains -k 200 --force -o $@
+
+results/fine-tuned.txt: results/deep.h5 $(FINE_TUNE_VENV)/installed
+	$(FINE_TUNE_VENV)/bin/rbm export $< --force -o results/deep.safetensors
+	$(FINE_TUNE_VENV)/bin/python reproduce/fine_tune.py results/deep.safetensors $(mnist) $(test) \
+	    $(labels) $(if $(MNIST),--test-labels $(MNIST)/t10k-labels-idx1-ubyte.gz) > $@
 	@cat $@
 
 # Test images completed from their upper halves.
