@@ -10,6 +10,7 @@ again.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rbmcli.arrays import Floats, to_padded, zeros
 from rbmcli.draws import Draws, Purpose
@@ -47,11 +48,30 @@ class Discrimination:
             return positive, negative
         mistaken = beside(features.take(wrong), drawn.take(wrong))
         means = model.hidden.mean(model.hidden_input(mistaken)).values
-        again = np.tile(np.arange(len(wrong)), self._weight)
+        positive, negative, times = _of_as_many_rows(positive, negative)
+        again = np.tile(np.arange(len(wrong)), times * self._weight)
         return (
             _extended(positive, positive.visible.take(wrong[again]), positive.hidden[wrong[again]]),
             _extended(negative, mistaken.take(again), means[again]),
         )
+
+
+def _of_as_many_rows(positive: Phase, negative: Phase) -> tuple[Phase, Phase, int]:
+    """Both phases with as many rows, each image `times` times, and the chains over and over.
+
+    An update takes the mean of each phase: where chains are more or fewer than the images, rows
+    that are added below would else weigh more in the one than in the other, and not cancel.
+    """
+    images, chains = positive.visible.rows, negative.visible.rows
+    times = -(-chains // images)
+    rows = np.arange(times * images)
+    return _taken(positive, rows % images), _taken(negative, rows % chains), times
+
+
+def _taken(phase: Phase, rows: NDArray[np.int64]) -> Phase:
+    if len(rows) == phase.visible.rows:
+        return phase
+    return Phase(phase.visible.take(rows), phase.hidden[rows])
 
 
 def _extended(phase: Phase, visible: States, hidden: Floats) -> Phase:
