@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+_NAME = "[a-z][a-z0-9-]*"
 #: Short names, and the options' own: an option then has one name in a spec.
 _ALIASES = {"kind": "hidden-kind", "lr": "learning-rate"}
 
@@ -32,12 +33,13 @@ class Spec:
 
 
 class SpecType(click.ParamType[Spec]):
-    """Options in one word; the first may be a number alone, which is `first`."""
+    """Options in one word; the first may be a number alone, such as `example`: that is `first`."""
 
     name = "spec"
 
-    def __init__(self, first: str) -> None:
+    def __init__(self, first: str, example: int) -> None:
         self.first = first
+        self.example = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Spec:
         """Take the words apart; a spec passes through."""
@@ -45,12 +47,13 @@ class SpecType(click.ParamType[Spec]):
             return value
         text = str(value).strip()
         values: dict[str, str] = {}
-        for number, part in enumerate(re.split(r",(?=[a-z][a-z0-9-]*=)", text)):
+        for number, part in enumerate(re.split(rf",(?={_NAME}=)", text)):
             name, equals, written = part.partition("=")
             if number == 0 and not equals and part.isdecimal():
                 name, written = self.first, part
-            elif not equals or not written:
-                self.fail(f"'{part}' is not NAME=VALUE, as in {self.first}=500,lr=0.1", param, ctx)
+            elif not equals or not written or not re.fullmatch(_NAME, name):
+                example = f"{self.first}={self.example},lr=0.1"
+                self.fail(f"'{part}' is not NAME=VALUE, as in {example}", param, ctx)
             name = _ALIASES.get(name, name)
             if name in values:
                 self.fail(f"'{text}' says {name} twice", param, ctx)

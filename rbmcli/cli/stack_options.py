@@ -23,7 +23,7 @@ _UP_DOWN = {"epochs": "10", "learning-rate": "0.05:0", "momentum": "0", "gibbs-s
 STACKING: Groups = {
     **{name: group for name, group in TRAINING.items() if name == "Files"},
     "Stack": [
-        click.option("--add-layer", type=SpecType("hidden"), multiple=True, metavar="SPEC",
+        click.option("--add-layer", type=SpecType("hidden", 500), multiple=True, metavar="SPEC",
                      help="A layer, from the bottom up: its hidden units, or options as in"
                      " hidden=500,kind=nrelu,lr=0.05. What is not said there is as the options"
                      " below say. May be repeated."),
@@ -41,7 +41,7 @@ STACKING: Groups = {
                      metavar="N", help="How many times more images count, with their features"
                      " held, whose label the machine mistakes; with 0 only the joint distribution"
                      " of features and labels is learned."),
-        click.option("--up-down", type=SpecType("epochs"), metavar="SPEC",
+        click.option("--up-down", type=SpecType("epochs", 20), metavar="SPEC",
                      help="In the end, train all layers together, the ways up and down apart: for"
                      " so many epochs, or options as in epochs=20,lr=0.01,gibbs-steps=3@0,6@10."),
         click.option("--grow", is_flag=True,
@@ -125,7 +125,7 @@ class StackOptions:
             lambda name: name not in LAYER_OPTIONS and on_command_line(ctx, name), layers[:1]
         )
         if values["label_units"]:
-            _check_label_units(layers[-1])
+            _check_label_units(layers[-1], values["label_weight"])
         elif on_command_line(ctx, "label_weight"):
             raise click.UsageError("--label-weight needs --label-units")
         phase = None
@@ -180,15 +180,21 @@ def _layer(
 
 def _phase(ctx: click.Context, spec: Spec, defaults: LayerOptions) -> PhaseOptions:
     names = {field.name for field in fields(PhaseOptions)}
-    values = cast(ctx, "--up-down", spec.with_defaults(_UP_DOWN), names)
+    completed = replace(spec, values=_UP_DOWN | spec.values)
+    values = cast(ctx, "--up-down", completed, names)
     return PhaseOptions(**{name: getattr(defaults, name) for name in names} | values)
 
 
-def _check_label_units(top: LayerOptions) -> None:
+def _check_label_units(top: LayerOptions, weight: int) -> None:
     if unit_kind(top.visible_kind).squared_energy:
         raise click.UsageError(
             f"--label-units: label units cannot stand beside {top.visible_kind} units; let the top"
             " layer stand on units of another kind"
+        )
+    if top.normalize_hidden and weight:
+        raise click.UsageError(
+            "--label-units: --normalize-hidden is no gradient, beside which that of labels means"
+            " nothing; add --label-weight 0, or leave it out"
         )
 
 
