@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from commands import contents, names, refused, running, wait_for, write_images
 
+from rbmcli.cli import datasets
 from rbmcli.cli.main import run as rbm
 from rbmcli.draws import Draws
 from rbmcli.io.batches import split
@@ -495,6 +496,31 @@ class TestCannotGrow:
         stack(*THREE, *LABELLED)
         error = refused(capfd, *self.GROW)
         assert "cannot grow: its top layer has label units, on which no layer can stand" in error
+
+    @pytest.mark.parametrize(
+        ("other", "says"),
+        [
+            (["--add-layer", "7"], "add-layer was ['12', '10,lr=0.1', '7'], now ['12', '10,lr=0."),
+            (["--up-down", "1"], "up-down was 1, now not given"),
+            (["--add-layer", "7", *LABELLED], "label-units was True, now False"),
+        ],
+    )
+    def test_grown_by_another_while_data_are_read(self, folder, capfd, monkeypatch, other, says):
+        stack(*THREE[:4])
+        read, grown = datasets.read, {}
+
+        def slowly(*arguments):
+            monkeypatch.setattr(datasets, "read", read)
+            assert rbm(["stack", "-o", "run.h5", "--grow", "--quiet", *other]) == 0
+            grown.update(contents(folder / "run.h5"))
+            return read(*arguments)
+
+        monkeypatch.setattr(datasets, "read", slowly)
+        assert rbm(self.GROW) == 1
+        error = capfd.readouterr().err
+        assert "cannot grow: " in error
+        assert says in error
+        assert contents(folder / "run.h5") == grown
 
 
 # Stopping and going on ---------------------------------------------------------------------------

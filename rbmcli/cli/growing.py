@@ -20,7 +20,7 @@ _ADDED = ("add-layer", "label-units", "label-weight", "up-down")
 #: Options of upper layers alone.
 _OF_UPPER = ("input", "start")
 #: Options of layers that only stacks have, as they were where a run of `rbm train` is grown.
-_OF_STACKS = {"input": "samples", "start": "random", "label-units": False, "label-weight": 5}
+_OF_STACKS = {"input": "samples", "start": "random"}
 
 
 def as_stack(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,9 +31,19 @@ def as_stack(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def but_for_what_is_added(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a run that is grown, taking what is added to have been there."""
-    kept = {name: value for name, value in as_stack(stored).items() if name not in _ADDED}
-    return kept | {name: asked[name] for name in _ADDED if name in asked}
+    """The options of a run that is grown, taking what is added to have been there.
+
+    What another process has added since the run was looked at stays, so that it is seen to differ.
+    """
+    before = as_stack(stored)
+    layers = before["add-layer"]
+    added = {name for name in ("label-units", "up-down") if not before.get(name)}
+    if asked["add-layer"][: len(layers)] == layers:
+        added.add("add-layer")
+    if "label-units" in added:
+        added.add("label-weight")
+    kept = {name: value for name, value in before.items() if name not in added}
+    return kept | {name: asked[name] for name in added if name in asked}
 
 
 def with_grown(
