@@ -434,6 +434,7 @@ def test_threads_do_not_show(kind: str, isa: str) -> None:
             stack_of([300, 200, 130], [kind] * 3, labels=True),
             images_of("bernoulli", 300),
             learning_rate="0.01",
+            label_weight=5,
         )
         metrics = [event.metrics for event in loop.run() if isinstance(event, EpochDone)]
         results.append((everything(loop), repr(metrics)))
@@ -446,7 +447,7 @@ def test_threads_do_not_show(kind: str, isa: str) -> None:
 def test_a_resumed_run_ends_like_an_uninterrupted_one(stop: int) -> None:
     def fresh(seed: int) -> UpDown:
         stack = stack_of([21, 9, 7], ["bernoulli"] * 3, labels=True, seed=seed)
-        return new_loop(stack, images_of("bernoulli", 21), momentum="0.5@0,0.9@1")
+        return new_loop(stack, images_of("bernoulli", 21), momentum="0.5@0,0.9@1", label_weight=2)
 
     whole = fresh(1)
     for _ in whole.run():

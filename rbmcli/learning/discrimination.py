@@ -4,7 +4,8 @@ Larochelle and Bengio 2008, "Classification using discriminative restricted Bolt
 section 5. The gradient is that of the joint distribution with the features held in the negative
 phase too, where only the label is drawn anew: from p(label | features), which is known exactly.
 Where it comes out right, both sides cancel; so only images whose label comes out wrong are seen
-again.
+again. A step is the mean over all rows: while many labels come out wrong, the joint gradient has
+the smaller part in it.
 """
 
 from __future__ import annotations
