@@ -153,7 +153,7 @@ def command(
     if stack.top.classes and images.labels is None:
         click.echo(f"no label error: {source} has no labels; name some with --labels", err=True)
     elif stack.top.classes:
-        of_classes |= measuring.label_facts(stack, images, label_samples, settings)
+        of_classes |= measuring.label_facts(stack, images, source, label_samples, settings)
     if training is not None:
         of_classes |= measuring.classifier_facts(stack, layers, training, images, settings)
     if single:

@@ -112,14 +112,16 @@ def stack_facts(stack: Stack, images: Images, effort: Effort, settings: Settings
     }
 
 
-def label_facts(stack: Stack, images: Images, samples: int, settings: Settings) -> Facts:
+def label_facts(
+    stack: Stack, images: Images, source: str, samples: int, settings: Settings
+) -> Facts:
     """The fraction of the images, with labels, that the label units take for another class."""
     labels = _labels(images)
     least, most = int(labels.min()), int(labels.max())
     if least < 0 or most >= stack.top.classes:
         raise RbmError(
-            f"labels from {least} to {most}, but the machine has {stack.top.classes} label units,"
-            f" for 0 to {stack.top.classes - 1}; name other labels with --labels"
+            f"{source}: labels from {least} to {most}, but the machine has {stack.top.classes}"
+            f" label units, for 0 to {stack.top.classes - 1}; name other labels with --labels"
         )
     draws, wrong, start = Draws(settings.seed), 0, 0
     with _told(settings, "label units") as tell:

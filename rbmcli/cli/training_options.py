@@ -114,7 +114,8 @@ TRAINING: Groups = {
                      help="Kind of the hidden units, one of the same."),
     ],
     "Data": [
-        click.option("--labels", metavar="FILE", help="Labels of the images, for --only."),
+        click.option("--labels", metavar="FILE",
+                     help="Labels of the images.  [default: those beside them, if any]"),
         click.option("--only", type=int, multiple=True, metavar="LABEL",
                      help="Keep the images with this label. May be repeated."),
         click.option("--limit", type=click.IntRange(min=1), metavar="N",
