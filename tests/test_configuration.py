@@ -8,11 +8,10 @@ import pytest
 from commands import contents, write_images
 
 from rbmcli.cli.configuration import recipe_names
+from rbmcli.cli.main import run as rbm
 from rbmcli.cli.stack import command as stack
 from rbmcli.cli.stack_options import StackOptions
-from rbmcli.cli.main import run as rbm
 from rbmcli.io.runfile import RunReader
-
 
 #: Recipes of `rbm stack`, and their hidden units.
 STACKS = {"dbn": [500, 2000], "deep": [500, 500, 2000], "labels": [500, 500, 2000]}
