@@ -9,7 +9,12 @@ from commands import contents, write_images
 
 from rbmcli.cli.configuration import recipe_names
 from rbmcli.cli.main import run as rbm
+from rbmcli.cli.stack import command as stack
+from rbmcli.cli.stack_options import StackOptions
 from rbmcli.io.runfile import RunReader
+
+#: Recipes of `rbm stack`, and their hidden units.
+STACKS = {"dbn": [500, 2000], "deep": [500, 500, 2000], "labels": [500, 500, 2000]}
 
 
 @pytest.fixture
@@ -105,8 +110,9 @@ def test_a_file_goes_before_a_recipe(folder, recipes, file_first):
 
 def test_recipes_are_good(folder, recipes):
     """Each can be trained with, here on the embedded digits."""
-    assert recipes == ["cd1", "cd5", "filters500", "pcd16", "pcd500", "seven"]
-    for name in recipes:
+    of_train = ["cd1", "cd5", "filters500", "pcd16", "pcd500", "seven"]
+    assert recipes == sorted([*of_train, *STACKS])
+    for name in of_train:
         options = ["--recipe", name, "--epochs", "0", "--limit", "500", "--quiet"]
         assert rbm(["train", *options, "-o", f"{name}.h5"]) == 0
     with RunReader("seven.h5") as seven, RunReader("cd5.h5") as cd5:
@@ -114,6 +120,14 @@ def test_recipes_are_good(folder, recipes):
         assert (cd5.config["hidden"], cd5.config["gibbs-steps"]) == (100, "5")
     with RunReader("filters500.h5") as filters500:
         assert filters500.config["snapshot-every"] == "100steps"
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_recipes_of_stacks_are_good(recipes, name):
+    with stack.make_context("stack", ["digits", "--recipe", name, "-o", "run.h5"]) as ctx:
+        options = StackOptions.resolve(ctx, ctx.params)
+    assert [layer.hidden for layer in options.layers] == STACKS[name]
+    assert options.label_units == (name == "labels")
 
 
 def test_a_recipe_that_is_not_there(folder, recipes, capfd):

@@ -79,7 +79,3 @@ class Interval:
     def due(self, step: int, steps_per_epoch: int) -> bool:
         """Whether it falls on the end of step number `step` (from 1)."""
         return step % (self.count * (steps_per_epoch if self.in_epochs else 1)) == 0
-
-    def times(self, steps: int, steps_per_epoch: int) -> int:
-        """How often it falls within that many steps."""
-        return steps // (self.count * (steps_per_epoch if self.in_epochs else 1))
