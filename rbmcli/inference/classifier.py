@@ -14,10 +14,10 @@ from rbmcli.arrays import Floats
 from rbmcli.errors import RbmError
 
 #: Inverse strengths of the L2 penalty to choose from, for standardised features.
-INVERSE_PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1)
+INVERSE_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 #: One of so many of the training rows, the last ones, judge the choice.
 _HELD_OUT = 6
-_ITERATIONS = 100
+_ITERATIONS = 200
 
 
 class Classifier(NamedTuple):
