@@ -18,8 +18,9 @@ from rbmcli.inference.likelihood import annealed, exactly, mean_bound
 from rbmcli.inference.reconstruction import reconstruct, reconstruction_error
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.stack import Stack, WayDown
+from rbmcli.model.stack import Stack
 from rbmcli.model.states import FloatStates, States
+from rbmcli.model.way_down import WayDown
 
 Array = NDArray[np.float64]
 

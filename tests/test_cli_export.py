@@ -23,8 +23,9 @@ from rbmcli.cli.models import load_stack
 from rbmcli.draws import Draws, Purpose
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.weights import weights_arrays
-from rbmcli.model.stack import Stack, WayDown
+from rbmcli.model.stack import Stack
 from rbmcli.model.states import FloatStates
+from rbmcli.model.way_down import WayDown
 
 KINDS = [
     ("bernoulli", "bernoulli"),

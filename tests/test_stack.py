@@ -22,9 +22,10 @@ from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.stack import Stack, WayDown, check_joint
+from rbmcli.model.stack import Stack, check_joint
 from rbmcli.model.states import BitStates, FloatStates, States
 from rbmcli.model.units import unit_kind
+from rbmcli.model.way_down import WayDown
 
 Values = NDArray[np.float64]
 SHAPE, ROWS, CLASSES = (3, 4), 60, 3
@@ -276,6 +277,19 @@ def test_filters_are_products_of_weights(labels: int) -> None:
         assert found.shape == (machine.hidden.units, *SHAPE)
         np.testing.assert_allclose(found.reshape(len(found), -1), product.T, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(stack.filters(0), machines[0].filters())
+
+
+def test_filters_pass_learned_deviations() -> None:
+    """A state of the upper machine is a datum over its sigma, one of the lower over its own."""
+    kind = "gaussian:learned"
+    machines = [Rbm.dense(SHAPE, 7, hidden_kind=kind), Rbm.dense((7,), 6, visible_kind=kind)]
+    stack = Stack([randomized(machine, number) for number, machine in enumerate(machines)])
+    below, above = stack.machines
+    assert np.ptp(above.visible.sigma / below.hidden.sigma) > 0.1
+    between = np.diag(above.visible.sigma / below.hidden.sigma)
+    expected = (weights(below) @ between @ weights(above)).T
+    found = stack.filters(1).reshape(6, -1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_filters_of_one_machine_with_label_units_are_pictures() -> None:

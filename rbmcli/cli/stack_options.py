@@ -30,7 +30,7 @@ STACKING: Groups = {
         click.option("--input", type=click.Choice(["samples", "means"]),
                      default="samples", show_default=True,
                      help="What a layer learns from: drawn states of the layer below, drawn anew"
-                     " each time, or their means."),
+                     " each time, or their means (of nrelu units, total inputs cut at 0)."),
         click.option("--start", type=click.Choice(["random", "transpose"]), default="random",
                      show_default=True, help="Where an upper layer's weights start: at small random"
                      " numbers, or at those of the layer below, transposed."),

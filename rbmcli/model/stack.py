@@ -9,7 +9,6 @@ Level 0 is the images', level i + 1 the hidden units of machine i.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,10 +19,10 @@ from rbmcli.arrays import Floats, padded, to_padded, zeros
 from rbmcli.draws import Draw, apart
 from rbmcli.errors import RbmError
 from rbmcli.model.layer import Layer
-from rbmcli.model.link import DenseLink
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, States, beside, columns
 from rbmcli.model.units import UnitKind
+from rbmcli.model.way_down import WayDown
 
 
 def check_joint(below: UnitKind, above: UnitKind) -> None:
@@ -36,61 +35,6 @@ def check_joint(below: UnitKind, above: UnitKind) -> None:
             f"{above.name} units cannot stand on {below.name} ones; make them"
             f" {below.without_sigma.name}{others}"
         )
-
-
-class WayDown:
-    """Directed connections from hidden to visible units.
-
-    `visible` holds the visible units with their generative biases. `link` leads from the hidden
-    units, on its visible side, to them.
-    """
-
-    def __init__(self, visible: Layer, hidden: int) -> None:
-        self.visible = visible
-        self.link = DenseLink(hidden, visible.units)
-
-    @staticmethod
-    def of(model: Rbm) -> WayDown:
-        """A machine's own way down, copied."""
-        way = WayDown(Layer(model.visible.kind, model.visible.shape), model.hidden.units)
-        for name, values in model.visible.parameters.items():
-            way.visible.parameters[name][:] = values
-        way.visible.refresh()
-        way.link.set_weights(model.link.weights.T)
-        return way
-
-    @property
-    def of_model(self) -> WayDown:
-        """The same, its units drawn as the model says (`UnitKind.of_model`)."""
-        exact = copy.copy(self)
-        exact.visible = self.visible.of_model
-        return exact
-
-    def copied(self) -> WayDown:
-        """The same parameters without velocities, sharing nothing."""
-        way = WayDown(Layer(self.visible.kind, self.visible.shape), self.link.visible)
-        way.visible.bias[:] = self.visible.bias
-        way.link.set_weights(self.link.weights)
-        return way
-
-    def visible_input(self, hidden: States) -> Floats:
-        """Total inputs of the visible units, float32 (rows, ld of visible)."""
-        out = zeros((hidden.rows, self.visible.ld))
-        return self.link.up(hidden, self.visible.bias, out)
-
-    def parameters(self) -> dict[str, NDArray[Any]]:
-        """ "weights" (visible, hidden) and "visible_bias", as a machine's are named; views."""
-        bias = self.visible.parameters["bias"][: self.visible.units]
-        return {"weights": self.link.weights.T, "visible_bias": bias}
-
-    def velocities(self) -> dict[str, NDArray[Any]]:
-        """The velocities of the same names; views, not copies."""
-        bias = self.visible.velocities["bias"][: self.visible.units]
-        return {"weights": self.link.velocity[:, : self.visible.units].T, "visible_bias": bias}
-
-    def filters(self) -> Floats:
-        """What each hidden unit adds to the visible ones, float32 (hidden, *visible shape)."""
-        return self.link.weights.reshape(-1, *self.visible.shape)
 
 
 class Descent(NamedTuple):
@@ -268,6 +212,10 @@ class Stack:
         own = way.filters().reshape(machine.hidden.units, -1)[:, : machine.features]
         if level == 0:
             return own.reshape(-1, *machine.feature_shape)
+        if machine.visible.kind.learns_sigma:
+            own = own * machine.visible.sigma
+        if self.machines[level - 1].hidden.kind.learns_sigma:
+            own = own / self.machines[level - 1].hidden.sigma
         below = self.filters(level - 1)
         flat = to_padded(below.reshape(len(below), -1))
         pixels = below[0].size
