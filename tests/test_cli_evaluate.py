@@ -17,7 +17,7 @@ from commands import names, write_images
 from rbmcli.arrays import to_padded
 from rbmcli.cli.evaluate import command
 from rbmcli.cli.main import run as rbm
-from rbmcli.cli.models import load_machine, load_model, load_stack
+from rbmcli.cli.models import load_model, load_stack
 from rbmcli.draws import Draws, Purpose
 from rbmcli.inference import ais, annealing, reverse_ais
 from rbmcli.inference.classifier import INVERSE_PENALTIES
@@ -430,17 +430,16 @@ def test_a_stack_without_a_bound(folder, capfd, monkeypatch):
     assert "the data are no states of bernoulli units" in err
 
 
-def test_a_stack_as_it_was_before_up_down(folder, capfd, monkeypatch):
-    train()
-    asked = []
-
-    def load_stack(run: RunReader, *, greedy: bool) -> Stack:
-        asked.append(greedy)
-        return Stack([load_machine(run.layers[0], run.image_shape)])
-
-    monkeypatch.setattr("rbmcli.cli.models.load_stack", load_stack)
-    assert evaluate(capfd) == evaluate(capfd, "--greedy")
-    assert asked == [False, True]
+def test_before_and_after_up_down(folder, capfd):
+    options = ["--epochs", "2", "--batch-size", "10", "--threads", "1", "--quiet", "--force"]
+    layers = ["--add-layer", "6", "--add-layer", "5", "--up-down", "3,lr=0.2"]
+    assert rbm(["stack", "images.npy", "-o", "run.h5", *options, *layers]) == 0
+    after, before = evaluate(capfd), evaluate(capfd, "--greedy")
+    assert after["reconstruction_error"] != before["reconstruction_error"]
+    assert rbm(["stack", "images.npy", "-o", "run.h5", *options, *layers[:4]]) == 0
+    assert evaluate(capfd) == before
+    assert rbm(["evaluate", "run.h5", "images.npy", "--greedy"]) == 1
+    assert "run.h5: had no up-down" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("levels", [(5,), (6, 5)], ids=["machine", "stack"])

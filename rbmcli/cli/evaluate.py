@@ -106,6 +106,7 @@ def command(
     from rbmcli.inference.exact import check_exact
     from rbmcli.inference.features import chosen_layers
     from rbmcli.io.runfile import RunReader
+    from rbmcli.io.section import UP_DOWN
 
     if classifier is None and (classifier_labels is not None or layer is not None):
         raise click.UsageError("--classifier-labels and --layer go with --classifier")
@@ -116,6 +117,10 @@ def command(
         exact, ais_chains, ais_temperatures, raise_images, raise_chains, bound_samples
     )
     with RunReader(run_file) as run:
+        if greedy and UP_DOWN not in run.sections:
+            raise RbmError(
+                f"{run_file}: had no up-down, so it is greedy already; leave out --greedy"
+            )
         stack = load_stack(run, greedy=greedy)
         if exact:
             check_exact(stack.top)

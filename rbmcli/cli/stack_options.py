@@ -43,7 +43,9 @@ STACKING: Groups = {
                      " of features and labels is learned."),
         click.option("--up-down", type=SpecType("epochs", 20), metavar="SPEC",
                      help="In the end, train all layers together, the ways up and down apart: for"
-                     " so many epochs, or options as in epochs=20,lr=0.01,gibbs-steps=3@0,6@10."),
+                     " so many epochs, or options as in epochs=20,lr=0.01,gibbs-steps=3@0,6@10."
+                     " What is not said: lr=0.05:0, momentum=0, gibbs-steps=3@0,6@5, else as the"
+                     " options below say."),
         click.option("--grow", is_flag=True,
                      help="Add layers to the run in the output file."),
     ],

@@ -153,7 +153,7 @@ def _open_run(path: Path, target: Path) -> h5py.File:
     with damage_of(path):
         name, version = str(file.attrs.get("format")), file.attrs.get("version")
     if name != FORMAT_NAME:
-        raise RbmError(f"{path}: not a run file: give one that `rbm train` wrote")
+        raise RbmError(f"{path}: not a run file: give one that `rbm train` or `rbm stack` wrote")
     if version != FORMAT_VERSION:
         raise RbmError(
             f"{path}: a run file of version {version}, and this program reads version "
@@ -172,5 +172,5 @@ def _why_unreadable(target: Path, error: OSError) -> str:
     if error.errno is not None:
         return f"cannot be opened ({os.strerror(error.errno)})"
     if not h5py.is_hdf5(target):
-        return "not an HDF5 file: give a run file that `rbm train` wrote"
+        return "not an HDF5 file: give a run file that `rbm train` or `rbm stack` wrote"
     return f"a damaged HDF5 file ({error}): restore it from a copy, or train again"
