@@ -1,8 +1,8 @@
 """Test errors of a network fine-tuned from an exported stack, and of the same from random weights.
 
 python reproduce/fine_tune.py STACK.safetensors TRAINING_IMAGES TEST_IMAGES
-    [--labels FILE] [--test-labels FILE] [--epochs 20] [--lr 0.001] [--batch-size 100]
-    [--weight-decay 0] [--seeds 3] [--threads N]
+    [--labels FILE] [--test-labels FILE] [--epochs 15] [--lr 0.001] [--batch-size 100]
+    [--dropout 0.3] [--weight-decay 0] [--seeds 3] [--threads N]
 
 The network has the encoder's layers with sigmoids between them, and a last layer to the classes, of
 which the weights are random unless the stack has label units. Both networks of a seed see the same
@@ -24,13 +24,13 @@ Tensors = dict[str, Tensor]
 Labelled = tuple[Tensor, Tensor]
 
 
-def network(tensors: Tensors, classes: int) -> nn.Sequential:
+def network(tensors: Tensors, classes: int, dropout: float) -> nn.Sequential:
     """Linear layers like those of the encoder, and one to the classes; PyTorch's random weights."""
     layers: list[nn.Module] = []
     width = 0
     for level in range(sum(name.startswith("encoder.") for name in tensors) // 2):
         width, inputs = tensors[f"encoder.{level}.weight"].shape
-        layers += [nn.Linear(inputs, width), nn.Sigmoid()]
+        layers += [nn.Linear(inputs, width), nn.Sigmoid(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(width, classes))
 
 
@@ -47,6 +47,7 @@ def load(model: nn.Sequential, tensors: Tensors) -> None:
 def error(model: nn.Module, data: Labelled) -> float:
     """How many images are taken for another class, in percent."""
     images, labels = data
+    model.eval()
     with torch.no_grad():
         guesses = torch.cat([model(rows).argmax(1) for rows in images.split(1000)])
     return 100 * float((guesses != labels).float().mean())
@@ -55,6 +56,7 @@ def error(model: nn.Module, data: Labelled) -> float:
 def train(model: nn.Module, data: Labelled, options: argparse.Namespace, seed: int) -> None:
     """Minimise the cross-entropy."""
     images, labels = data
+    model.train()
     shuffle = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=options.lr, weight_decay=options.weight_decay
@@ -86,9 +88,10 @@ def main() -> None:
     parser.add_argument("--labels")
     parser.add_argument("--test-labels")
     parser.add_argument("--limit", type=int, help="Use so many training images only.")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--lr", type=float, default=0.001)
     parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--dropout", type=float, default=0.3, help="Of hidden units.")
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -104,7 +107,7 @@ def main() -> None:
         found = []
         for pretrained in (True, False):
             torch.manual_seed(seed)
-            model = network(tensors, classes)
+            model = network(tensors, classes, options.dropout)
             if pretrained:
                 load(model, tensors)
             train(model, training, options, seed)
