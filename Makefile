@@ -139,7 +139,7 @@ results/dbn.txt: results/dbn.h5
 	@cat $@
 
 results/labels.png: results/labels.h5
-	$(VENV)/bin/rbm sample $< $(foreach class,0 1 2 3 4 5 6 7 8 9,--class $(class)) -n 10 -k 500 --force -o $@
+	$(VENV)/bin/rbm sample $< $(foreach class,0 1 2 3 4 5 6 7 8 9,--class $(class)) -n 10 -k 200 --force -o $@
 
 results/dbn.png: results/dbn.h5
 	$(VENV)/bin/rbm sample $< --start chains -k 200 --force -o $@

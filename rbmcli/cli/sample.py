@@ -40,9 +40,9 @@ _MEASURED = 50
               " more than there are]")  # fmt: skip
 @click.option("-k", "--gibbs-steps", type=click.IntRange(min=0), default=100, show_default=True,
               help="Gibbs steps from the start.")  # fmt: skip
-@click.option("--start", type=click.Choice(["data", "random", "chains"]), default="data",
-              show_default=True, help="Where the chains start: at images, at noise, or where the"
-              " chains of the run stood (if its algorithm keeps any).")  # fmt: skip
+@click.option("--start", type=click.Choice(["data", "random", "chains"]),
+              help="Where the chains start: at images, at noise, or where the chains of the run"
+              " stood (if its algorithm keeps any).  [default: data; with --class, random]")  # fmt: skip
 @click.option("--source", help="The images of --start data.  [default: those of the run]")
 @click.option("--class", "classes", type=click.IntRange(min=0), multiple=True, metavar="LABEL",
               help="Draw images of this class: hold the label units of a stack that has them. Once"
@@ -68,7 +68,7 @@ def command(
     output: Path,
     count: int | None,
     gibbs_steps: int,
-    start: str,
+    start: str | None,
     source: str | None,
     classes: tuple[int, ...],
     clamp: str | None,
@@ -123,6 +123,8 @@ def command(
         raise click.BadParameter(
             f"'{output.suffix}' is not one of {', '.join(suffixes)}", param_hint="'--output'"
         )
+    if start is None:
+        start = "random" if classes and source is None else "data"
     if start != "data" and source is not None:
         raise click.UsageError("--source goes with --start data")
     if start != "data" and clamp is not None:
