@@ -42,7 +42,8 @@ _MEASURED = 50
               help="Gibbs steps from the start.")  # fmt: skip
 @click.option("--start", type=click.Choice(["data", "random", "chains"]),
               help="Where the chains start: at images, at noise, or where the chains of the run"
-              " stood (if its algorithm keeps any).  [default: data; with --class, random]")  # fmt: skip
+              " stood (if its algorithm keeps any).  [default: data; with --class"
+              " random]")  # fmt: skip
 @click.option("--source", help="The images of --start data.  [default: those of the run]")
 @click.option("--class", "classes", type=click.IntRange(min=0), multiple=True, metavar="LABEL",
               help="Draw images of this class: hold the label units of a stack that has them. Once"
