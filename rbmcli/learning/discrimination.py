@@ -5,7 +5,8 @@ section 5. The gradient is that of the joint distribution with the features held
 phase too, where only the label is drawn anew: from p(label | features), which is known exactly.
 Where it comes out right, both sides cancel; so only images whose label comes out wrong are seen
 again. A step is the mean over all rows: while many labels come out wrong, the joint gradient has
-the smaller part in it.
+the smaller part in it, and what follows the batch's means (centring, sparsity) sees such images
+more often.
 """
 
 from __future__ import annotations
