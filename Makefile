@@ -37,6 +37,11 @@ define install
 @touch $@
 endef
 
+# All that `make reproduce` makes.
+RESULTS := $(addprefix results/,seven.gif cd1-cd5.gif filters500.gif pcd16.txt pcd500.txt completed.png \
+    edges.png fashion.png bars-and-stripes.png estimates.txt deep.txt labels.txt labels.png dbn.txt dbn.png \
+    fine-tuned.txt)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PRECIOUS: results/%.h5
@@ -70,9 +75,7 @@ bench: $(BENCH_VENV)/installed ## Time an epoch against peers, and a stack again
 sanitize: $(VENV)/dev ## Run the kernel tests under AddressSanitizer and UBSan
 	sh tests/sanitize.sh $(VENV)/bin/python
 
-reproduce: $(addprefix results/,seven.gif cd1-cd5.gif filters500.gif pcd16.txt pcd500.txt \
-    completed.png edges.png fashion.png bars-and-stripes.png estimates.txt deep.txt labels.txt labels.png \
-    dbn.txt dbn.png fine-tuned.txt) ## Make everything in docs/results.md but times (MNIST=folder; two hours)
+reproduce: $(RESULTS) ## Make everything in docs/results.md but times (MNIST=folder; two hours)
 	@ls -l $^
 
 wheel: $(VENV)/dev ## Build the source distribution, and from it a wheel, into dist/
