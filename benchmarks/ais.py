@@ -27,13 +27,13 @@ Floats = NDArray[np.float32]
 
 
 def machine(run: Path | None) -> Any:
-    from rbmcli.cli.models import load_model
+    from rbmcli.cli.models import load_stack
     from rbmcli.io.runfile import RunReader
     from rbmcli.model.rbm import Rbm
 
     if run is not None:
         with RunReader(run) as reader:
-            return load_model(reader)
+            return load_stack(reader).top
     rng = np.random.default_rng(0)
     model = Rbm.dense((VISIBLE,), HIDDEN)
     model.load(

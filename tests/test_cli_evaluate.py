@@ -17,7 +17,7 @@ from commands import names, write_images
 from rbmcli.arrays import to_padded
 from rbmcli.cli.evaluate import command
 from rbmcli.cli.main import run as rbm
-from rbmcli.cli.models import load_model, load_stack
+from rbmcli.cli.models import load_stack
 from rbmcli.draws import Draws, Purpose
 from rbmcli.inference import ais, annealing, reverse_ais
 from rbmcli.inference.classifier import INVERSE_PENALTIES
@@ -79,7 +79,7 @@ def test_exact_numbers_are_those_of_the_model(folder, capfd):
     train("--binarize", "threshold")
     found = evaluate(capfd)
     with RunReader(Path("run.h5")) as run:
-        model = load_model(run)
+        model = load_stack(run).top
     pixels = np.load("images.npy").reshape(90, -1)
     states = BitStates.from_array(pixels / 255)
     assert found["free_energy"] == pytest.approx(free_energy(model, states).mean())
@@ -219,7 +219,7 @@ def test_images_are_seen_as_in_training(folder, capfd):
     pixels = np.load("images.npy")[:, 1:3, 1:3].reshape(90, 4) / 255
     assert found["images"] == 90
     with RunReader(Path("run.h5")) as run:
-        model = load_model(run)
+        model = load_stack(run).top
     mean, deviation = pixels.mean(axis=0), pixels.std(axis=0)
     states = model.visible.states_of((pixels - mean) / deviation)
     # The statistics were fitted to crops at random places: alike, not the same.

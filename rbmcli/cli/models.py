@@ -65,13 +65,6 @@ def load_stack(run: RunReader, *, greedy: bool = False) -> Stack:
     return stack
 
 
-def load_model(run: RunReader) -> Rbm:
-    """The one machine of a run of `rbm train`; RbmError for a stack of several."""
-    if len(run.layers) > 1:
-        raise RbmError(f"{run.path}: a stack of {len(run.layers)} layers, where one is needed")
-    return load_stack(run).top
-
-
 def _load(model: Rbm | Stack, section: Section) -> None:
     parameters = {name: section.state[f"model/{name}"] for name in model.parameters()}
     for name, values in model.parameters().items():

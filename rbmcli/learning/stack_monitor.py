@@ -66,7 +66,7 @@ class StackMonitor:
             return np.nan
         stack, machines = self._stack, self._stack.machines
         means = stack.raised(images, self._up, sampled=False, machines=len(machines) - 1)[-1]
-        features = stack.top.visible.adopted(means, machines[-2].hidden)
+        features = stack.as_features(means, len(machines) - 1)
         wrong = classify(class_energies(stack.top, features)) != shown.labels
         return float(wrong.mean())
 
