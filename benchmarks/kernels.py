@@ -15,7 +15,8 @@ from rbmcli import _kernels
 from rbmcli.arrays import Scratch, zeros
 from rbmcli.draws import Draws, Purpose
 from rbmcli.io.sources import open_source
-from rbmcli.model.link import DENSE_ABOVE, Phase, Rule
+from rbmcli.model.links import Phase, Rule
+from rbmcli.model.links.dense import DENSE_ABOVE
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, binarized
 

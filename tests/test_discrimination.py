@@ -18,7 +18,7 @@ from rbmcli.learning.inputs import Labelled
 from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.model.layer import Layer
-from rbmcli.model.link import Phase
+from rbmcli.model.links import Phase
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, FloatStates, States, beside, one_hot
 from rbmcli.model.units import unit_kind

@@ -27,7 +27,7 @@ from rbmcli.learning.centering import Centering
 from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.learning.update import Update
-from rbmcli.model.link import Phase, Rule
+from rbmcli.model.links import Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States
 

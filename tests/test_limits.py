@@ -10,7 +10,7 @@ from rbmcli.learning.batch import Images
 from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.learning.update import Regularization
-from rbmcli.model.link import DenseLink
+from rbmcli.model.links import DenseLink
 from rbmcli.model.rbm import Rbm
 
 

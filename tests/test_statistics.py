@@ -21,7 +21,8 @@ from rbmcli.learning.schedules import Schedule
 from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.learning.update import Update
 from rbmcli.model.layer import Layer
-from rbmcli.model.link import DENSE_ABOVE, Phase, Rule
+from rbmcli.model.links import Phase, Rule
+from rbmcli.model.links.dense import DENSE_ABOVE
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, FloatStates, States
 from rbmcli.model.units import unit_kind

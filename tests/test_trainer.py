@@ -26,7 +26,7 @@ from rbmcli.learning.schedules import Interval, Schedule
 from rbmcli.learning.sparsity import DECAY, SparsityTarget
 from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.learning.update import Regularization, Update
-from rbmcli.model.link import Phase, Rule
+from rbmcli.model.links import Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, FloatStates
 

@@ -34,7 +34,7 @@ from rbmcli.inference.likelihood import (
     with_conservative,
 )
 from rbmcli.learning.batch import Images
-from rbmcli.model.density import has_density, spectral_norm
+from rbmcli.model.density import has_density
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack
@@ -213,6 +213,6 @@ def _no_likelihood(layer: Layer, top: Rbm, are_states: bool) -> str | None:
         return (
             f"{top.visible.kind.name} and {top.hidden.kind.name} units have a density for sure only"
             " while the spectral norm of the weights is below 1, and it is"
-            f" {spectral_norm(top.link.weights):.4g}; train with --max-spectral-norm 0.7"
+            f" {top.link.precise_spectral_norm():.4g}; train with --max-spectral-norm 0.7"
         )
     return None

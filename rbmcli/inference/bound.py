@@ -43,7 +43,7 @@ def why_no_bound(stack: Stack) -> str | None:
     Real-valued units on others give densities where q gives probabilities.
     """
     for number, (below, above) in enumerate(pairwise(stack.machines), 1):
-        kinds = [kind.of_model.without_sigma for kind in (below.hidden.kind, above.feature_kind)]
+        kinds = [kind.of_model.without_sigma for kind in (below.hidden.fed_kind, above.feature_kind)]
         if kinds[0].name != kinds[1].name:
             return (
                 f"layer {number} has {above.feature_kind.name} units where layer {number - 1} has"
@@ -70,6 +70,8 @@ def weigh(stack: Stack, images: States, draw: Draw) -> Weighed:
         log_weight -= machine.hidden.log_conditional(states, total)
         seen = way.visible.adopted(below, machine.visible)
         log_weight += way.visible.log_conditional(seen, way.visible_input(states))
+        log_weight += machine.hidden.kind.log_drawn_from_fed(states)
+        states = machine.hidden.kind.fed_by(states)
     log_top, mean = _top(stack.top, stack.as_features(states, len(stack.machines) - 1))
     return Weighed(log_weight + log_top, mean)
 

@@ -42,7 +42,9 @@ def layer_states(layer: Layer, start: int, stop: int) -> NDArray[np.float32]:
         assert of_group is not None
         powers = len(of_group) ** np.arange(units // kind.group + 1)
         digits = number // powers[:-1] % len(of_group)
-        parts.append(of_group[digits].reshape(stop - start, units))
+        part = np.empty((stop - start, units), np.float32)
+        part[:, kind.group_places(units)] = of_group[digits]
+        parts.append(part)
         number = number // powers[-1]
     return np.concatenate(parts, axis=1)
 

@@ -34,7 +34,7 @@ def chosen_layers(where: Path, stack: Stack, layer: int | Literal["all"] | None)
 
 def width(stack: Stack, layers: Sequence[int]) -> int:
     """Number of features that an image has."""
-    return sum(stack.machines[layer].hidden.units for layer in layers)
+    return sum(stack.machines[layer].hidden.fed_units for layer in layers)
 
 
 def images_at_once(stack: Stack) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rbmcli.arrays import Scratch
 from rbmcli.draws import Draws, Purpose
-from rbmcli.model.link import Phase, Rule
+from rbmcli.model.links import Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States
 

@@ -17,7 +17,7 @@ from rbmcli.arrays import Floats, words_for
 from rbmcli.draws import Draw, Purpose
 from rbmcli.inference.chains import Chain
 from rbmcli.learning.algorithm import Algorithm
-from rbmcli.model.link import Phase
+from rbmcli.model.links import Phase
 from rbmcli.model.states import BitStates, States, binarized
 
 

@@ -6,6 +6,10 @@ visible and l of the hidden units,
     dW = <(v - m)(h - l)'>_data - <(v - m)(h - l)'>_model
     dc = <v>_data - <v>_model - dW l,    db = <h>_data - <h>_model - dW' m
 are steps for the ordinary parameters: only the direction of learning changes, not the energy.
+
+Where filters move over an image and a bias is shared by a whole map, visible offsets are shared by
+a channel, and hidden ones are 0: W l differs from pixel to pixel at the border, which no shared
+bias can make up for.
 """
 
 from __future__ import annotations
@@ -16,11 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli import _kernels
-from rbmcli.arrays import Doubles, Floats, zeros
-from rbmcli.model.link import Correction, Phase, Rule
+from rbmcli.arrays import Floats, zeros
+from rbmcli.model.links import Correction, Rule
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import FloatStates
 
 #: How fast offsets follow the means of the batches.
 SLIDE = np.float32(0.01)
@@ -52,12 +54,16 @@ class Centering:
         Offsets are of states, which are data / sigma where the model learns deviations.
         """
         visible, hidden = self._model.visible, self._model.hidden
-        self.visible[: visible.units] = data_mean / visible.sigma
-        hidden.kind.mean(hidden.bias[np.newaxis], hidden.units, self.hidden[np.newaxis])
+        self.visible[: visible.units] = visible.shared(data_mean / visible.sigma)
+        if self._model.link.centers_hidden:
+            hidden.kind.mean(hidden.bias[np.newaxis], hidden.units, self.hidden[np.newaxis])
 
     def follow(self, visible_mean: Floats, hidden_mean: Floats) -> None:
         """Move towards the means (units,) of the data in a batch."""
-        for offset, mean in ((self.visible, visible_mean), (self.hidden, hidden_mean)):
+        moving = [(self.visible, self._model.visible.shared(visible_mean))]
+        if self._model.link.centers_hidden:
+            moving.append((self.hidden, hidden_mean))
+        for offset, mean in moving:
             known = offset[: len(mean)]
             known += SLIDE * (mean - known)
 
@@ -88,34 +94,26 @@ class Centering:
         np.negative(self.hidden, out=self._right[1])
         return Correction(self._left, self._right)
 
-    def bias_terms(
-        self, positive: Phase, negative: Phase, visible: Floats, hidden: Floats, rule: Rule
-    ) -> tuple[Floats, Floats]:
+    def bias_terms(self, gradient: Any, rule: Rule) -> tuple[Floats, Floats]:
         """(-dW l, -dW' m), (visible units,) and (hidden units,).
 
-        dW is the centred gradient with the rule's penalties: without these, learning would come to
-        rest where the means of data and machine differ. `weight_terms` must have been asked for.
+        gradient: of the link, centred; dW is it with the rule's penalties: without these, learning
+        would come to rest where the means of data and machine differ.
         """
         if self.age % REFRESH == 0:
             products = self._model.link.penalty_products(rule, self.visible, self.hidden)
             self.penalties[0][:], self.penalties[1][:] = products
         self.age += 1
         up, down = (penalty.copy() for penalty in self.penalties)
-        for phase, sign in ((positive, np.float32(1)), (negative, np.float32(-1))):
-            means = FloatStates(phase.hidden, len(hidden))
-            up -= sign * phase.visible.weighted_mean_by_unit(_single(means.dot(self.hidden)))
-            down -= sign * means.weighted_mean_by_unit(_single(phase.visible.dot(self.visible)))
-        # `weight_terms` has left the rows m and visible, -hidden and -l there.
-        mm, vm = _products(self._left, self.visible)
-        hl, ll = _products(self._right, self.hidden)
-        up -= self.visible[: len(visible)] * hl + visible * ll
-        down += self.hidden[: len(hidden)] * vm + hidden * mm
+        for above, below in self._model.link.products(gradient, self.visible, self.hidden):
+            up -= above
+            down -= below
         return up, down
 
     def make_up_for(self, weights: Floats, velocity: Floats) -> None:
         """Let biases and their velocities follow where others than the gradient changed weights.
 
-        weights, velocity: what was added to them, (visible, hidden units). The biases of centred
+        weights, velocity: what was added to them, in the link's form. The biases of centred
         states then stay as they are: as dW above, a change D adds -D l and -D' m to plain ones.
         """
         (below, above), (moved_below, moved_above) = map(self.terms_of, (weights, velocity))
@@ -123,25 +121,6 @@ class Centering:
         self._model.hidden.shift(above, moved_above)
 
     def terms_of(self, change: Floats) -> tuple[Floats, Floats]:
-        """What a change D of the weights (visible, hidden units) adds to biases: -D l, -D' m."""
-        visible, hidden = self._model.visible.units, self._model.hidden.units
-        return (
-            -np.einsum("vh,h->v", change, self.hidden[:hidden]),
-            -np.einsum("vh,v->h", change, self.visible[:visible]),
-        )
-
-    def terms_of_outer(self, left: Floats, right: Floats) -> tuple[Floats, Floats]:
-        """The same for D = left right', (visible units,) and (hidden units,)."""
-        below = np.multiply(left, self.visible[: len(left)], dtype=np.float64).sum()
-        above = np.multiply(right, self.hidden[: len(right)], dtype=np.float64).sum()
-        return -left * np.float32(above), -right * np.float32(below)
-
-
-def _single(values: Doubles) -> Floats:
-    return values.astype(np.float32)
-
-
-def _products(rows: Floats, vector: Floats) -> Floats:
-    out = np.empty(len(rows))
-    _kernels.dot_rows(rows, vector, out)
-    return _single(out)
+        """What a change D of the weights adds to biases: -D l, -D' m."""
+        below, above = self._model.link.change_products(change, self.visible, self.hidden)
+        return -below, -above

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rbmcli.arrays import Floats, to_padded, zeros
 from rbmcli.draws import Draws, Purpose
 from rbmcli.inference.labels import class_energies
-from rbmcli.model.link import Phase
+from rbmcli.model.links import Phase
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States, beside, columns, stacked
 from rbmcli.model.units import unit_kind

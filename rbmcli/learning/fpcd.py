@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from rbmcli.learning.pcd import PersistentChains
 from rbmcli.learning.update import Update
-from rbmcli.model.layer import Layer
-from rbmcli.model.link import DenseLink, Phase, Rule
+from rbmcli.model.links import Phase, Rule
 from rbmcli.model.rbm import Rbm
 
 #: What is left of the fast parameters after an update.
@@ -26,8 +25,8 @@ class FastPersistentChains(PersistentChains):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._fast = _like(self._model)
-        self._overlay = _like(self._model)
+        self._fast = self._model.in_natural_terms()
+        self._overlay = self._model.in_natural_terms()
         self._update = Update(self._fast)
         self._chain = self._chain_of(self._overlay)
 
@@ -44,7 +43,8 @@ class FastPersistentChains(PersistentChains):
         """One step of the fast parameters along the same statistics, and their decay."""
         rate = self._method.fast_learning_rate
         for layer in (self._fast.visible, self._fast.hidden):
-            layer.bias *= np.float32(DECAY)
+            layer.parameters["bias"] *= np.float32(DECAY)
+            layer.refresh()
         return self._update.step(positive, negative, Rule(rate, decay=(1 - DECAY) / rate))
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -63,10 +63,3 @@ class FastPersistentChains(PersistentChains):
         np.add(trained.visible.bias, fast.visible.bias, out=overlay.visible.bias)
         np.add(trained.hidden.bias, fast.hidden.bias, out=overlay.hidden.bias)
 
-
-def _like(model: Rbm) -> Rbm:
-    """A machine of the same form, in natural terms, with all parameters zero."""
-    below, above = (
-        Layer(layer.kind.without_sigma, layer.shape) for layer in (model.visible, model.hidden)
-    )
-    return Rbm(below, above, DenseLink(below.units, above.units))

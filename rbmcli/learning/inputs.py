@@ -80,7 +80,7 @@ class Activations:
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(mean, deviation) from one pass, each image drawn once."""
         hidden = self.below.top.hidden
-        total, squares = np.zeros(hidden.units), np.zeros(hidden.units)
+        total, squares = np.zeros(hidden.fed_units), np.zeros(hidden.fed_units)
         for start in range(0, len(self.rows), _BLOCK):
             draw = self.draws.at(Purpose.ACTIVATIONS, 0, 0, start)
             fed = self._fed(self.rows[start : start + _BLOCK], draw, None)

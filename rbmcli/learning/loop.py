@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rbmcli.errors import RbmError
 from rbmcli.io.batches import Batches
 from rbmcli.learning.schedules import Schedule
-from rbmcli.model.link import Rule
+from rbmcli.model.links import Rule
 
 
 @dataclass(frozen=True)

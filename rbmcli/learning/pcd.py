@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rbmcli.draws import Purpose
 from rbmcli.inference.chains import Chain
 from rbmcli.learning.algorithm import Algorithm
-from rbmcli.model.link import Phase
+from rbmcli.model.links import Phase
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States
 

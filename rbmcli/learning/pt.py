@@ -19,7 +19,7 @@ from rbmcli.inference.chains import Chain
 from rbmcli.inference.ladder import Ladder
 from rbmcli.inference.tempering import Tempered
 from rbmcli.learning.algorithm import Algorithm
-from rbmcli.model.link import Phase
+from rbmcli.model.links import Phase
 from rbmcli.model.states import States
 
 #: Updates between changes of an adaptive ladder.

@@ -19,7 +19,7 @@ from rbmcli.learning.inputs import Inputs
 from rbmcli.learning.loop import Loop, LoopHyperparameters
 from rbmcli.learning.monitor import Monitor
 from rbmcli.learning.update import Regularization, Update
-from rbmcli.model.link import Rule
+from rbmcli.model.links import Rule
 from rbmcli.model.rbm import Rbm
 
 

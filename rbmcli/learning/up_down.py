@@ -32,7 +32,7 @@ from rbmcli.learning.loop import Loop, LoopHyperparameters
 from rbmcli.learning.stack_monitor import StackMonitor
 from rbmcli.learning.update import Update
 from rbmcli.model.layer import Layer
-from rbmcli.model.link import DenseLink, Phase, Rule
+from rbmcli.model.links import DenseLink, Phase, Rule
 from rbmcli.model.stack import Stack
 from rbmcli.model.states import FloatStates, States, one_hot
 

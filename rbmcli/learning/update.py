@@ -13,7 +13,7 @@ from rbmcli.arrays import Floats, Scratch, to_padded
 from rbmcli.learning.centering import Centering
 from rbmcli.learning.sparsity import Sparsity, SparsityTarget
 from rbmcli.model.layer import Layer
-from rbmcli.model.link import Correction, Phase, Rule
+from rbmcli.model.links import Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import FloatStates
 
@@ -76,17 +76,17 @@ class Update:
         correction = None
         if self._centering is not None:
             self._centering.follow(visible0, hidden0)
-            differences = below["bias"], above["bias"]
-            correction = self._centering.weight_terms(*differences)
-            terms = self._centering.bias_terms(positive, negative, *differences, rule)
-            self._add_bias_terms(below, above, terms)
+            correction = self._centering.weight_terms(below["bias"], above["bias"])
         if self._sparsity is not None:
-            pull = self._sparsity.pull(hidden0)
+            pull = self._sparsity.pull(model.hidden.shared(hidden0))
             above["bias"] = above["bias"] + pull
             if self._sparsity.wanted.on == "both":
-                correction = self._pull_weights(visible0, pull, below, above, correction)
+                correction = self._with_pull(correction, visible0, pull)
+        gradient = model.link.gradient(positive, negative, self._scratch, correction)
+        if self._centering is not None:
+            self._add_bias_terms(below, above, self._centering.bias_terms(gradient, rule))
         finite = [
-            model.link.update(positive, negative, rule, self._scratch, correction),
+            model.link.step(gradient, rule, self._scratch),
             model.visible.step(below, rule.rate, rule.momentum, nesterov=rule.nesterov),
             model.hidden.step(above, rule.rate, rule.momentum, nesterov=rule.nesterov),
         ]
@@ -99,23 +99,16 @@ class Update:
         if self._centering is not None:
             self._centering.start(data_mean)
 
-    def _pull_weights(
-        self,
-        visible: Floats,
-        pull: Floats,
-        below: dict[str, Floats],
-        above: dict[str, Floats],
-        correction: Correction | None,
+    def _with_pull(
+        self, correction: Correction | None, visible: Floats, pull: Floats
     ) -> Correction:
         """Let the weights share a pull on total inputs: the gradient grows by visible' pull.
 
         visible: the batch's mean (units,); where states are centred, that is counted from their
-        offsets as well, and plain biases make up for it as for all changes of the weights.
+        offsets as well, and plain biases make up for it as for all of the gradient.
         """
         if self._centering is not None:
             visible = visible - self._centering.visible[: len(visible)]
-            terms = self._centering.terms_of_outer(visible, pull)
-            self._add_bias_terms(below, above, terms)
         outer = Correction(to_padded(visible[np.newaxis]), to_padded(pull[np.newaxis]))
         return outer if correction is None else correction.plus(outer)
 
@@ -129,13 +122,13 @@ class Update:
     def _limit(self, start: Floats) -> None:
         """Hold the weights within their limits; what is centred stays where it is."""
         link, limits = self._model.link, self._limits
-        weights, velocity = link.weights.copy(), link.velocity[:, : link.hidden].copy()
+        weights, velocity = link.weights.copy(), link.velocities.copy()
         if limits.max_norm is not None:
             link.limit_norms(limits.max_norm)
         if limits.max_spectral_norm is not None:
             self._limit_spectral_norm(limits.max_spectral_norm, start)
         if self._centering is not None:
-            moved = link.velocity[:, : link.hidden] - velocity
+            moved = link.velocities - velocity
             self._centering.make_up_for(link.weights - weights, moved)
 
     def _limit_spectral_norm(self, most: float, start: Floats) -> None:

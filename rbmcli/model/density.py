@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
 from rbmcli.model.rbm import Rbm
-
-
-def spectral_norm(weights: NDArray[Any]) -> float:
-    """The largest singular value of weights (visible, hidden)."""
-    return float(np.linalg.norm(weights.astype(np.float64), 2))
 
 
 def has_density(model: Rbm) -> bool:
@@ -23,4 +13,4 @@ def has_density(model: Rbm) -> bool:
     layers that is necessary; for a rectified one, whose states are not negative, it is sufficient.
     """
     quadratic = model.visible.kind.quadratic and model.hidden.kind.quadratic
-    return not quadratic or spectral_norm(model.link.weights) < 1
+    return not quadratic or model.link.precise_spectral_norm() < 1

@@ -1,4 +1,4 @@
-"""A layer: units of one kind, with their own parameters.
+"""A layer: units of one kind, with their parameters.
 
 Inside the machine everything is in natural terms (`rbmcli.model.units.kind`): a unit's total input
 is its natural bias plus what the link adds. Only where standard deviations are learned does that
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,24 +26,60 @@ from rbmcli.model.units import UnitKind
 SIGMA_RANGE = (0.05, 20.0)
 
 
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """Which parameter each unit has: int64 (units,), numbers from 0 on.
+
+    positions: what sums over the units of a parameter are divided by in gradients, the positions of
+    a filter (Lee, Grosse, Ranganath and Ng 2009 divide by them): steps are then of the size that
+    they have in a machine where every unit has parameters of its own.
+    """
+
+    parameter: NDArray[np.int64]
+    positions: int
+
+    @cached_property
+    def units(self) -> NDArray[np.int64]:
+        """How many units each parameter has, int64 (parameters,)."""
+        return np.bincount(self.parameter)
+
+    def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """The sum of values (units,) over the units of each parameter."""
+        return np.bincount(self.parameter, values)
+
+    def means(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """The mean of values (units,) over the units of each parameter."""
+        return self.sums(values) / self.units
+
+
 class Layer:
     """Units of one kind and their parameters.
 
     `shape` is how a state is shown, such as (28, 28); `units` its number of units.
     `bias` is the natural bias, float32 (padded units,). `parameters` and `velocities` hold what is
-    stored and learned, each float32 (padded units,), by name: "bias" and, where they are learned,
-    "log_sigma".
+    stored and learned by name, "bias" and, where they are learned, "log_sigma": each float32
+    (padded `count`,), one for each unit, or fewer where there is `sharing`.
     """
 
-    def __init__(self, kind: UnitKind, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, kind: UnitKind, shape: tuple[int, ...], sharing: Sharing | None = None
+    ) -> None:
         self.kind = kind
         self.shape = shape
+        self.sharing = sharing
         self.units = math.prod(shape)
         self.ld = padded(self.units)
+        self.count = self.units if sharing is None else len(sharing.units)
         names = ("bias", "log_sigma") if kind.learns_sigma else ("bias",)
-        self.parameters: dict[str, Floats] = {name: zeros((self.ld,)) for name in names}
-        self.velocities: dict[str, Floats] = {name: zeros((self.ld,)) for name in names}
-        self.bias: Floats = zeros((self.ld,)) if kind.learns_sigma else self.parameters["bias"]
+        size = padded(self.count)
+        self.parameters: dict[str, Floats] = {name: zeros((size,)) for name in names}
+        self.velocities: dict[str, Floats] = {name: zeros((size,)) for name in names}
+        own = kind.learns_sigma or sharing is not None
+        self.bias: Floats = zeros((self.ld,)) if own else self.parameters["bias"]
+
+    def like(self, kind: UnitKind | None = None) -> Layer:
+        """A layer of the same form with all parameters zero, of another kind if one is given."""
+        return Layer(kind or self.kind, self.shape, self.sharing)
 
     # States -------------------------------------------------------------------------------------
 
@@ -103,6 +141,23 @@ class Layer:
             own /= self.sigma
         return FloatStates(values, states.units)
 
+    # What a layer above sees ------------------------------------------------------------------------
+
+    @property
+    def fed_kind(self) -> UnitKind:
+        """The kind of the units that a layer above sees: this layer's, or those that pool them."""
+        return self.kind.fed_kind
+
+    @property
+    def fed_shape(self) -> tuple[int, ...]:
+        """How their states are shown."""
+        return self.kind.fed_shape(self.shape)
+
+    @property
+    def fed_units(self) -> int:
+        """Their number."""
+        return math.prod(self.fed_shape)
+
     # Energies -----------------------------------------------------------------------------------
 
     def log_weight(self, states: States) -> Doubles:
@@ -149,7 +204,7 @@ class Layer:
     def _log_scale(self) -> float:
         if not self.kind.learns_sigma:
             return 0.0
-        return float(self.parameters["log_sigma"][: self.units].sum(dtype=np.float64))
+        return float(self._by_unit("log_sigma").sum(dtype=np.float64))
 
     def _energy_offset(self) -> float:
         if not self.kind.squared_energy:
@@ -163,20 +218,37 @@ class Layer:
         """Standard deviations, float32 (units,); of a kind that does not learn them, ones."""
         if not self.kind.learns_sigma:
             return np.ones(self.units, np.float32)
-        return np.exp(self.parameters["log_sigma"][: self.units])
+        return np.exp(self._by_unit("log_sigma"))
 
     def initialize(self, mean: NDArray[Any], deviation: NDArray[Any]) -> None:
         """Parameters at which unconnected units have about this mean and standard deviation."""
+        if self.sharing is not None:
+            squares = self.sharing.means(np.square(mean) + np.square(deviation))
+            mean = self.sharing.means(mean)
+            deviation = np.sqrt(np.maximum(squares - np.square(mean), 0))
         if self.kind.learns_sigma:
             sigma = np.clip(deviation, *SIGMA_RANGE)
-            self.parameters["log_sigma"][: self.units] = np.log(sigma)
-        self.parameters["bias"][: self.units] = self.kind.bias_from_mean(mean)
+            self.parameters["log_sigma"][: self.count] = np.log(sigma)
+        self.parameters["bias"][: self.count] = self.kind.bias_from_mean(mean)
         self.refresh()
 
     def refresh(self) -> None:
         """Make the natural bias that of the parameters, after these were changed."""
         if self.kind.learns_sigma:
-            self.bias[: self.units] = self.parameters["bias"][: self.units] / self.sigma
+            self.bias[: self.units] = self._by_unit("bias") / self.sigma
+        elif self.sharing is not None:
+            self.bias[: self.units] = self._by_unit("bias")
+
+    def shared(self, values: Floats) -> Floats:
+        """Values (units,), those of units that share parameters being replaced by their mean."""
+        if self.sharing is None:
+            return values
+        return self.sharing.means(values).astype(np.float32)[self.sharing.parameter]
+
+    def _by_unit(self, name: str) -> Floats:
+        """A parameter of every unit, float32 (units,)."""
+        values = self.parameters[name][: self.count]
+        return values if self.sharing is None else values[self.sharing.parameter]
 
     def gradient_for(self, step: NDArray[Any]) -> NDArray[Any]:
         """What `step` must be given as the gradient of "bias" to move natural biases by `step`."""
@@ -186,8 +258,8 @@ class Layer:
         """Add to the natural biases and to their velocities, (units,)."""
         scale = self.sigma if self.kind.learns_sigma else np.float32(1)
         for arrays, change in ((self.parameters, bias), (self.velocities, velocity)):
-            own = arrays["bias"][: self.units]
-            own += scale * change
+            own, by_unit = arrays["bias"][: self.count], scale * change
+            own += by_unit if self.sharing is None else self.sharing.means(by_unit)
         self.refresh()
 
     def step(
@@ -195,14 +267,18 @@ class Layer:
     ) -> bool:
         """One step of the update rule, without decay; True if the parameters are finite.
 
-        gradients: by name, (units,); that of "bias" is with respect to the natural bias.
+        gradients: by name, (units,), as if every unit had parameters of its own; that of "bias" is
+        with respect to the natural bias.
         """
         if self.kind.learns_sigma:
             gradients["bias"] = gradients["bias"] / self.sigma
         finite = True
         for name, gradient in gradients.items():
-            velocity = self.velocities[name][: self.units]
-            parameter = self.parameters[name][: self.units]
+            if self.sharing is not None:
+                summed = self.sharing.sums(gradient) / self.sharing.positions
+                gradient = summed.astype(np.float32)
+            velocity = self.velocities[name][: self.count]
+            parameter = self.parameters[name][: self.count]
             velocity *= np.float32(momentum)
             velocity += np.float32(rate) * gradient
             if nesterov:
@@ -211,9 +287,9 @@ class Layer:
                 parameter += velocity
             finite &= bool(np.isfinite(parameter).all())
         if self.kind.learns_sigma:
-            log_sigma = self.parameters["log_sigma"][: self.units]
+            log_sigma = self.parameters["log_sigma"][: self.count]
             np.clip(log_sigma, *np.log(SIGMA_RANGE), out=log_sigma)
-            self.refresh()
+        self.refresh()
         return finite
 
 

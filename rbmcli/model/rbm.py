@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from rbmcli.arrays import Floats, zeros
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
-from rbmcli.model.layer import Layer
-from rbmcli.model.link import DenseLink
+from rbmcli.model.layer import Layer, Sharing
+from rbmcli.model.links import ConvolutionalLink, DenseLink, Link, Maps
 from rbmcli.model.states import States
-from rbmcli.model.units import Joint, UnitKind, unit_kind
+from rbmcli.model.units import Joint, Pooled, UnitKind, unit_kind
 
 #: Standard deviation of the initial weights (Hinton 2012, "A practical guide to training RBMs",
 #: section 8).
@@ -59,7 +59,7 @@ class Rbm:
         self,
         visible: Layer,
         hidden: Layer,
-        link: DenseLink,
+        link: Link[Any],
         feature_shape: tuple[int, ...] | None = None,
     ) -> None:
         self.visible = visible
@@ -95,12 +95,53 @@ class Rbm:
         above = Layer(above_kind, (hidden * above_kind.group,))
         return Rbm(below, above, DenseLink(below.units, above.units), visible_shape)
 
+    @staticmethod
+    def convolutional(
+        visible_shape: tuple[int, ...],
+        filters: tuple[int, int, int],
+        pool: int = 1,
+        visible_kind: str = "bernoulli",
+        hidden_kind: str = "bernoulli",
+        *,
+        planar: bool = True,
+    ) -> Rbm:
+        """A machine of filters (number, height, width) that move over the visible units.
+
+        All parameters are zero. Each map of bernoulli hidden units is pooled in blocks of `pool` x
+        `pool`; other kinds are not pooled. A filter's hidden units share a bias, a channel's
+        visible ones theirs. planar: whether channels come first in `visible_shape`, as in images,
+        or last, as in what a convolutional layer feeds. RbmError where sizes or kinds do not fit.
+        """
+        maps = Maps.over(visible_shape, filters, pool, planar=planar)
+        below_kind, above_kind = unit_kind(visible_kind), unit_kind(hidden_kind)
+        if pool > 1 and above_kind.name != "bernoulli":
+            raise RbmError(
+                f"{above_kind.name} hidden units cannot be pooled; use bernoulli ones, or --pool 1"
+            )
+        for kind in (below_kind, above_kind):
+            if kind.group > 1:
+                raise RbmError(f"{kind.name} units have no rows and columns to be convolved")
+        if pool > 1:
+            above_kind = Pooled(maps.hidden_shape, pool)
+        of_channels = Sharing(maps.channel_of_visible(), maps.positions)
+        of_filters = Sharing(maps.filter_of_hidden(), maps.positions)
+        below = Layer(below_kind, visible_shape, of_channels)
+        above = Layer(above_kind, maps.hidden_shape, of_filters)
+        return Rbm(below, above, ConvolutionalLink(maps), visible_shape)
+
+    def like(self) -> Rbm:
+        """A machine of the same form with all parameters zero, that shares nothing with this."""
+        layers = self.visible.like(), self.hidden.like()
+        return Rbm(*layers, self.link.like(), self.feature_shape)
+
+    def in_natural_terms(self) -> Rbm:
+        """A machine of the same form, without standard deviations of its own, parameters zero."""
+        layers = [layer.like(layer.kind.without_sigma) for layer in (self.visible, self.hidden)]
+        return Rbm(*layers, self.link.like(), self.feature_shape)
+
     def copied(self) -> Rbm:
         """A machine with the same parameters and no velocities, that shares nothing with this."""
-        visible = Layer(self.visible.kind, self.visible.shape)
-        hidden = Layer(self.hidden.kind, self.hidden.shape)
-        link = DenseLink(visible.units, hidden.units)
-        twin = Rbm(visible, hidden, link, self.feature_shape)
+        twin = self.like()
         twin.load(self.parameters())
         return twin
 
@@ -130,9 +171,8 @@ class Rbm:
         self, data_mean: NDArray[Any], data_deviation: NDArray[Any], draws: Draws
     ) -> None:
         """Small random weights, and a visible layer that has the data's means and deviations."""
-        normal = draws.generator(Purpose.WEIGHTS).standard_normal(
-            (self.visible.units, self.hidden.units), np.float32
-        )
+        generator = draws.generator(Purpose.WEIGHTS)
+        normal = generator.standard_normal(self.link.weights.shape, np.float32)
         self.link.set_weights(np.float32(INITIAL_WEIGHT) * normal)
         self.visible.initialize(data_mean, data_deviation)
 
@@ -144,7 +184,7 @@ class Rbm:
         weight yet. RbmError where there are fewer, or kinds differ.
         """
         units = below.visible.units
-        features = self.visible.kind.blocks(self.visible.units)[0][0]
+        features = self.feature_kind
         check_transpose(
             (below.visible.kind, below.hidden.kind),
             units,
@@ -174,21 +214,45 @@ class Rbm:
         return self.link.down(hidden, self.visible.bias, out)
 
     def filters(self) -> Floats:
-        """Each hidden unit's weights, shown like an image: float32 (hidden, *visible shape)."""
+        """Each filter as a picture, float32 (filters, *shape).
+
+        Of a dense link, each hidden unit's weights, in the shape of the visible layer.
+        """
         return self.link.filters(self.visible.shape)
+
+    def patterns(self) -> Floats:
+        """Each filter as values of visible units, at one place if it moves: (filters, units)."""
+        return self.link.patterns()
+
+    def projected(self, hidden: States) -> Floats:
+        """What the link adds to the visible units' total inputs, float32 (rows, units)."""
+        out = zeros((hidden.rows, self.visible.ld))
+        self.link.down(hidden, zeros((self.visible.ld,)), out)
+        return out[:, : self.visible.units]
+
+    def reach(self, fed: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Rows and columns of visible units that lead to so many, from the first on, that are fed.
+
+        None stands for all.
+        """
+        own = self.link.reach
+        if fed is None or own is None:
+            return None
+        pool = self.hidden.kind.pool
+        return fed[0] * pool + own[0] - 1, fed[1] * pool + own[1] - 1
 
     def parameters(self) -> dict[str, NDArray[Any]]:
         """The parameters by their names in files; views, not copies.
 
-        "weights" (visible, hidden), "visible_bias", "hidden_bias" and, where they are learned,
-        "visible_log_sigma" and "hidden_log_sigma".
+        "weights" (visible, hidden), or of a convolution (filters, channels, height, width),
+        "visible_bias", "hidden_bias" and, where they are learned, "visible_log_sigma" and
+        "hidden_log_sigma".
         """
         return {"weights": self.link.weights, **self._of_layers("parameters")}
 
     def velocities(self) -> dict[str, NDArray[Any]]:
         """The velocities of the same names; views, not copies."""
-        velocity = self.link.velocity[:, : self.hidden.units]
-        return {"weights": velocity, **self._of_layers("velocities")}
+        return {"weights": self.link.velocities, **self._of_layers("velocities")}
 
     def load(
         self,
@@ -207,7 +271,7 @@ class Rbm:
     def _of_layers(self, what: str) -> dict[str, NDArray[Any]]:
         layers = {"visible": self.visible, "hidden": self.hidden}
         return {
-            f"{place}_{name}": values[: layer.units]
+            f"{place}_{name}": values[: layer.count]
             for place, layer in layers.items()
             for name, values in getattr(layer, what).items()
         }

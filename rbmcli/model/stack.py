@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli import _kernels
-from rbmcli.arrays import Floats, padded, to_padded, zeros
+from rbmcli.arrays import Floats, to_padded
 from rbmcli.draws import Draw, apart
 from rbmcli.errors import RbmError
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import BitStates, States, beside, columns
+from rbmcli.model.states import BitStates, FloatStates, States, beside, columns
 from rbmcli.model.units import UnitKind
 from rbmcli.model.way_down import WayDown
 
@@ -86,7 +86,7 @@ class Stack:
     def raised(
         self, images: States, draw: Draw, *, sampled: bool, machines: int | None = None
     ) -> list[States]:
-        """The images' states, and those of every machine's hidden units given what is below them.
+        """The images' states, and those that every machine's hidden units feed given what is below.
 
         sampled: whether units are drawn, those of level i by `apart(draw, i)`, or each is its
         mean. machines: how many to go up through; None for all. Label units are taken to be off.
@@ -94,10 +94,12 @@ class Stack:
         levels = [images]
         for level, machine in enumerate(self.machines[:machines], 1):
             total = machine.hidden_input(self.standing_on(levels[-1], level - 1))
+            hidden = machine.hidden
             if sampled:
-                levels.append(machine.hidden.sample(total, apart(draw, level)))
+                drawn = hidden.sample(total, apart(draw, level))
+                levels.append(hidden.kind.fed_by(drawn))
             else:
-                levels.append(machine.hidden.kind.fed(total, machine.hidden.units, total))
+                levels.append(hidden.kind.fed(total, hidden.units, total))
         return levels
 
     def standing_on(self, states: States, level: int, labels: States | None = None) -> States:
@@ -134,7 +136,9 @@ class Stack:
         states = columns(visible, 0, self.top.features)
         for level in reversed(range(len(self.machines) - 1)):
             way, above = self.directed[level], self.machines[level + 1]
-            hidden = self.machines[level].hidden.adopted(states, above.visible)
+            below = self.machines[level].hidden
+            fed = below.adopted(states, above.visible)
+            hidden = below.kind.drawn_from_fed(fed, apart(draw, len(self.machines) + level))
             means = way.visible_input(hidden)
             states = way.visible.sample(means, apart(draw, level), mean_out=means)
             yield Descent(level, hidden, states, means)
@@ -202,23 +206,27 @@ class Stack:
         return named | {f"top/{name}": values for name, values in of(self.top).items()}
 
     def filters(self, level: int) -> Floats:
-        """What each hidden unit of a machine adds to an image, float32 (hidden, *image shape).
+        """What each filter of a machine adds to an image, float32 (filters, *picture shape).
 
+        The shape is that of an image, or of the part of it that filters reach which move over it.
         Of upper machines, weighted sums of the filters below (Lee, Ekanadham and Ng 2008, "Sparse
         deep belief net model for visual area V2", section 4.2).
         """
         machine = self.machines[level]
         way = machine if level >= len(self.directed) else self.directed[level]
-        own = way.filters().reshape(machine.hidden.units, -1)[:, : machine.features]
-        if level == 0:
-            return own.reshape(-1, *machine.feature_shape)
-        if machine.visible.kind.learns_sigma:
-            own = own * machine.visible.sigma
-        if self.machines[level - 1].hidden.kind.learns_sigma:
-            own = own / self.machines[level - 1].hidden.sigma
-        below = self.filters(level - 1)
-        flat = to_padded(below.reshape(len(below), -1))
-        pixels = below[0].size
-        out = zeros((len(own), padded(pixels)))
-        _kernels.multiply(to_padded(own), flat, pixels, zeros((padded(pixels),)), out)
-        return out[:, :pixels].reshape(-1, *below.shape[1:])
+        if level == 0 and not machine.classes:
+            return way.filters()
+        values, reach = way.patterns()[:, : machine.features], way.link.reach
+        for below in reversed(range(level)):
+            machine, above = self.machines[below], self.machines[below + 1]
+            if above.visible.kind.learns_sigma:
+                values = values * above.visible.sigma
+            if machine.hidden.kind.learns_sigma:
+                values = values / machine.hidden.sigma
+            spread = machine.hidden.kind.spread(values)
+            values = self.directed[below].projected(FloatStates(to_padded(spread), spread.shape[1]))
+            reach = machine.reach(reach)
+        pictures = values.reshape(-1, *self.machines[0].feature_shape)
+        if reach is None:
+            return pictures
+        return np.ascontiguousarray(pictures[..., : reach[0], : reach[1]])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rbmcli.arrays import Floats, zeros
 from rbmcli.model.layer import Layer
-from rbmcli.model.link import DenseLink
+from rbmcli.model.links import DenseLink
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States
 
@@ -70,4 +70,14 @@ class WayDown:
 
     def filters(self) -> Floats:
         """What each hidden unit adds to the visible ones, float32 (hidden, *visible shape)."""
-        return self.link.weights.reshape(-1, *self.visible.shape)
+        return self.patterns().reshape(-1, *self.visible.shape)
+
+    def patterns(self) -> Floats:
+        """The same flat, (hidden, visible units)."""
+        return self.link.weights
+
+    def projected(self, hidden: States) -> Floats:
+        """What the link adds to the visible units' total inputs, float32 (rows, units)."""
+        out = zeros((hidden.rows, self.visible.ld))
+        self.link.up(hidden, zeros((self.visible.ld,)), out)
+        return out[:, : self.visible.units]

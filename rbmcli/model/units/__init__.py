@@ -13,9 +13,10 @@ from rbmcli.model.units.gaussian import Gaussian
 from rbmcli.model.units.joint import Joint
 from rbmcli.model.units.kind import BINARIZE, UnitKind
 from rbmcli.model.units.nrelu import Nrelu
+from rbmcli.model.units.pooled import Pooled
 from rbmcli.model.units.softmax import Softmax
 
-__all__ = ["BINARIZE", "KINDS", "Joint", "UnitKind", "unit_kind"]
+__all__ = ["BINARIZE", "KINDS", "Joint", "Pooled", "UnitKind", "unit_kind"]
 
 
 class _Numbered(NamedTuple):

@@ -41,6 +41,8 @@ class UnitKind(ABC):
     valid_range: tuple[float, float]
     #: Neighbouring units that are drawn together: exactly one of them is on. Else 1.
     group: int = 1
+    #: Rows and columns of units in a block of which a layer above sees one unit.
+    pool: int = 1
     #: All states of a group, (states, group), where they can be listed.
     group_states: NDArray[np.float32] | None = None
     #: Whether data are drawn, cut or taken as they are, as `--binarize` says.
@@ -134,6 +136,10 @@ class UnitKind(ABC):
         """Logarithm of the base measure summed over the units, float64 (rows,)."""
         return np.zeros(states.rows)
 
+    def group_places(self, units: int) -> NDArray[np.int64]:
+        """The units of each group in a layer of `units` units, int64 (groups, group)."""
+        return np.arange(units).reshape(-1, self.group)
+
     def blocks(self, units: int) -> list[tuple[UnitKind, int]]:
         """The kinds side by side in a layer of `units` units, each with its number of units."""
         return [(self, units)]
@@ -177,6 +183,36 @@ class UnitKind(ABC):
         """States of the rows `index` of `images` (n, units), as `reading` says."""
         return as_floats(images, index, scale)
 
+    # What a layer above sees --------------------------------------------------------------------
+
+    @property
+    def fed_kind(self) -> UnitKind:
+        """The kind of the units that a layer above sees: itself, unless they are pooled."""
+        return self
+
+    def fed_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what a layer above sees of one of this shape."""
+        return shape
+
     def fed(self, total: Floats, units: int, out: Floats) -> FloatStates:
-        """What a layer above is fed, given total inputs: the means, unless a kind says else."""
+        """What a layer above is fed, given total inputs: the means, unless a kind says else.
+
+        out: memory for it, which may be `total`.
+        """
         return self.mean(total, units, out)
+
+    def fed_by(self, states: States) -> States:
+        """What a layer above sees of drawn states."""
+        return states
+
+    def drawn_from_fed(self, fed: States, draw: Draw) -> States:
+        """States drawn given what a layer above sees of them: all alike that it may be."""
+        return fed
+
+    def spread(self, fed: Floats) -> Floats:
+        """Values of units that a layer above sees, (rows, units), shared out to this layer's."""
+        return fed
+
+    def log_drawn_from_fed(self, states: States) -> Doubles:
+        """log p of the states given what a layer above sees of them, float64 (rows,)."""
+        return np.zeros(states.rows)

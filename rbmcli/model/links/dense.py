@@ -1,75 +1,33 @@
-"""Links between a visible and a hidden layer: total inputs up and down, and learning.
-
-Nothing outside this file knows how visible and hidden units are connected.
-"""
+"""Every visible unit connected to every hidden unit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import reduce
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, Scratch, padded, to_padded, zeros
-from rbmcli.model.states import BitStates, States
+from rbmcli.model.links.link import Correction, Link, Phase, Products, Rule
+from rbmcli.model.states import BitStates, FloatStates, States
 
 #: Bits denser than this are multiplied as floats; sparser ones are summed from their on-lists. With
 #: AVX-512 the dense product overtakes the lists here (benchmarks/kernels.py).
 DENSE_ABOVE = 0.4
 
 
-#: Most steps of the power iteration for a spectral norm.
-_POWER_STEPS = 200
+class DenseGradient(NamedTuple):
+    """A gradient that is not written down: the update forms it row by row."""
+
+    positive: Phase
+    negative: Phase
+    correction: Correction
 
 
-@dataclass(frozen=True)
-class Phase:
-    """One side of the gradient: visible states, and the hidden means they are paired with.
-
-    `hidden` is float32 (rows, ld), zero beyond the hidden units.
-    """
-
-    visible: States
-    hidden: Floats
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The step of the update rule.
-
-    step = rate (gradient - decay weight - l1 sign(weight)); velocity = momentum velocity + step;
-    weight += velocity, or with nesterov, momentum velocity + step (Sutskever et al. 2013, "On the
-    importance of initialization and momentum in deep learning", with the parameters stored where
-    the gradient is taken; Bengio et al. 2013, "Advances in optimizing recurrent networks",
-    equations 6 and 7).
-    """
-
-    rate: float
-    momentum: float = 0.0
-    decay: float = 0.0
-    l1: float = 0.0
-    nesterov: bool = False
-
-    def as_tuple(self) -> tuple[float, float, float, float, bool]:
-        """The fields in the order in which the kernels take them."""
-        return self.rate, self.momentum, self.decay, self.l1, self.nesterov
-
-
-class Correction(NamedTuple):
-    """left' right, to be added to a gradient: left (rank, ld visible), right (rank, ld hidden)."""
-
-    left: Floats
-    right: Floats
-
-    def plus(self, other: Correction) -> Correction:
-        """Both together."""
-        return Correction(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
-
-
-class DenseLink:
-    """Every visible unit connected to every hidden unit.
+class DenseLink(Link[DenseGradient]):
+    """Weights (visible, hidden).
 
     `padded_weights` and `velocity` are float32 (visible, ld of hidden); `weights` is the part that
     counts. A transposed copy serves the way down: either way then adds up contiguous rows.
@@ -88,14 +46,31 @@ class DenseLink:
         """The weights, float32 (visible, hidden); assign through `set_weights`."""
         return self.padded_weights[:, : self.hidden]
 
+    @property
+    def velocities(self) -> Floats:
+        """The velocities of the weights, float32 (visible, hidden)."""
+        return self.velocity[:, : self.hidden]
+
     def set_weights(self, weights: NDArray[Any]) -> None:
         """Take over weights (visible, hidden)."""
         self.padded_weights[:, : self.hidden] = weights
         _kernels.transpose(self.padded_weights, self.hidden, self._transposed)
 
+    def like(self) -> Self:  # noqa: D102
+        return type(self)(self.visible, self.hidden)
+
+    @property
+    def fixed(self) -> Link[Any]:  # noqa: D102
+        from rbmcli.model.links.fixed import FixedLink
+
+        return FixedLink(self)
+
     def filters(self, visible_shape: tuple[int, ...]) -> Floats:
         """Weights as pictures: each hidden unit's, float32 (hidden, *visible_shape)."""
-        return self._transposed[:, : self.visible].reshape(self.hidden, *visible_shape)
+        return self.patterns().reshape(self.hidden, *visible_shape)
+
+    def patterns(self) -> Floats:  # noqa: D102
+        return self._transposed[:, : self.visible]
 
     def up(self, visible: States, bias: Floats, out: Floats) -> Floats:
         """Total inputs of the hidden units, into `out` (rows, ld)."""
@@ -141,19 +116,18 @@ class DenseLink:
             rule.as_tuple(),
         )
 
-    def update(
+    def gradient(  # noqa: D102
         self,
         positive: Phase,
         negative: Phase,
-        rule: Rule,
         scratch: Scratch,
         correction: Correction | None = None,
-    ) -> bool:
-        """One step up the gradient, the mean of positive minus the mean of negative statistics.
+    ) -> DenseGradient:
+        return DenseGradient(positive, negative, correction or self._no_correction)
 
-        True if the weights are finite. Two bit states take the fused kernel.
-        """
-        left, right = correction or self._no_correction
+    def step(self, gradient: DenseGradient, rule: Rule, scratch: Scratch) -> bool:
+        """One step of the rule; True if the weights are finite. Two bit states are fused with it."""
+        positive, negative, (left, right) = gradient
         first, second = positive.visible, negative.visible
         rows0, rows1, ld = first.rows, second.rows, self.padded_weights.shape[1]
         if isinstance(first, BitStates) and isinstance(second, BitStates):
@@ -173,13 +147,37 @@ class DenseLink:
                 scratch.flat("list index", first.count + second.count + 1, np.uint32),
                 scratch.rows("scaled", rows0 + rows1 + min(rows0, rows1), ld),
             )
-        gradient = scratch.rows("gradient", self.visible, ld)
-        gradient[:] = 0
-        self.accumulate(positive, 1 / rows0, gradient, scratch)
-        self.accumulate(negative, -1 / rows1, gradient, scratch)
+        total = scratch.rows("gradient", self.visible, ld)
+        total[:] = 0
+        self.accumulate(positive, 1 / rows0, total, scratch)
+        self.accumulate(negative, -1 / rows1, total, scratch)
         if len(left):
-            _kernels.accumulate_dense(left, right, self.hidden, 1.0, gradient)
-        return self.apply(gradient, rule)
+            _kernels.accumulate_dense(left, right, self.hidden, 1.0, total)
+        return self.apply(total, rule)
+
+    def products(self, gradient: DenseGradient, visible: Floats, hidden: Floats) -> Products:
+        """From the phases' states: v (h . l) and h (v . m), averaged, and the correction's rows."""
+        addends = []
+        for phase, sign in ((gradient.positive, np.float32(1)), (gradient.negative, np.float32(-1))):
+            means = FloatStates(phase.hidden, self.hidden)
+            up = phase.visible.weighted_mean_by_unit(_single(means.dot(hidden)))
+            down = means.weighted_mean_by_unit(_single(phase.visible.dot(visible)))
+            addends.append((sign * up, sign * down))
+        left, right = gradient.correction
+        if len(left):
+            rows = zip(left, right, _dots(right, hidden), _dots(left, visible), strict=True)
+            parts = [(x[: self.visible] * hy, y[: self.hidden] * vx) for x, y, hy, vx in rows]
+            ups, downs = zip(*parts, strict=True)
+            addends.append((reduce(np.add, ups), reduce(np.add, downs)))
+        return addends
+
+    def change_products(  # noqa: D102
+        self, change: Floats, visible: Floats, hidden: Floats
+    ) -> tuple[Floats, Floats]:
+        return (
+            np.einsum("vh,h->v", change, hidden[: self.hidden]),
+            np.einsum("vh,v->h", change, visible[: self.visible]),
+        )
 
     def penalty_products(
         self, rule: Rule, visible: Floats, hidden: Floats
@@ -222,16 +220,11 @@ class DenseLink:
             self.velocity[:, : self.hidden] -= np.outer(up, along)
         return norm, to_padded(down / length)
 
-    def spectral_norm(self) -> float:
-        """The largest singular value of the weights, to about 1 in 1000."""
-        direction = to_padded(np.full(self.hidden, self.hidden**-0.5))
-        norm, before = 0.0, -1.0
-        for _ in range(_POWER_STEPS):
-            norm, direction = self.power_step(direction)
-            if norm <= before * (1 + 1e-6):
-                break
-            before = norm
-        return norm
+    def start_direction(self) -> Floats:  # noqa: D102
+        return to_padded(np.full(self.hidden, self.hidden**-0.5))
+
+    def precise_spectral_norm(self) -> float:  # noqa: D102
+        return float(np.linalg.norm(self.weights.astype(np.float64), 2))
 
     def limit_norms(self, most: float) -> None:
         """Scale down the weights of every hidden unit whose norm exceeds `most`."""
@@ -247,3 +240,13 @@ def _total(states: States, matrix: Floats, width: int, bias: Floats, out: Floats
     else:
         _kernels.multiply(states.floats(), matrix, width, bias, out)
     return out
+
+
+def _single(values: Doubles) -> Floats:
+    return values.astype(np.float32)
+
+
+def _dots(rows: Floats, vector: Floats) -> Floats:
+    out = np.empty(len(rows))
+    _kernels.dot_rows(rows, vector, out)
+    return _single(out)

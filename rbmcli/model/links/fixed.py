@@ -13,7 +13,7 @@ import numpy as np
 
 from rbmcli import _kernels
 from rbmcli.arrays import Floats, zeros
-from rbmcli.model.link import DenseLink
+from rbmcli.model.links.dense import DenseLink
 from rbmcli.model.states import BitStates, States
 
 #: Units whose weights are summed beforehand: half a byte.
