@@ -22,8 +22,8 @@ from rbmcli.inference.likelihood import (
     with_conservative,
 )
 from rbmcli.model.density import has_density
-from rbmcli.model.links.fixed import FixedLink
 from rbmcli.model.links import DenseLink
+from rbmcli.model.links.fixed import FixedLink
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, States
 from rbmcli.model.units import KINDS, unit_kind

@@ -13,6 +13,13 @@ from rbmcli.model.units import unit_kind
 #: (option, parameter, what it needs, whether the options have that). An option counts only where it
 #: was typed: files of options hold all of them.
 _NEEDS: list[tuple[str, str, str, Callable[[TrainOptions], bool]]] = [
+    (
+        "--hidden",
+        "hidden",
+        "a machine without --conv, which itself says how many hidden units there are",
+        lambda o: o.conv is None,
+    ),
+    ("--pool", "pool", "--conv", lambda o: o.conv is not None),
     ("--patience", "patience", "--validation", lambda o: o.validation is not None),
     ("--chains", "chains", "--algorithm pcd, fpcd or pt", lambda o: o.algorithm != "cd"),
     ("--temperatures", "temperatures", "--algorithm pt", lambda o: o.algorithm == "pt"),
@@ -58,16 +65,44 @@ def check_values(options: TrainOptions) -> None:
     """UsageError for the first wrong combination of values."""
     if options.normalize_hidden and (options.algorithm, options.hidden_kind) != ("cd", "bernoulli"):
         raise click.UsageError("--normalize-hidden needs --algorithm cd and bernoulli hidden units")
+    if options.conv is not None:
+        _check_convolution(options)
     most = unit_kind(options.hidden_kind).valid_range[1]
+    if options.conv is not None:
+        most /= options.pool**2
     if options.sparsity_target is not None and options.sparsity_target >= most:
         raise click.UsageError(
             f"--sparsity-target {options.sparsity_target:g}: the mean activity of"
-            f" {options.hidden_kind} hidden units stays below {most:g}"
+            f" {'pooled ' if options.conv and options.pool > 1 else ''}{options.hidden_kind} hidden"
+            f" units stays below {most:g}"
         )
     if options.reconstruction == "mean" and options.algorithm == "pt":
         raise click.UsageError(
             "--reconstruction mean: parallel tempering swaps drawn states, so it needs sample"
         )
+
+
+def _check_convolution(options: TrainOptions) -> None:
+    """UsageError for what cannot be had together with --conv."""
+    for option, kind in (
+        ("--visible-kind", options.visible_kind),
+        ("--hidden-kind", options.hidden_kind),
+    ):
+        if unit_kind(kind).group > 1:
+            raise click.UsageError(
+                f"--conv: {kind} units have no rows and columns; choose another {option}"
+            )
+    if options.pool > 1 and options.hidden_kind != "bernoulli":
+        raise click.UsageError(
+            f"--pool {options.pool}: {options.hidden_kind} hidden units cannot be pooled; use"
+            " bernoulli ones, or --pool 1"
+        )
+    if options.max_spectral_norm is not None:
+        raise click.UsageError(
+            "--conv: --max-spectral-norm is for machines without; use --max-norm or --weight-decay"
+        )
+    if options.normalize_hidden:
+        raise click.UsageError("--conv: --normalize-hidden is for machines without")
 
 
 def check_combinations(ctx: click.Context, options: TrainOptions) -> None:

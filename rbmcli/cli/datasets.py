@@ -19,10 +19,11 @@ from rbmcli.io.augmentation import Augmentation
 from rbmcli.io.batches import split
 from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runfile import RunReader
-from rbmcli.io.sizes import Patches, Size
+from rbmcli.io.sizes import Filters, Patches, Size
 from rbmcli.io.sources.dataset import Dataset
 from rbmcli.learning.batch import Images
 from rbmcli.model.layer import Layer
+from rbmcli.model.links import Maps
 from rbmcli.model.units import unit_kind
 
 if TYPE_CHECKING:
@@ -54,13 +55,20 @@ def read(
     resumed: a run file that goes on; its preprocessing is taken over if the options ask for it.
     """
     from rbmcli.io.sources import open_source
+    from rbmcli.io.sources.trimming import trimmed
 
     draws = Draws(settings.seed)
 
     def load(name: str, **selection: Any) -> tuple[Dataset, Images]:
         dataset = open_source(name, patches=options.patches, seed=settings.seed, **selection)
+        crop = options.crop
+        if options.conv is not None and crop is None:
+            used = _used(name, options.conv, options.pool, dataset.image_shape)
+            dataset = trimmed(dataset, used)
+        elif options.conv is not None:
+            crop = _used(name, options.conv, options.pool, (crop.height, crop.width))
         shape, rows = dataset.image_shape, np.arange(len(dataset.images))
-        augmentation = Augmentation.of(shape, options.crop, options.flip, draws, name)
+        augmentation = Augmentation.of(shape, crop, options.flip, draws, name)
         pixels, scale = dataset.images, dataset.scale
         return dataset, Images(
             pixels, scale, rows, options.binarize, augmentation, labels=dataset.labels
@@ -155,6 +163,7 @@ def as_seen(
     takes it.
     """
     from rbmcli.io.sources import open_source
+    from rbmcli.io.sources.trimming import trimmed
 
     config = run.config
     patches = Patches.parse(config["patches"]) if "patches" in config else None
@@ -162,25 +171,44 @@ def as_seen(
     if not quiet:
         for notice in dataset.notices:
             click.echo(f"note: {notice}", err=True)
+    first = run.layers[0].config
     augmentation = None
     if "crop" in config and dataset.images.shape[1] != visible.units:
-        crop = Size.parse(config["crop"])
+        crop = Size(*run.image_shape[-2:])
         shape = dataset.image_shape
         augmentation = Augmentation.of(shape, crop, False, Draws(config.get("seed", 0)), source)
+    elif "conv" in first and dataset.image_shape != run.image_shape:
+        filters = Filters.parse(first["conv"])
+        used = _used(dataset.source, filters, first["pool"], dataset.image_shape)
+        dataset = trimmed(dataset, used)
     rows = pick(len(dataset.images))
     images = Images(
         dataset.images, dataset.scale, rows, binarize, augmentation, labels=dataset.labels
     )
-    units = int(np.prod(_shape(dataset, images)))
+    shape = _shape(dataset, images)
+    units = int(np.prod(shape))
     if units != visible.units:
         raise RbmError(
             f"{dataset.source}: images of {units} values, but the machine has"
             f" {visible.units} visible units; give images of the size it was trained on"
         )
+    if "conv" in first and shape != run.image_shape:
+        raise RbmError(
+            f"{dataset.source}: images of shape {shape}, but the machine was trained on"
+            f" {run.image_shape} ((channels,) height, width); give images of that shape"
+        )
     preprocessing = load_preprocessing(run)
     if preprocessing is not None:
         images = images.preprocessed(preprocessing)
     return images.for_kind(visible.kind, dataset.source, run.data.get("counts"))
+
+
+def _used(source: str, filters: Filters, pool: int, shape: tuple[int, ...]) -> Size:
+    """How much of images of a shape a convolution can use; RbmError where it is nothing."""
+    try:
+        return Size(*Maps.over(shape, filters.shape, pool, planar=True).connected)
+    except RbmError as error:
+        raise RbmError(f"{source}: {error}") from None
 
 
 def _shape(dataset: Dataset, images: Images) -> tuple[int, ...]:

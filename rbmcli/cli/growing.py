@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from rbmcli.cli.resuming import as_stored
 from rbmcli.cli.specs import Spec
 from rbmcli.cli.training_options import LAYER_OPTIONS
 from rbmcli.errors import RbmError
@@ -27,7 +28,10 @@ def as_stack(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a run as those of a stack, of which one of `rbm train` is the only layer."""
     if "add-layer" in config:
         return dict(config)
-    return {**config, **_OF_STACKS, "add-layer": [str(config["hidden"])]}
+    layer = str(config.get("hidden"))
+    if "conv" in config:
+        layer = f"conv={config['conv']},pool={config['pool']}"
+    return {**config, **_OF_STACKS, "add-layer": [layer]}
 
 
 def but_for_what_is_added(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def with_grown(
         if option in _ADDED:
             resolved[name] = value
         elif name in LAYER_OPTIONS or name in _OF_UPPER or not asked(name):
-            resolved[name] = parameters[name].type_cast_value(ctx, stored.get(option))
+            resolved[name] = as_stored(ctx, parameters[name], stored)
         else:
             resolved[name] = value
     before = parameters["add_layer"].type_cast_value(ctx, stored["add-layer"])

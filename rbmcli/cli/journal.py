@@ -76,14 +76,17 @@ def preprocessing_state(preprocessing: Preprocessing | None) -> dict[str, Any]:
     return {f"preprocessing/{name}": values for name, values in parts.items()}
 
 
-def in_pixels(filters: Floats, preprocessing: Preprocessing | None) -> Floats:
-    """Filters (hidden, *image shape) of preprocessed images as what they add to pixels.
+def in_pixels(
+    filters: Floats, preprocessing: Preprocessing | None, image_shape: tuple[int, ...]
+) -> Floats:
+    """Filters (hidden, *shape) of preprocessed images as what they add to pixels.
 
-    That is the linear part of the inverse.
+    That is the linear part of the inverse. Filters that cover a part of an image only are left as
+    they are: what was done to a pixel depends on its place.
     """
-    if preprocessing is None:
-        return filters
     flat = filters.reshape(len(filters), -1)
+    if preprocessing is None or filters.shape[1:] != image_shape:
+        return filters
     return preprocessing.invert_linear(flat).reshape(filters.shape)
 
 

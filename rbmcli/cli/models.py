@@ -14,6 +14,8 @@ from rbmcli.errors import RbmError
 from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.section import UP_DOWN, Section
+from rbmcli.io.sizes import Filters
+from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack
 from rbmcli.model.states import States
@@ -31,17 +33,21 @@ def damage_told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def load_machine(section: Section, visible_shape: tuple[int, ...]) -> Rbm:
+def load_machine(section: Section, below: tuple[int, ...] | Layer) -> Rbm:
     """The machine of a section's last checkpoint; RbmError where the parts do not fit together.
 
-    visible_shape: of its visible units without label units.
+    below: what it stands on, images of a shape or a hidden layer.
     """
+    shape = below.fed_shape if isinstance(below, Layer) else below
     with damage_told(section.path):
-        kind = unit_kind(section.config["hidden-kind"])
-        hidden = len(section.state["model/hidden_bias"]) // kind.group
-        classes = int(section.config.get("classes", 0))
-        visible_kind = section.config["visible-kind"]
-        model = Rbm.dense(visible_shape, hidden, visible_kind, kind.name, labels=classes)
+        config = section.config
+        kinds = config["visible-kind"], config["hidden-kind"]
+        if "conv" in config:
+            filters, planar = Filters.parse(config["conv"]).shape, not isinstance(below, Layer)
+            model = Rbm.convolutional(shape, filters, config["pool"], *kinds, planar=planar)
+        else:
+            hidden = len(section.state["model/hidden_bias"]) // unit_kind(kinds[1]).group
+            model = Rbm.dense(shape, hidden, *kinds, labels=int(config.get("classes", 0)))
         _load(model, section)
     return model
 
@@ -52,10 +58,9 @@ def load_stack(run: RunReader, *, greedy: bool = False) -> Stack:
     greedy: as they were before up-down. RbmError where the file's parts do not fit together.
     """
     machines: list[Rbm] = []
-    shape = run.image_shape
     for section in run.layers:
-        machines.append(load_machine(section, shape))
-        shape = (machines[-1].hidden.units,)
+        below = machines[-1].hidden if machines else run.image_shape
+        machines.append(load_machine(section, below))
     stack = Stack(machines)
     if greedy or UP_DOWN not in run.sections:
         return stack

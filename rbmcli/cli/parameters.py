@@ -10,7 +10,7 @@ import click
 
 from rbmcli.errors import RbmError
 from rbmcli.io.preprocessing import STEPS
-from rbmcli.io.sizes import Patches, Size
+from rbmcli.io.sizes import Filters, Patches, Size
 from rbmcli.learning.schedules import Interval, Schedule
 from rbmcli.model.units import unit_kind
 
@@ -169,6 +169,23 @@ class PatchesType(click.ParamType[Patches]):
             return value
         try:
             return Patches.parse(str(value))
+        except RbmError as error:
+            self.fail(str(error), param, ctx)
+
+
+class FiltersType(click.ParamType[Filters]):
+    """A number of filters and their size, written 40x11x11."""
+
+    name = "filters"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Filters:
+        """Parse what was written; filters pass through."""
+        if isinstance(value, Filters):
+            return value
+        try:
+            return Filters.parse(str(value))
         except RbmError as error:
             self.fail(str(error), param, ctx)
 

@@ -55,9 +55,7 @@ def with_stored(
 
     parameters = {parameter.name: parameter for parameter in ctx.command.params}
     resolved = {
-        name: parameters[name].type_cast_value(ctx, stored.get(name.replace("_", "-")))
-        if unasked(name)
-        else value
+        name: as_stored(ctx, parameters[name], stored) if unasked(name) else value
         for name, value in values.items()
     }
     return (
@@ -65,6 +63,14 @@ def with_stored(
         int(stored["seed"]) if unasked("seed") else seed,
         resolved,
     )
+
+
+def as_stored(ctx: click.Context, parameter: click.Parameter, stored: Mapping[str, Any]) -> Any:
+    """The value of a parameter in a run; its default where the run says nothing of it."""
+    written = stored.get(str(parameter.name).replace("_", "-"))
+    if written is None and isinstance(parameter.default, (str, int, float)):
+        written = parameter.default
+    return parameter.type_cast_value(ctx, written)
 
 
 def take_up(

@@ -45,6 +45,7 @@ def command(
       rbm stack mnist --add-layer 500 --add-layer 500 --add-layer 2000 -o deep.h5
       rbm stack mnist --recipe dbn -o dbn.h5
       rbm stack mnist --epochs 20 --add-layer 500 --add-layer 300,kind=nrelu,lr=0.001 -o mixed.h5
+      rbm stack mnist --add-layer conv=40x11x11 --add-layer conv=40x5x5,pool=2 -o maps.h5
       rbm stack mnist -o run.h5 --grow --add-layer 1000,epochs=30
     """
     from rbmcli import _kernels
@@ -52,7 +53,7 @@ def command(
     from rbmcli.cli.growing import with_grown
     from rbmcli.cli.journal import MetricsLog
     from rbmcli.cli.resuming import with_stored
-    from rbmcli.cli.stacking import Stacking, check_transposes, classes_of
+    from rbmcli.cli.stacking import Stacking, check_sizes, classes_of
     from rbmcli.cli.stopping import Stopping
     from rbmcli.cli.threads import default_threads
     from rbmcli.cli.training import Course
@@ -78,7 +79,9 @@ def command(
             source, options.layers[0], settings, output if resume or grow else None
         )
         classes = classes_of(data, source) if options.label_units else 0
-        check_transposes(options.layers, data.image_shape)
+        notices = check_sizes(options.layers, data.image_shape)
+        for notice in () if settings.quiet else notices:
+            click.echo(f"note: {notice}", err=True)
         writer = _writer(output, options, settings, data, resume=resume, grow=grow, force=force)
         course = Course(output, settings, stopping, MetricsLog(options.defaults.metrics))
         stacking = Stacking(course, writer, data, classes, options)

@@ -168,6 +168,8 @@ def _layer(
         values = {"visible_kind": below[-1].hidden_kind} | values
     elif not {"input", "start"}.isdisjoint(values):
         raise click.UsageError(f"--add-layer '{spec.text}': nothing is below the first layer")
+    if "hidden" in values and "conv" not in values:
+        values["conv"] = None
     options = replace(defaults, **values)
     try:
         check_typed(lambda name: name in values and name != "visible_kind", [options])
@@ -188,6 +190,11 @@ def _phase(ctx: click.Context, spec: Spec, defaults: LayerOptions) -> PhaseOptio
 
 
 def _check_label_units(top: LayerOptions, weight: int) -> None:
+    if top.conv is not None:
+        raise click.UsageError(
+            "--label-units: label units have no place in an image, over which the filters of the"
+            " top layer move; add a layer without --conv on top"
+        )
     if unit_kind(top.visible_kind).squared_energy:
         raise click.UsageError(
             f"--label-units: label units cannot stand beside {top.visible_kind} units; let the top"
@@ -204,6 +211,11 @@ def _check_up_down(layers: Sequence[LayerOptions]) -> None:
     if len(layers) < 2:
         raise click.UsageError("--up-down is for two layers or more")
     for number, options in enumerate(layers):
+        if options.conv is not None:
+            raise click.UsageError(
+                f"--up-down: layer {number} has filters that move over its input, which up-down"
+                " cannot train; leave it out"
+            )
         for name in (options.visible_kind, options.hidden_kind):
             if unit_kind(name).learns_sigma:
                 raise click.UsageError(

@@ -15,7 +15,7 @@ from rbmcli.cli.journal import Journal, in_pixels, preprocessing_state
 from rbmcli.cli.models import load_machine
 from rbmcli.cli.resuming import restored
 from rbmcli.cli.stack_options import LayerOptions, PhaseOptions, StackOptions
-from rbmcli.cli.training import Course, new_trainer
+from rbmcli.cli.training import Course, new_machine, new_trainer
 from rbmcli.draws import Draws
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
@@ -25,6 +25,7 @@ from rbmcli.learning.inputs import Examples, Inputs, Labelled, activations
 from rbmcli.learning.loop import Loop
 from rbmcli.learning.up_down import UpDown
 from rbmcli.model.layer import Layer
+from rbmcli.model.links import Maps
 from rbmcli.model.rbm import Rbm, check_transpose
 from rbmcli.model.stack import Stack
 from rbmcli.model.units import softmax, unit_kind
@@ -55,18 +56,48 @@ def classes_of(data: TrainingData, source: str) -> int:
     return classes
 
 
-def check_transposes(layers: Sequence[LayerOptions], image_shape: tuple[int, ...]) -> None:
-    """RbmError for a layer that shall start as the transpose of one below and does not fit it."""
-    units = math.prod(image_shape)
-    kinds = [(unit_kind(x.visible_kind), unit_kind(x.hidden_kind)) for x in layers]
-    for number, options in enumerate(layers[1:], 1):
-        if options.start == "transpose":
-            hidden = options.hidden * kinds[number][1].group
-            try:
-                check_transpose(kinds[number - 1], units, kinds[number], hidden)
-            except RbmError as error:
-                raise RbmError(f"layer {number}: {error}") from None
-        units = layers[number - 1].hidden * kinds[number - 1][1].group
+def check_sizes(layers: Sequence[LayerOptions], image_shape: tuple[int, ...]) -> list[str]:
+    """Notices about the layers' sizes; RbmError for a layer that does not fit what is below it."""
+    notices: list[str] = []
+    shape = shape_below = image_shape
+    for number, options in enumerate(layers):
+        try:
+            if options.start == "transpose" and number:
+                _check_transpose(layers[number - 1], options, math.prod(shape_below))
+            shape_below, shape = shape, _fed_shape(options, shape, number, notices)
+        except RbmError as error:
+            raise RbmError(f"layer {number}: {error}" if number else str(error)) from None
+    return notices
+
+
+def _fed_shape(
+    options: LayerOptions, shape: tuple[int, ...], number: int, notices: list[str]
+) -> tuple[int, ...]:
+    """The shape of what a layer on units of this shape feeds the next one."""
+    if options.conv is None:
+        assert options.hidden is not None
+        return (options.hidden * unit_kind(options.hidden_kind).group,)
+    maps = Maps.over(shape, options.conv.shape, options.pool, planar=number == 0)
+    left = maps.height - maps.connected[0], maps.width - maps.connected[1]
+    if any(left):
+        notices.append(
+            f"layer {number}: its filters of {options.conv.size.text} and blocks of"
+            f" {options.pool}x{options.pool} leave out the last {left[0]} rows and {left[1]}"
+            f" columns of the {maps.height}x{maps.width} below"
+        )
+    return (
+        maps.hidden_height // options.pool,
+        maps.hidden_width // options.pool,
+        maps.filters,
+    )
+
+
+def _check_transpose(below: LayerOptions, options: LayerOptions, units: int) -> None:
+    """RbmError unless a layer can start as the transpose of the one below, on so many units."""
+    if options.hidden is None or below.hidden is None:
+        raise RbmError("only layers without --conv can start as the transpose of each other")
+    kinds = [(unit_kind(x.visible_kind), unit_kind(x.hidden_kind)) for x in (below, options)]
+    check_transpose(kinds[0], units, kinds[1], options.hidden * kinds[1][1].group)
 
 
 class Stacking:
@@ -102,13 +133,13 @@ class Stacking:
     def _train_layer(self, number: int, options: LayerOptions) -> str | None:
         """Train a layer, or take it as it is if it is finished, and put it on those before."""
         data, seed, key = self._data, self._course.settings.seed, layer_key(number)
-        shape = (self._machines[-1].hidden.units,) if self._machines else data.image_shape
+        below = self._machines[-1] if self._machines else None
         stored = key in self._writer.sections
-        if stored and (machine := self._finished(number, shape)) is not None:
+        if stored and (machine := self._finished(number, below)) is not None:
             self._machines.append(machine)
             return None
         labels = self._classes if options is self._options.layers[-1] else 0
-        model = Rbm.dense(shape, options.hidden, options.visible_kind, options.hidden_kind, labels)
+        model = self._machine(number, options, below, labels)
         trainer = new_trainer(
             model,
             self._inputs(data.training, data.labels, model, options, number),
@@ -119,13 +150,12 @@ class Stacking:
             number,
             self._options.label_weight,
         )
-        below = self._machines[-1] if self._machines else None
         self._machines.append(model)
         stack = Stack(self._machines)
         if not stored:
             trainer.initialize(below if options.start == "transpose" else None)
             config = options.config(seed) | ({"classes": labels} if labels else {})
-            self._begin(key, model.hidden.units, config)
+            self._begin(key, stack.filters(number).shape, config)
         constants = {} if number else preprocessing_state(data.preprocessing)
         journal = self._journal(
             key, trainer, options, lambda: stack.filters(number), constants, restore=stored
@@ -149,14 +179,13 @@ class Stacking:
             self._course.settings.seed,
         )
         if not stored:
-            self._begin(UP_DOWN, self._machines[0].hidden.units, options.config())
+            self._begin(UP_DOWN, stack.filters(0).shape, options.config())
         journal = self._journal(
             UP_DOWN, loop, options, lambda: stack.filters(0), {}, restore=stored
         )
         return self._course.train(loop, journal, options.epochs, {"phase": "up-down"})
 
-    def _begin(self, key: str, hidden: int, config: dict[str, Any]) -> None:
-        shape = (hidden, *self._data.image_shape)
+    def _begin(self, key: str, shape: tuple[int, ...], config: dict[str, Any]) -> None:
         self._writer.begin(key, snapshot_shape=shape, config=config)
 
     def _journal(
@@ -176,7 +205,7 @@ class Stacking:
             self._writer.section(key),
             options.snapshot_every,
             options.checkpoint_every,
-            lambda: in_pixels(filters(), self._data.preprocessing),
+            lambda: in_pixels(filters(), self._data.preprocessing, self._data.image_shape),
             constants,
             seconds,
         )
@@ -185,11 +214,21 @@ class Stacking:
         with RunReader(self._course.output) as run:
             return run.sections[key].finished
 
-    def _finished(self, number: int, shape: tuple[int, ...]) -> Rbm | None:
+    def _finished(self, number: int, below: Rbm | None) -> Rbm | None:
         """The machine of a layer, if its training has ended."""
+        stands_on = self._data.image_shape if below is None else below.hidden
         with RunReader(self._course.output) as run:
             section = run.layers[number]
-            return load_machine(section, shape) if section.finished else None
+            return load_machine(section, stands_on) if section.finished else None
+
+    def _machine(self, number: int, options: LayerOptions, below: Rbm | None, labels: int) -> Rbm:
+        """A machine for a layer, all its parameters zero."""
+        if below is None:
+            return new_machine(options, self._data.image_shape, labels)
+        try:
+            return new_machine(options, below.hidden.fed_shape, labels, planar=False)
+        except RbmError as error:
+            raise RbmError(f"layer {number}: {error}") from None
 
     def _inputs(
         self,

@@ -46,6 +46,7 @@ def command(
       rbm train images.gz --labels labels.gz --only 7 --hidden 50 -o seven.h5
       rbm train mnist --recipe seven -o seven.h5
       rbm train mnist --hidden 500 --max-time 8h --resume -o run.h5
+      rbm train mnist --conv 40x11x11 --pool 2 --sparsity-target 0.01 -o conv.h5
       rbm train photos --patches 100000:12x12 --preprocess contrast,zca \\
           --visible-kind gaussian --lr 0.01 --hidden 200 -o patches.h5
     """
@@ -87,15 +88,14 @@ def _open(
     from rbmcli.cli import datasets
     from rbmcli.cli.journal import Journal, in_pixels, preprocessing_state
     from rbmcli.cli.resuming import restored, take_up
-    from rbmcli.cli.training import new_trainer
+    from rbmcli.cli.training import new_machine, new_trainer
     from rbmcli.io.runwriter import RunWriter, check_new
     from rbmcli.io.section import ROOT
-    from rbmcli.model.rbm import Rbm
 
     if not resume:
         check_new(output, force)  # before data are fetched and read
     data = datasets.read(source, options, settings, output if resume else None)
-    model = Rbm.dense(data.image_shape, options.hidden, options.visible_kind, options.hidden_kind)
+    model = new_machine(options, data.image_shape)
     trainer = new_trainer(model, data.training, data.validation, options, settings.seed)
     config = options.config(settings.seed)
     seconds = None
@@ -121,7 +121,7 @@ def _open(
         section,
         options.snapshot_every,
         options.checkpoint_every,
-        lambda: in_pixels(model.filters(), data.preprocessing),
+        lambda: in_pixels(model.filters(), data.preprocessing, data.image_shape),
         preprocessing_state(data.preprocessing),
         seconds,
     )

@@ -31,6 +31,20 @@ _NO_DENSITY = (
 )
 
 
+def new_machine(
+    options: TrainOptions, shape: tuple[int, ...], labels: int = 0, *, planar: bool = True
+) -> Rbm:
+    """The machine that the options ask for, on visible units of this shape.
+
+    planar: of a convolution, as `Rbm.convolutional` has it. RbmError where sizes do not fit.
+    """
+    kinds = options.visible_kind, options.hidden_kind
+    if options.conv is None:
+        assert options.hidden is not None
+        return Rbm.dense(shape, options.hidden, *kinds, labels)
+    return Rbm.convolutional(shape, options.conv.shape, options.pool, *kinds, planar=planar)
+
+
 def new_trainer(
     model: Rbm,
     training: Inputs,

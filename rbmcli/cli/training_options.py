@@ -14,6 +14,7 @@ from rbmcli.cli.configuration import read_config, read_recipe
 from rbmcli.cli.options import force_option, output_option
 from rbmcli.cli.parameters import (
     DurationType,
+    FiltersType,
     FiniteRange,
     IntervalType,
     PatchesType,
@@ -22,10 +23,13 @@ from rbmcli.cli.parameters import (
     StepsType,
     UnitKindType,
 )
-from rbmcli.io.sizes import Patches, Size
+from rbmcli.io.sizes import Filters, Patches, Size
 from rbmcli.learning.algorithms import ALGORITHMS
 from rbmcli.learning.schedules import Interval, Schedule
 from rbmcli.model.units import BINARIZE, KINDS
+
+#: What `--pool` is where it is not given.
+POOL = 2
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,7 +38,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 class TrainOptions:
     """What the user asked for, resolved. The names are those of the options."""
 
-    hidden: int
+    hidden: int | None
+    conv: Filters | None
+    pool: int
     visible_kind: str
     hidden_kind: str
     labels: str | None
@@ -80,6 +86,10 @@ class TrainOptions:
             name.replace("_", "-"): getattr(value, "text", value) for name, value in values.items()
         }
         plain["only"] = list(self.only)
+        if self.conv is not None:
+            del plain["hidden"]
+        elif self.pool == POOL:
+            del plain["pool"]
         return {name: value for name, value in plain.items() if value is not None}
 
 
@@ -106,6 +116,12 @@ TRAINING: Groups = {
     "Machine": [
         click.option("--hidden", type=click.IntRange(1, 1 << 20), default=100, show_default=True,
                      metavar="N", help="Hidden units; of kind softmax:N, groups of units."),
+        click.option("--conv", type=FiltersType(), metavar="KxHxW",
+                     help="Instead, K filters of H rows and W columns that move over the image: a"
+                     " hidden unit for each place of each filter."),
+        click.option("--pool", type=click.IntRange(1, 16), default=POOL, show_default=True,
+                     metavar="C", help="With --conv, pool the hidden units in blocks of C x C, of"
+                     " which at most one is on; 1 leaves them as they are."),
         click.option("--visible-kind", type=UnitKindType(), default="bernoulli",
                      show_default=True, metavar="KIND",
                      help=f"Kind of the visible units: {', '.join(KINDS)}."),

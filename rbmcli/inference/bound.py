@@ -43,7 +43,9 @@ def why_no_bound(stack: Stack) -> str | None:
     Real-valued units on others give densities where q gives probabilities.
     """
     for number, (below, above) in enumerate(pairwise(stack.machines), 1):
-        kinds = [kind.of_model.without_sigma for kind in (below.hidden.fed_kind, above.feature_kind)]
+        kinds = [
+            kind.of_model.without_sigma for kind in (below.hidden.fed_kind, above.feature_kind)
+        ]
         if kinds[0].name != kinds[1].name:
             return (
                 f"layer {number} has {above.feature_kind.name} units where layer {number - 1} has"

@@ -1,4 +1,4 @@
-"""Sizes of crops and patches, as they are written."""
+"""Sizes of crops, patches and filters, as they are written."""
 
 from __future__ import annotations
 
@@ -48,3 +48,31 @@ class Patches:
     def text(self) -> str:
         """As it is written."""
         return f"{self.count}:{self.size.text}"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """How many filters of which size, written 40x11x11."""
+
+    count: int
+    size: Size
+
+    @staticmethod
+    def parse(text: str) -> Filters:
+        """Read KxHxW; RbmError for anything else."""
+        found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,3}x[1-9]\d{0,3})", text.strip(), re.ASCII)
+        if found is None:
+            raise RbmError(
+                f"'{text}' is not a number and size of filters: write 40x11x11, height before width"
+            )
+        return Filters(int(found[1]), Size.parse(found[2]))
+
+    @property
+    def text(self) -> str:
+        """As it is written."""
+        return f"{self.count}x{self.size.text}"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(number, height, width)."""
+        return self.count, self.size.height, self.size.width

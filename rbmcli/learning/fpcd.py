@@ -62,4 +62,3 @@ class FastPersistentChains(PersistentChains):
         overlay.link.set_weights(trained.link.weights + fast.link.weights)
         np.add(trained.visible.bias, fast.visible.bias, out=overlay.visible.bias)
         np.add(trained.hidden.bias, fast.hidden.bias, out=overlay.hidden.bias)
-

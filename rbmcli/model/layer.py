@@ -141,7 +141,7 @@ class Layer:
             own /= self.sigma
         return FloatStates(values, states.units)
 
-    # What a layer above sees ------------------------------------------------------------------------
+    # What a layer above sees --------------------------------------------------------------------
 
     @property
     def fed_kind(self) -> UnitKind:

@@ -212,9 +212,7 @@ class ConvolutionalLink(Link[Floats]):
         channels_last = self._reordered(bias[np.newaxis], back=False)[0]
         if isinstance(hidden, BitStates) and hidden.density <= DENSE_ABOVE:
             lists = hidden.lists
-            _kernels.deconvolve_listed(
-                self.padded_weights, self._maps, *lists, channels_last, out
-            )
+            _kernels.deconvolve_listed(self.padded_weights, self._maps, *lists, channels_last, out)
         else:
             values = hidden.floats()
             _kernels.deconvolve(self.padded_weights, self._maps, values, channels_last, out)
@@ -245,7 +243,10 @@ class ConvolutionalLink(Link[Floats]):
             (self._channels_last(negative.visible), negative.hidden),
         )
         (first, above0), (second, above1) = phases
-        scales = [sign / (rows * self.maps.positions) for sign, rows in ((1, first.rows), (-1, second.rows))]
+        scales = [
+            sign / (rows * self.maps.positions)
+            for sign, rows in ((1, first.rows), (-1, second.rows))
+        ]
         if isinstance(first, BitStates) and isinstance(second, BitStates):
             _kernels.correlate_both(
                 self._maps, *first.lists, above0, *second.lists, above1, *scales, total
@@ -316,7 +317,9 @@ class ConvolutionalLink(Link[Floats]):
         squares = np.einsum("kcyx,kcyx->k", weights, weights, dtype=np.float64)
         scale = most / np.maximum(np.sqrt(squares), most)
         if scale.min() < 1:
-            self.set_weights(weights * scale.astype(np.float32)[:, np.newaxis, np.newaxis, np.newaxis])
+            self.set_weights(
+                weights * scale.astype(np.float32)[:, np.newaxis, np.newaxis, np.newaxis]
+            )
 
     # Forms --------------------------------------------------------------------------------------
 
@@ -358,7 +361,9 @@ class ConvolutionalLink(Link[Floats]):
     def _by_channel(self, visible: Floats) -> Floats:
         """Visible values that are the same within a channel, (channels,)."""
         pixels = self.maps.height * self.maps.width
-        return visible[: self.visible : pixels] if self.maps.planar else visible[: self.maps.channels]
+        return (
+            visible[: self.visible : pixels] if self.maps.planar else visible[: self.maps.channels]
+        )
 
     def _by_position(self, of_filters: NDArray[Any]) -> Floats:
         """Values of filters, (filters,), for each of their hidden units."""

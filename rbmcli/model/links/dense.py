@@ -126,7 +126,7 @@ class DenseLink(Link[DenseGradient]):
         return DenseGradient(positive, negative, correction or self._no_correction)
 
     def step(self, gradient: DenseGradient, rule: Rule, scratch: Scratch) -> bool:
-        """One step of the rule; True if the weights are finite. Two bit states are fused with it."""
+        """One step of the rule; True if all is finite. Two bit states take the fused kernel."""
         positive, negative, (left, right) = gradient
         first, second = positive.visible, negative.visible
         rows0, rows1, ld = first.rows, second.rows, self.padded_weights.shape[1]
@@ -158,7 +158,10 @@ class DenseLink(Link[DenseGradient]):
     def products(self, gradient: DenseGradient, visible: Floats, hidden: Floats) -> Products:
         """From the phases' states: v (h . l) and h (v . m), averaged, and the correction's rows."""
         addends = []
-        for phase, sign in ((gradient.positive, np.float32(1)), (gradient.negative, np.float32(-1))):
+        for phase, sign in (
+            (gradient.positive, np.float32(1)),
+            (gradient.negative, np.float32(-1)),
+        ):
             means = FloatStates(phase.hidden, self.hidden)
             up = phase.visible.weighted_mean_by_unit(_single(means.dot(hidden)))
             down = means.weighted_mean_by_unit(_single(phase.visible.dot(visible)))

@@ -1,0 +1,33 @@
+"""Cutting the borders of images that a machine cannot use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from rbmcli.io.sizes import Size
+from rbmcli.io.sources.dataset import Dataset
+
+
+def trimmed(dataset: Dataset, size: Size) -> Dataset:
+    """The central part of every image, with a notice; the data set itself where that is all of it.
+
+    size: no larger than the images, which have rows and columns.
+    """
+    height, width = dataset.image_shape[-2:]
+    if (height, width) == (size.height, size.width):
+        return dataset
+    top, left = (height - size.height) // 2, (width - size.width) // 2
+    pictures = dataset.images.reshape(len(dataset.images), *dataset.image_shape)
+    cut = pictures[..., top : top + size.height, left : left + size.width]
+    notice = (
+        f"{dataset.source}: images of {height}x{width} (height x width) are trimmed to {size.text},"
+        " which is what filters and pooling can use"
+    )
+    return replace(
+        dataset,
+        images=np.ascontiguousarray(cut).reshape(len(cut), -1),
+        image_shape=(*dataset.image_shape[:-2], size.height, size.width),
+        notices=(*dataset.notices, notice),
+    )
