@@ -23,10 +23,10 @@ Parameters = dict[str, Array]
 #: Machines whose units are binary: all of their states can be counted.
 BINARY: dict[str, dict[str, Any]] = {
     "plain": {"visible_shape": (3, 3), "filters": (2, 2, 3), "pool": 1},
-    "pooled": {"visible_shape": (3, 4), "filters": (2, 2, 1), "pool": 2},
+    "pooled": {"visible_shape": (3, 4), "filters": (2, 2, 3), "pool": 2},
     "blocks": {"visible_shape": (2, 5), "filters": (2, 1, 2), "pool": 2},
     "by three": {"visible_shape": (3, 4), "filters": (2, 1, 2), "pool": 3},
-    "cut off": {"visible_shape": (4, 3), "filters": (3, 2, 1), "pool": 2},
+    "cut off": {"visible_shape": (4, 3), "filters": (2, 2, 1), "pool": 2},
     "planes": {"visible_shape": (2, 2, 3), "filters": (2, 1, 2), "pool": 2},
     "channels last": {"visible_shape": (2, 3, 2), "filters": (2, 1, 2), "pool": 2, "planar": False},
     "planes, plain": {"visible_shape": (3, 2, 2), "filters": (2, 2, 1), "pool": 1},

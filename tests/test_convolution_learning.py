@@ -89,22 +89,43 @@ def test_a_step_sums_the_gradients_of_all_places(
         np.testing.assert_allclose(values - before[name], expected[name], rtol=1e-4, atol=2e-6)
 
 
-#: Rows that stand for the model's distribution; how far statistics of them may be off.
-MODEL_ROWS, TOLERANCE = 40_000, 2e-3
+def exact_step(name: str, offsets: Array | None = None) -> Parameters:
+    """By how much an update changes the parameters of a machine, per rate and position.
 
-
-def both_phases(model: Rbm, data: NDArray[np.int64]) -> tuple[Phase, Phase]:
-    """Of data, as state numbers, and of states that are there as often as they are probable."""
-    every = all_bits(model.visible.units)
-    cumulative = np.cumsum(joint(model).sum(axis=1))
-    counts = np.diff(np.rint(MODEL_ROWS * cumulative / cumulative[-1]).astype(int), prepend=0)
-    states = (every[data], np.repeat(every, counts, axis=0))
-    positive, negative = (phase_of(model, BitStates.from_array(x)) for x in states)
-    return positive, negative
+    Statistics are linear in the hidden means, which can so carry the model's p(v); for visible
+    biases, in the visible states.
+    """
+    steps: Parameters = {}
+    for carrier in ("hidden", "visible"):
+        model = machine(name)
+        every, data = all_bits(model.visible.units), some_data(model)
+        weight = len(every) * joint(model).sum(axis=1, keepdims=True).astype(np.float32)
+        positive, negative = (
+            phase_of(model, BitStates.from_array(x)) for x in (every[data], every)
+        )
+        if carrier == "hidden":
+            negative.hidden[:] *= weight
+        else:
+            values = negative.visible.floats() * weight
+            negative = Phase(FloatStates(values, model.visible.units), negative.hidden)
+        centred = None
+        if offsets is not None:
+            centred = Centering(model, offsets[channel_and_filter(model)[0]])
+        before = parameters_of(model)
+        assert Update(model, centred).step(positive, negative, Rule(RATE))
+        changes = {key: (x - before[key]) / RATE for key, x in parameters_of(model).items()}
+        steps |= {
+            key: change * positions(model)
+            for key, change in changes.items()
+            if (key == "visible_bias") == (carrier == "visible")
+        }
+    return steps
 
 
 def some_data(model: Rbm) -> NDArray[np.int64]:
-    return np.random.default_rng(3).integers(2**model.visible.units, size=7)
+    """Numbers of images that are mostly on, as the machine does not expect them."""
+    bits = np.random.default_rng(3).random((7, model.visible.units)) < 0.85
+    return bits @ (1 << np.arange(model.visible.units))
 
 
 def gradient(model: Rbm, data: NDArray[np.int64], offsets: Array) -> Parameters:
@@ -129,16 +150,17 @@ def gradient(model: Rbm, data: NDArray[np.int64], offsets: Array) -> Parameters:
     return result
 
 
+def number_of_channels(model: Rbm) -> int:
+    return len(model.parameters()["visible_bias"])
+
+
 @each_binary
 def test_an_update_follows_the_gradient_of_the_likelihood(name: str) -> None:
-    model = machine(name)
-    data = some_data(model)
-    exact = gradient(model, data, np.zeros(len(model.parameters()["visible_bias"])))
-    before = parameters_of(model)
-    assert Update(model).step(*both_phases(model, data), Rule(RATE))
-    for name, values in parameters_of(model).items():
-        step = (values - before[name]) / RATE * positions(model)
-        np.testing.assert_allclose(step, exact[name], rtol=0, atol=TOLERANCE * positions(model))
+    model, found = machine(name), exact_step(name)
+    exact = gradient(model, some_data(model), np.zeros(number_of_channels(model)))
+    assert found.keys() == exact.keys()
+    for key, step in found.items():
+        np.testing.assert_allclose(step, exact[key], rtol=0, atol=1e-4)
 
 
 @each_binary
@@ -152,36 +174,13 @@ def test_a_centred_update_follows_the_gradient_in_centred_coordinates(
     """
     monkeypatch.setattr(centering, "SLIDE", np.float32(0))
     model = machine(name)
-    data, channels = some_data(model), len(model.parameters()["visible_bias"])
-    offsets = np.linspace(0.3, 0.7, channels)
-    of_visible, _ = channel_and_filter(model)
-    centred = Centering(model, offsets[of_visible])
-    assert not centred.hidden.any()
-    np.testing.assert_allclose(centred.visible[: model.visible.units], offsets[of_visible])
-    exact = gradient(model, data, offsets)
+    offsets = np.linspace(0.8, 0.5, number_of_channels(model))
+    exact = gradient(model, some_data(model), offsets)
+    # By so much the weights' step differs from the plain one.
+    assert np.abs(np.outer(exact["hidden_bias"], offsets)).max() > 1e-2
     exact["hidden_bias"] -= np.einsum("kcyx,c->k", exact["weights"], offsets)
-    before = parameters_of(model)
-    assert Update(model, centred).step(*both_phases(model, data), Rule(RATE))
-    for name, values in parameters_of(model).items():
-        step = (values - before[name]) / RATE * positions(model)
-        tolerance = 3 * TOLERANCE * positions(model)
-        np.testing.assert_allclose(step, exact[name], rtol=0, atol=tolerance)
-
-
-def test_centring_gives_another_step() -> None:
-    """What is compared above does differ from the plain step."""
-    steps = []
-    for centred in (False, True):
-        model = machine("pooled")
-        data = some_data(model)
-        mean = np.full(model.visible.units, 0.5)
-        update = Update(model, Centering(model, mean) if centred else None)
-        before = parameters_of(model)
-        assert update.step(*both_phases(model, data), Rule(RATE))
-        steps.append({name: x - before[name] for name, x in parameters_of(model).items()})
-    for name in ("weights", "hidden_bias"):
-        difference = np.abs(steps[0][name] - steps[1][name]).max()
-        assert difference > 5 * TOLERANCE * RATE
+    for key, step in exact_step(name, offsets).items():
+        np.testing.assert_allclose(step, exact[key], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "gaussian:learned"])
@@ -218,6 +217,7 @@ FORMS: dict[str, dict[str, Any]] = {
 def hyperparameters(
     *,
     algorithm: str = "cd",
+    learning_rate: str = "0.3",
     gibbs_steps: str = "1",
     momentum: str = "0.5",
     decay: float = 0.0,
@@ -226,7 +226,7 @@ def hyperparameters(
 ) -> Hyperparameters:
     values = {"epochs": 2, "batch_size": BATCH, "centering": False} | changes
     return Hyperparameters(
-        learning_rate=Schedule.parse("0.3"),
+        learning_rate=Schedule.parse(learning_rate),
         momentum=Schedule.parse(momentum),
         weight_decay=decay,
         gibbs_steps=Schedule.parse(gibbs_steps),
@@ -434,14 +434,15 @@ def corners() -> NDArray[np.uint8]:
 @pytest.mark.parametrize("pool", [1, 2])
 @pytest.mark.parametrize("algorithm", ["cd", "pcd", "fpcd", "pt"])
 def test_training_raises_the_exact_likelihood(algorithm: str, pool: int, centred: bool) -> None:
-    """One filter is enough: a square is where it is on."""
+    """Pictures of which filters tell where the square is."""
     pictures = corners()
     states = BitStates.from_array(pictures)
     model = Rbm.convolutional((3, 3), (2, 2, 2), pool)
     hyper = hyperparameters(
         algorithm=algorithm,
+        learning_rate="0.2:0.01",
         gibbs_steps="2",
-        epochs=400,
+        epochs=300,
         batch_size=40,
         centering=centred,
     )
@@ -451,11 +452,11 @@ def test_training_raises_the_exact_likelihood(algorithm: str, pool: int, centred
     likelihoods = [
         log_likelihood(model, states).mean()
         for event in trainer.run()
-        if isinstance(event, EpochDone) and event.epoch in (0, 100, 400)
+        if isinstance(event, EpochDone) and event.epoch in (0, 40, 300)
     ]
     # Pixels are on by 16 in 45 each, at first independently: 9 binary entropies.
     p = 16 / 45
     independent = 9 * (p * np.log(p) + (1 - p) * np.log(1 - p))
     assert likelihoods[0] == pytest.approx(independent, abs=0.05)
     assert likelihoods[0] + 0.05 < likelihoods[1] < likelihoods[2]
-    assert likelihoods[2] > independent + 1.5
+    assert likelihoods[2] > independent + 1
