@@ -106,6 +106,14 @@ def every_pooled() -> list[UnitKind]:
     return [Pooled((2, 2, 1), 2), Pooled((4, 6, 2), 2), Pooled((3, 6, 2), 3)]
 
 
+def fitting(kind: UnitKind, groups: int) -> UnitKind:
+    """Of pooled units those of a layer of so many blocks; other kinds know no size."""
+    if not isinstance(kind, Pooled):
+        return kind
+    filters = next(n for n in (5, 4, 3, 1) if groups % n == 0)
+    return Pooled((kind.pool, groups // filters * kind.pool, filters), kind.pool)
+
+
 def sized(kind: UnitKind) -> int | None:
     """The number of units of layers of a kind, where the kind says it."""
     if isinstance(kind, Pooled):
