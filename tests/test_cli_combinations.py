@@ -64,6 +64,8 @@ def fails(capfd, options: str, status: int = 1) -> str:
             "--sparsity-target 8 --hidden-kind binomial:8",
             "--sparsity-target 8: the mean activity of binomial:8 hidden units stays below 8",
         ),
+        ("--pool 2", "--pool needs --conv"),
+        ("--conv 3x2x2", "--hidden needs a machine without --conv, which itself says how many"),
     ],
 )
 def test_options_that_say_nothing_together(folder, capfd, options, says):
@@ -162,6 +164,89 @@ def test_preprocessed_data_need_units_of_any_value(folder, capfd, kind):
 def test_validation_images_must_fit_the_kind(folder, capfd):
     error = fails(capfd, "one-hot.npy --visible-kind softmax:4 --validation none.npy")
     assert error.startswith("rbm: error: none.npy: image 7, columns 8 to 11: ")
+
+
+class TestConvolution:
+    """What cannot be had together with filters that move over the image, and what can."""
+
+    def fails(self, capfd, options: str, source: str = "images", status: int = 1) -> str:
+        rest = [*SMALL[2:], *options.split()]  # without --hidden
+        return refused(capfd, "train", f"{source}.npy", "-o", "run.h5", *rest, status=status)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ("--conv 3x2", "Invalid value for '--conv': '3x2' is not a number and size of filters"),
+            ("--conv 0x2x2", "'0x2x2' is not a number and size of filters: write 40x11x11, height"),
+            ("--conv 3x2x2 --pool 0", "Invalid value for '--pool': 0 is not in the range 1<=x<=16"),
+            ("--conv 3x2x2 --hidden-kind nrelu", "--pool 2: nrelu hidden units cannot be pooled;"),
+            ("--conv 3x2x2 --visible-kind softmax:4", "softmax:4 units have no rows and columns;"),
+            ("--conv 3x2x2 --pool 1 --hidden-kind softmax:4", "choose another --hidden-kind"),
+            ("--conv 3x2x2 --max-spectral-norm 1", "--conv: --max-spectral-norm is for machines wi"),
+            ("--conv 3x2x2 --normalize-hidden", "--conv: --normalize-hidden is for machines with"),
+            (
+                "--conv 3x2x2 --sparsity-target 0.25",
+                "--sparsity-target 0.25: the mean activity of pooled bernoulli hidden units stays"
+                " below 0.25",
+            ),
+        ],
+    )
+    def test_options_that_say_nothing_together(self, folder, capfd, options, says):
+        assert says in self.fails(capfd, options, status=2)
+
+    @pytest.mark.parametrize(
+        ("options", "source", "says"),
+        [
+            ("--conv 3x5x2", "images", "images.npy: filters of 5x2 (height x width) are larger th"),
+            ("--conv 3x2x5", "images", "images.npy: filters of 2x5 (height x width) are larger th"),
+            ("--conv 3x4x2", "images", "filters of 4x2 have 1x3 places on 4x4, fewer than a block"),
+            ("--conv 3x3x3 --crop 2x4", "images", "filters of 3x3 (height x width) are larger"),
+            ("--conv 3x2x2", "counts", "counts.npy: a convolution needs rows and columns, and wha"),
+            ("--conv 3x2x2 --validation 0.1", "counts", "store images as (n, height, width) or (n"),
+            ("--conv 3x3x3 --validation color.npy", "images", "color.npy: images of shape (3, 4, 4)"),
+            ("--conv 3x3x3 --validation images.npy", "color", "images.npy: images of shape (4, 4)"),
+        ],
+    )
+    def test_images_that_filters_do_not_fit(self, folder, capfd, options, source, says):
+        np.save("color.npy", np.zeros((9, 3, 4, 4), np.uint8))
+        assert says in self.fails(capfd, options, source)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            "--pool 1 --hidden-kind nrelu --lr 0.001",
+            "--visible-kind gaussian:learned --lr 0.001",
+            "--visible-kind binomial:8 --binarize threshold",
+            "--sparsity-target 0.24 --sparsity-on both --max-norm 1 --l1 0.01",
+            "--algorithm pt --chains 5 --temperatures 3",
+            "--preprocess contrast,zca --visible-kind gaussian --lr 0.001",
+            "--crop 3x4 --flip --validation 0.2",
+        ],
+    )
+    @pytest.mark.parametrize("source", ["images", "color"])
+    def test_options_that_belong_together(self, folder, source, options):
+        np.save("color.npy", np.random.default_rng(1).integers(0, 256, (40, 3, 4, 4), np.uint8))
+        command = ["train", f"{source}.npy", "-o", "run.h5", *SMALL[2:], "--conv", "3x2x2"]
+        assert rbm([*command, *options.split()]) == 0
+
+    @pytest.mark.parametrize(
+        ("shape", "says"),
+        [
+            ((9, 5, 5), "images of 25 values, but the machine has 16 visible units"),
+            ((9, 2, 8), "other.npy: filters of 3x2 (height x width) are larger than"),
+            ((9, 8, 2), "images of shape (8, 2), but the machine was trained on (4, 4)"),
+            ((9, 16), "other.npy: a convolution needs rows and columns"),
+            ((9, 4, 2, 2), "other.npy: filters of 3x2 (height x width) are larger than"),
+            ((9, 1, 4, 4), "images of shape (1, 4, 4), but the machine was trained on (4, 4)"),
+        ],
+    )
+    @pytest.mark.parametrize("command", ["evaluate", "features"])
+    def test_images_of_another_shape(self, folder, capfd, command, shape, says):
+        np.save("other.npy", np.zeros(shape, np.uint8))
+        train = ["train", "images.npy", "-o", "run.h5", *SMALL[2:], "--conv", "3x3x2", "--pool", "1"]
+        assert rbm(train) == 0
+        output = ["-o", "out.npz"] if command == "features" else []
+        assert says in refused(capfd, command, "run.h5", "other.npy", *output, "--quiet")
 
 
 class TestEvaluate:

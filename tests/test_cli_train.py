@@ -46,7 +46,8 @@ def folder(tmp_path, monkeypatch):
 
 def train(*options, output="run.h5", source="images.npy"):
     """Train a small machine for 3 epochs of 11 steps and return its run, open."""
-    small = ["--hidden", 10, "--batch-size", 20, "--epochs", 3, "--threads", 1, "--quiet"]
+    hidden = [] if "--conv" in options else ["--hidden", 10]
+    small = [*hidden, "--batch-size", 20, "--epochs", 3, "--threads", 1, "--quiet"]
     status = rbm([*map(str, ["train", source, "-o", output, *small, *options])])
     assert status == 0
     return RunReader(output)
@@ -83,11 +84,56 @@ def test_digits_with_defaults(tmp_path, monkeypatch, capfd):
     assert names(tmp_path) == {"x.h5"}
 
 
-def test_it_learns(folder):
-    with train("--epochs", 60, "--lr", 0.1, "--hidden", 30) as run:
+@pytest.mark.parametrize("machine", ["--hidden 30", "--conv 10x5x5 --pool 2"])
+def test_it_learns(folder, machine):
+    with train("--epochs", 60, "--lr", 0.1, *machine.split()) as run:
         error, pseudo = column(run, "reconstruction_error"), column(run, "pseudo_log_likelihood")
     assert error[-1] < 0.7 * error[0]
     assert pseudo[-1] > 0.8 * pseudo[0]
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8)])
+@pytest.mark.parametrize("pool", [1, 2])
+def test_what_is_kept_of_a_convolution(folder, shape, pool):
+    """Filters of 3 x 4 have 6 x 5 places on 8 x 8; in blocks of 2 they use 8 x 7 of it."""
+    np.save("some.npy", np.random.default_rng(1).integers(0, 256, (205, *shape), np.uint8))
+    with train("--conv", "6x3x4", "--pool", pool, source="some.npy") as run:
+        channels = shape[0] if len(shape) == 3 else 1
+        places = (6, 5) if pool == 1 else (6, 4)
+        visible = (*shape[:-2], places[0] + 2, places[1] + 3)
+        units = int(np.prod(visible))
+        state = run.state
+        assert state["model/weights"].shape == (6, channels, 3, 4)
+        assert state["model/visible_bias"].shape == (channels,)
+        assert state["model/hidden_bias"].shape == (6,)
+        assert state["trainer/velocity/weights"].shape == (6, channels, 3, 4)
+        assert state["trainer/offset/visible"][:units].shape == (units,)
+        assert run.filters.shape == (4, 6, *shape[:-2], 3, 4)
+        assert (run.filters[3].ravel() == state["model/weights"].ravel()).all()
+        assert run.image_shape == visible
+        assert column(run, "step") == [0, 11, 22, 33]
+        assert np.isfinite(column(run, "pseudo_log_likelihood")).all()
+        assert run.config["conv"] == "6x3x4"
+        assert run.config["pool"] == pool
+        assert "hidden" not in run.config
+
+
+def test_images_are_trimmed_to_what_filters_and_blocks_use(folder, capfd):
+    """The central part is used, as if nothing else were there; nothing is cut where all is used."""
+    images = np.load("images.npy")
+    np.save("central.npy", images[:, :, :-1])
+    command = ["train", "--conv", "6x3x4", "--epochs", "0", "-o"]
+    assert rbm([*command, "a.h5", "images.npy"]) == 0
+    assert "note: images.npy: images of 8x8 (height x width) are trimmed to 8x7, which" in (
+        capfd.readouterr().err
+    )
+    assert rbm([*command, "b.h5", "central.npy"]) == 0
+    assert "trimmed" not in capfd.readouterr().err
+    with (
+        train("--conv", "6x3x4") as run,
+        train("--conv", "6x3x4", output="c.h5", source="central.npy") as wanted,
+    ):
+        assert (run.state["model/weights"] == wanted.state["model/weights"]).all()
 
 
 def test_quiet_is_silent(folder, capfd):
@@ -263,22 +309,20 @@ def test_output_behind_a_link(folder):
 
 
 @pytest.mark.parametrize(
-    ("images", "hidden", "batch"), [((205, 8, 8), 10, 20), ((230, 28, 28), 500, 100)]
+    ("images", "machine"),
+    [
+        ((205, 8, 8), "--hidden 10"),
+        ((230, 28, 28), "--hidden 500 --batch-size 100"),
+        ((205, 8, 8), "--conv 6x3x3"),
+        ((205, 3, 9, 8), "--conv 6x4x3 --pool 1 --sparsity-target 0.1 --binarize none"),
+        ((230, 28, 28), "--conv 20x11x11 --batch-size 100"),
+    ],
 )
-def test_threads_do_not_change_a_byte(folder, images, hidden, batch):
+def test_threads_do_not_change_a_byte(folder, images, machine):
     np.save("images.npy", np.random.default_rng(0).integers(0, 256, images, np.uint8))
     found = []
     for threads in (1, 2, 3):
-        options = [
-            "--hidden",
-            hidden,
-            "--batch-size",
-            batch,
-            "--threads",
-            threads,
-            "--gibbs-steps",
-            2,
-        ]
+        options = [*machine.split(), "--threads", threads, "--gibbs-steps", 2]
         with train(*options, output=f"{threads}.h5") as run:
             found.append(contents(run.path))
     assert found[0] == found[1] == found[2]

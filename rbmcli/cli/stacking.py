@@ -94,8 +94,9 @@ def _fed_shape(
 
 def _check_transpose(below: LayerOptions, options: LayerOptions, units: int) -> None:
     """RbmError unless a layer can start as the transpose of the one below, on so many units."""
-    if options.hidden is None or below.hidden is None:
+    if options.conv is not None or below.conv is not None:
         raise RbmError("only layers without --conv can start as the transpose of each other")
+    assert options.hidden is not None
     kinds = [(unit_kind(x.visible_kind), unit_kind(x.hidden_kind)) for x in (below, options)]
     check_transpose(kinds[0], units, kinds[1], options.hidden * kinds[1][1].group)
 

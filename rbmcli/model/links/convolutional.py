@@ -56,9 +56,14 @@ class Maps:
         """
         number, filter_height, filter_width = filters
         if len(shape) not in (2, 3):
+            instead = (
+                "store images as (n, height, width) or (n, channels, height, width)"
+                if planar
+                else "put it below the layers that are connected to all units"
+            )
             raise RbmError(
-                f"a convolution needs rows and columns, and what it stands on has the shape"
-                f" {shape}; store images as (n, height, width) or (n, channels, height, width)"
+                "a convolution needs rows and columns, and what it stands on has the shape"
+                f" {shape}; {instead}"
             )
         if len(shape) == 2:
             channels, (height, width) = 1, shape
