@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ VISIBLE, HIDDEN, IMAGES, BATCH, SEED = 21, 9, 37, 10, 6
 
 Arrays = dict[str, NDArray[Any]]
 Values = NDArray[np.float64]
+
+#: Machines whose runs are compared: None is a dense one, else its filters.
+each_form = pytest.mark.parametrize("filters", [None, (5, 2, 2)], ids=["dense", "filters"])
 
 METHOD = [field.name for field in dataclasses.fields(Method)]
 
@@ -82,9 +86,16 @@ def new_trainer(
     validation: Images | None = None,
     hidden: int = HIDDEN,
     seed: int = SEED,
+    filters: tuple[int, int, int] | None = None,
 ) -> Trainer:
+    """Of a dense machine; or of filters, on images of VISIBLE pixels in 3 rows, or on squares."""
     images = images or Images(pixels(), 255.0, np.arange(IMAGES))
-    model = Rbm.dense((images.pixels.shape[1],), hidden)
+    units = images.pixels.shape[1]
+    if filters is None:
+        model = Rbm.dense((units,), hidden)
+    else:
+        rows = 3 if units == VISIBLE else math.isqrt(units)
+        model = Rbm.convolutional((rows, units // rows), filters, 2)
     trainer = Trainer(model, images, validation, hyper, seed)
     trainer.initialize()
     return trainer
@@ -404,12 +415,16 @@ def test_split_shares_out_all_rows(fraction: float) -> None:
     "options",
     [{}, {"mean_field": True}, {"normalize_hidden": True}, {"centering": True}, *ALGORITHM_OPTIONS],
 )
-def test_threads_do_not_show(options: dict[str, Any], isa: str) -> None:
+@each_form
+def test_threads_do_not_show(
+    options: dict[str, Any], filters: tuple[int, int, int] | None, isa: str
+) -> None:
     results = []
     for threads in (1, 2, 3):
         _kernels.set_threads(threads)
         images = Images(pixels(150, 784), 255.0, np.arange(150))
-        trainer = new_trainer(hyperparameters(batch_size=64, **options), images, hidden=130)
+        hyper = hyperparameters(batch_size=64, **options)
+        trainer = new_trainer(hyper, images, hidden=130, filters=filters)
         list(trainer.run())
         results.append((everything(trainer), repr(trainer.metrics)))
     for arrays, metrics in results[1:]:
@@ -420,12 +435,15 @@ def test_threads_do_not_show(options: dict[str, Any], isa: str) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"mean_field": True}, {"centering": True}, *ALGORITHM_OPTIONS]
 )
-def test_instruction_sets_do_not_show(options: dict[str, Any], isa: str) -> None:
+@each_form
+def test_instruction_sets_do_not_show(
+    options: dict[str, Any], filters: tuple[int, int, int] | None, isa: str
+) -> None:
     hyper = hyperparameters(**options)
     results = []
     for name in (isa, "baseline"):
         _kernels.use_isa(name)
-        trainer = new_trainer(hyper)
+        trainer = new_trainer(hyper, filters=filters)
         for _ in trainer.run():
             pass
         results.append(everything(trainer))
@@ -453,9 +471,18 @@ RESUMED = [
 VALIDATION = Images(pixels(60)[IMAGES:], 255.0, np.arange(60 - IMAGES))
 
 
-@pytest.fixture(scope="module", params=RESUMED, ids=lambda hyper: hyper.method.algorithm)
+def of_form(parameter: tuple[Hyperparameters, Any]) -> Trainer:
+    hyper, filters = parameter
+    return new_trainer(hyper, validation=VALIDATION, filters=filters)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*itertools.product(RESUMED, [None, (5, 2, 2)])],
+    ids=lambda x: f"{x[0].method.algorithm}-{'filters' if x[1] else 'dense'}",
+)
 def uninterrupted(request: pytest.FixtureRequest) -> tuple[Trainer, list[Any]]:
-    trainer = new_trainer(request.param, validation=VALIDATION)
+    trainer = of_form(request.param)
     return trainer, list(trainer.run())
 
 
@@ -466,8 +493,8 @@ def test_a_resumed_run_ends_like_one_never_stopped(
     """Stopped after every event there is: 0 is that of the start, then steps and epochs."""
     whole, events = uninterrupted
     assert len(events) == 16
-    hyper = request.node.callspec.params["uninterrupted"]
-    first = new_trainer(hyper, validation=VALIDATION)
+    form = request.node.callspec.params["uninterrupted"]
+    first = of_form(form)
     seen = list(itertools.islice(first.run(), stop + 1))
     saved = [
         {name: values.copy() for name, values in arrays.items()}
@@ -476,7 +503,7 @@ def test_a_resumed_run_ends_like_one_never_stopped(
     state = {name: np.copy(value) for name, value in first.state().items()}
     metrics = [dict(row) for row in first.metrics]
 
-    second = new_trainer(hyper, validation=VALIDATION)
+    second = of_form(form)
     second.model.load(*saved)
     second.restore(state, metrics)
     seen += second.run()
@@ -579,11 +606,10 @@ def test_more_epochs_go_on_from_there(
     uninterrupted: tuple[Trainer, list[Any]], request: pytest.FixtureRequest
 ) -> None:
     whole, _ = uninterrupted
-    hyper = request.node.callspec.params["uninterrupted"]
-    short = dataclasses.replace(hyper, epochs=2)
-    trainer = new_trainer(short, validation=VALIDATION)
+    hyper, filters = request.node.callspec.params["uninterrupted"]
+    trainer = of_form((dataclasses.replace(hyper, epochs=2), filters))
     list(trainer.run())
-    longer = new_trainer(hyper, validation=VALIDATION)
+    longer = of_form((hyper, filters))
     longer.model.load(trainer.model.parameters(), trainer.model.velocities())
     longer.restore(trainer.state(), trainer.metrics)
     list(longer.run())
