@@ -182,7 +182,7 @@ class TestConvolution:
             ("--conv 3x2x2 --hidden-kind nrelu", "--pool 2: nrelu hidden units cannot be pooled;"),
             ("--conv 3x2x2 --visible-kind softmax:4", "softmax:4 units have no rows and columns;"),
             ("--conv 3x2x2 --pool 1 --hidden-kind softmax:4", "choose another --hidden-kind"),
-            ("--conv 3x2x2 --max-spectral-norm 1", "--conv: --max-spectral-norm is for machines wi"),
+            ("--conv 3x2x2 --max-spectral-norm 1", "--max-spectral-norm is for machines without"),
             ("--conv 3x2x2 --normalize-hidden", "--conv: --normalize-hidden is for machines with"),
             (
                 "--conv 3x2x2 --sparsity-target 0.25",
@@ -203,7 +203,7 @@ class TestConvolution:
             ("--conv 3x3x3 --crop 2x4", "images", "filters of 3x3 (height x width) are larger"),
             ("--conv 3x2x2", "counts", "counts.npy: a convolution needs rows and columns, and wha"),
             ("--conv 3x2x2 --validation 0.1", "counts", "store images as (n, height, width) or (n"),
-            ("--conv 3x3x3 --validation color.npy", "images", "color.npy: images of shape (3, 4, 4)"),
+            ("--conv 3x3x3 --validation color.npy", "images", "color.npy: images of shape (3, 4"),
             ("--conv 3x3x3 --validation images.npy", "color", "images.npy: images of shape (4, 4)"),
         ],
     )
@@ -243,8 +243,8 @@ class TestConvolution:
     @pytest.mark.parametrize("command", ["evaluate", "features"])
     def test_images_of_another_shape(self, folder, capfd, command, shape, says):
         np.save("other.npy", np.zeros(shape, np.uint8))
-        train = ["train", "images.npy", "-o", "run.h5", *SMALL[2:], "--conv", "3x3x2", "--pool", "1"]
-        assert rbm(train) == 0
+        options = [*SMALL[2:], "--conv", "3x3x2", "--pool", "1"]
+        assert rbm(["train", "images.npy", "-o", "run.h5", *options]) == 0
         output = ["-o", "out.npz"] if command == "features" else []
         assert says in refused(capfd, command, "run.h5", "other.npy", *output, "--quiet")
 

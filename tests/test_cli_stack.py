@@ -20,6 +20,8 @@ from rbmcli.io.runfile import RunReader
 
 SMALL = ["--batch-size", "20", "--epochs", "2", "--threads", "1", "--quiet"]
 THREE = ["--add-layer", "12", "--add-layer", "10,lr=0.1", "--add-layer", "8,epochs=3"]
+MAPS = ["--add-layer", "conv=5x3x3", "--add-layer", "conv=4x2x2,pool=1,lr=0.1"]
+MAPS += ["--add-layer", "8,epochs=3"]
 CLASSES = 3
 
 
@@ -95,6 +97,28 @@ def test_a_stack_of_one_layer_is_what_train_gives(folder, options):
     assert len(one) == len(alone)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--conv 5x3x3",
+        "--conv 5x3x3 --pool 1 --validation 0.2 --algorithm pcd --chains 7",
+        "--conv 5x4x3 --algorithm fpcd --sparsity-target 0.1",
+        "--conv 5x3x3 --algorithm pt --temperatures 3",
+        "--conv 5x3x3 --crop 6x6 --flip",
+        "--conv 5x3x3 --visible-kind gaussian --preprocess contrast,zca --lr 0.001",
+        "--conv 5x3x3 --pool 1 --hidden-kind nrelu --lr 0.001 --no-centering --nesterov",
+    ],
+)
+def test_so_it_is_of_convolutions(folder, options):
+    _, filters, *others = options.split()
+    pool = others[1] if "--pool" in others else "2"
+    others = others[2:] if "--pool" in others else others
+    one = stack("--add-layer", f"conv={filters},pool={pool}", *others)
+    alone = done("train", *options.split(), output="alone.h5")
+    assert layer(one, 0) == alone
+    assert len(one) == len(alone)
+
+
 def test_layers_and_what_is_kept_of_them(folder):
     found = stack(*THREE)
     sizes = [(64, 12), (12, 10), (10, 8)]
@@ -116,6 +140,32 @@ def test_layers_and_what_is_kept_of_them(folder):
     assert {name: x for name, x in found.items() if not name.startswith("layers/2/")} == below
 
 
+def test_convolutions_and_what_is_kept_of_them(folder):
+    """Of 8 x 8 images; the third layer's filters are whole images."""
+    found = stack(*MAPS)
+    with RunReader("run.h5") as run:
+        assert run.finished
+        shapes = [section.state["model/weights"].shape for section in run.layers]
+        assert shapes == [(5, 1, 3, 3), (4, 5, 2, 2), (16, 8)]
+        counts = [section.state["model/visible_bias"].shape for section in run.layers]
+        assert counts == [(1,), (5,), (16,)]
+        pictures = [section.filters.shape for section in run.layers]
+        assert pictures == [(3, 5, 3, 3), (3, 4, 6, 6), (4, 8, 8, 8)]
+        assert [section.config.get("pool") for section in run.layers] == [2, 1, None]
+        assert [section.config.get("hidden") for section in run.layers] == [None, None, 8]
+    below = stack(*MAPS[:4], output="below.h5")
+    assert {name: x for name, x in found.items() if not name.startswith("layers/2/")} == below
+
+
+@pytest.mark.parametrize("input_", ["samples", "means"])
+def test_a_convolution_in_options_of_all_layers(folder, input_):
+    """A layer that says its hidden units is dense; others are as the options for all say."""
+    options = ["--input", input_, "--conv", "5x3x3", "--add-layer", "pool=2"]
+    found = stack(*options, "--add-layer", "pool=1,lr=0.1", "--add-layer", 9)
+    layers = ["--add-layer", "conv=5x3x3", "--add-layer", "conv=5x3x3,pool=1,lr=0.1"]
+    assert found == stack(*layers, "--add-layer", 9, "--input", input_, output="other.h5")
+
+
 def test_it_learns(folder):
     options = ["--epochs", 25, "--lr", 0.1, "--add-layer", 30, "--add-layer", 20]
     options += ["--checkpoint-every", "25epochs", "--snapshot-every", "25epochs"]
@@ -127,14 +177,20 @@ def test_it_learns(folder):
 
 
 @pytest.mark.parametrize(
-    "options", ["", "--input means", "--hidden-kind nrelu --lr 0.001 --start transpose"]
+    "options",
+    [
+        "--add-layer 40 --add-layer 80",
+        "--add-layer 40 --add-layer 80 --input means",
+        "--add-layer 40 --add-layer 80 --visible-kind nrelu --hidden-kind nrelu --lr 0.001"
+        " --start transpose",
+        " ".join(MAPS),
+        " ".join([*MAPS, "--input means"]),
+    ],
 )
 def test_threads_do_not_change_a_byte(folder, options):
-    layers = ["--add-layer", 40, "--add-layer", 80, "--batch-size", 50]
     found = []
     for threads in (1, 2, 3):
-        kinds = ["--visible-kind", "nrelu"] if "nrelu" in options else []
-        options_now = [*layers, *kinds, *options.split(), "--threads", threads]
+        options_now = [*options.split(), "--batch-size", 50, "--threads", threads]
         found.append(stack(*options_now, output=f"{threads}.h5"))
     assert found[0] == found[1] == found[2]
 
@@ -192,7 +248,8 @@ LABELLED = ["--label-units", "--labels", "labels.npy"]
 
 
 @pytest.mark.parametrize(
-    "layers", [["--add-layer", 12], THREE, ["--add-layer", 9, "--add-layer", "8,algorithm=pcd"]]
+    "layers",
+    [["--add-layer", 12], THREE, ["--add-layer", 9, "--add-layer", "8,algorithm=pcd"], MAPS],
 )
 def test_label_units_stand_beside_the_top_layer_alone(folder, layers):
     plain, found = stack(*layers, output="plain.h5"), stack(*layers, *LABELLED)
@@ -326,6 +383,16 @@ def test_specs_that_say_the_same(folder, one, other):
         (["12,normalize-hidden=true", "--label-units"], "add --label-weight 0, or leave it out"),
         (["12", "9,kind=gaussian:learned", "--up-down", "2"], "layer 1 has gaussian:learned units"),
         (["12", "--resume", "--force"], "choose one"),
+        (["conv=3x2"], "'conv=3x2': conv: '3x2' is not a number and size of filters: write"),
+        (["12,conv=3x2x2"], "layer 0, '12,conv=3x2x2': --hidden needs a machine without --conv"),
+        (["12,pool=2"], "layer 0, '12,pool=2': --pool needs --conv"),
+        (["pool=2", "--conv", "3x2x2", "--hidden", "9"], "--hidden needs a machine without"),
+        (["conv=3x2x2,kind=nrelu"], "--pool 2: nrelu hidden units cannot be pooled"),
+        (["12", "9", "--pool", "2"], "--pool needs --conv"),
+        (["conv=3x2x2,max-spectral-norm=1"], "--max-spectral-norm is for machines without"),
+        (["conv=3x2x2", "--label-units"], "--label-units: label units have no place in an image"),
+        (["conv=3x2x2", "9", "--up-down", "2"], "layer 0 has filters that move over its input"),
+        (["conv=3x2x2,pool=1,kind=softmax:3"], "softmax:3 units have no rows and columns"),
         (["12", "--grow", "--resume"], "choose one"),
     ],
 )
@@ -353,6 +420,28 @@ def test_options_that_cannot_be(folder, capfd, options, says):
             "layer 1: to start as the transpose of the layer below, a layer needs its nrelu units",
         ),
         ("--visible-kind softmax:5 --add-layer 12", "images of 64 values are not whole groups of"),
+        ("--add-layer conv=3x9x2", "images.npy: filters of 9x2 (height x width) are larger"),
+        (
+            "--add-layer conv=3x3x3 --add-layer conv=4x4x2,pool=1",
+            "layer 1: filters of 4x2 (height x width) are larger than what they stand on, 3x3;",
+        ),
+        (
+            "--add-layer conv=3x3x3 --add-layer conv=4x2x3",
+            "layer 1: filters of 2x3 have 2x1 places on 3x3, fewer than a block of 2x2",
+        ),
+        (
+            "--add-layer 16 --add-layer conv=4x2x2",
+            "layer 1: a convolution needs rows and columns, and what it stands on has the shape"
+            " (16,); put it below the layers that are connected to all units",
+        ),
+        (
+            "--add-layer conv=3x3x3 --add-layer 64,start=transpose",
+            "layer 1: only layers without --conv can start as the transpose of each other",
+        ),
+        (
+            "--start transpose --add-layer 12 --add-layer conv=3x3x3",
+            "layer 1: only layers without --conv can start as the transpose of each other",
+        ),
     ],
 )
 def test_layers_that_do_not_fit_the_data(folder, capfd, options, says):
@@ -369,14 +458,15 @@ def test_two_commands_for_the_learning_rate_of_up_down(folder):
         assert run.config["up-down"] == "0,lr=0.01"
 
 
-def test_options_of_a_run_make_it_again(folder, capfd):
+@pytest.mark.parametrize("layers", [THREE, MAPS])
+def test_options_of_a_run_make_it_again(folder, capfd, layers):
     labelled = [*LABELLED, "--input", "means", "--seed", 3, "--validation", "0.1"]
-    first = stack(*THREE, *labelled)
+    first = stack(*layers, *labelled)
     capfd.readouterr()
     assert rbm(["info", "run.h5", "--config"]) == 0
     text = capfd.readouterr().out
     (folder / "again.toml").write_text(text)
-    assert tomllib.loads(text)["add-layer"] == ["12", "10,lr=0.1", "8,epochs=3"]
+    assert tomllib.loads(text)["add-layer"] == layers[1::2]
     again = ["stack", "images.npy", "-o", "again.h5", "--config", "again.toml", "--quiet"]
     assert rbm(again) == 0
     assert contents(folder / "again.h5") == first
@@ -395,18 +485,23 @@ def test_growing_is_no_option_of_files(folder, capfd):
 
 @pytest.mark.parametrize("begun", ["train", "stack"])
 @pytest.mark.parametrize("options", ["", "--validation 0.2 --seed 3", "--crop 6x6 --flip"])
-def test_a_grown_run_is_as_trained_at_once(folder, begun, options):
-    whole = stack(*THREE, *options.split(), output="whole.h5")
-    first = ["--hidden", 12] if begun == "train" else ["--add-layer", 12]
-    done(begun, *first, *options.split())
+@pytest.mark.parametrize("convolutional", [False, True])
+def test_a_grown_run_is_as_trained_at_once(folder, begun, options, convolutional):
+    layers, alone, second = THREE, ["--hidden", 12], "10"
+    if convolutional:
+        layers, alone, second = [*MAPS], ["--conv", "5x3x3"], "conv=4x2x2,pool=1"
+        layers[1] = "conv=5x3x3,pool=2"
+    whole = stack(*layers, *options.split(), output="whole.h5")
+    done(begun, *(alone if begun == "train" else layers[:2]), *options.split())
     quiet = ["--grow", "--threads", "1", "--quiet"]
-    assert rbm(["stack", "-o", "run.h5", *quiet, "--add-layer", "10", "--lr", "0.1"]) == 0
+    assert rbm(["stack", "-o", "run.h5", *quiet, "--add-layer", second, "--lr", "0.1"]) == 0
     assert rbm(["stack", "images.npy", "-o", "run.h5", *quiet, "--add-layer", "8,epochs=3"]) == 0
     assert contents(folder / "run.h5") == whole
     assert names(folder) >= {"run.h5", "whole.h5"}
     with RunReader("run.h5") as run:
         assert run.finished
-        assert run.config["add-layer"] == ["12", "10,learning-rate=0.1", "8,epochs=3"]
+        grown = [layers[1], f"{second},learning-rate=0.1", "8,epochs=3"]
+        assert run.config["add-layer"] == grown
     assert rbm(["stack", "-o", "run.h5", "--resume", "--quiet"]) == 0
     assert contents(folder / "run.h5") == whole
 

@@ -101,9 +101,7 @@ def test_sizes_and_kinds_that_do_not_fit(
 
 
 def test_the_machines_here_leave_out_some_units_and_not_others() -> None:
-    left_out = {
-        name: not connections(machine(name)).any(axis=1).all() for name in MACHINES
-    }
+    left_out = {name: not connections(machine(name)).any(axis=1).all() for name in MACHINES}
     assert left_out["cut off"]
     assert not left_out["pooled"]
 

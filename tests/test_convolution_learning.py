@@ -250,9 +250,7 @@ class Paper:
         self.p = parameters_of(model)
         self.velocity = {name: np.zeros_like(x) for name, x in self.p.items()}
         self.channels, self.filters = channel_and_filter(model)
-        self.offsets = self.mean_of_channels(images.mean) if hyper.centering else 0 * self.p[
-            "visible_bias"
-        ]
+        self.offsets = self.mean_of_channels(images.mean) * hyper.centering
         self.activity = np.full(len(self.p["hidden_bias"]), 0.1)
         self.chains: Array | None = None
         self.updates = 0
@@ -261,13 +259,13 @@ class Paper:
         return np.bincount(self.channels, values) / np.bincount(self.channels)
 
     def up(self, visible: Array) -> Array:
-        return visible @ tie(link_of(self.model), self.p["weights"]) + self.p["hidden_bias"][
-            self.filters
-        ]
+        matrix = tie(link_of(self.model), self.p["weights"])
+        return visible @ matrix + self.p["hidden_bias"][self.filters]
 
     def down(self, hidden: Array, draw: Draw) -> Array:
-        total = hidden @ tie(link_of(self.model), self.p["weights"]).T
-        return self.bernoulli(sigmoid(total + self.p["visible_bias"][self.channels]), draw)
+        matrix = tie(link_of(self.model), self.p["weights"])
+        total = hidden @ matrix.T + self.p["visible_bias"][self.channels]
+        return self.bernoulli(sigmoid(total), draw)
 
     def bernoulli(self, probability: Array, draw: Draw) -> Array:
         drawn = uniforms(draw, *probability.shape).astype(np.float64)

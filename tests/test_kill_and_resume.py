@@ -1,6 +1,7 @@
 """Training, killed and stopped in every way and resumed: it ends as if nothing had happened.
 
-RBM_KILLS sets how many times each command is killed at random (default 15, and 5 for stacks).
+RBM_KILLS sets how many times each command is killed at random (default 15 for a dense machine, 5
+for others).
 """
 
 from __future__ import annotations
@@ -37,12 +38,19 @@ COMMON = [
 ]
 TRAIN = ["train", "images.npy", "--hidden", 12, "--epochs", EPOCHS, *COMMON]
 GO_ON = [*TRAIN, "--resume"]
+CONVOLUTION = ["train", "images.npy", "--conv", "7x3x3", "--epochs", EPOCHS, *COMMON]
 STACK_EPOCHS = 6
 STACK = [
     *("stack", "images.npy", "--epochs", STACK_EPOCHS),
     *("--labels", "labels.npy", "--label-units"),
     *("--add-layer", 12, "--add-layer", "70,start=transpose,algorithm=pcd", "--add-layer", 9),
     *COMMON,
+]
+
+
+MAPS = [
+    *("stack", "images.npy", "--epochs", STACK_EPOCHS, "--add-layer", "conv=7x3x3,algorithm=fpcd"),
+    *("--add-layer", "conv=6x2x2,pool=1,algorithm=pcd", "--add-layer", 9, *COMMON),
 ]
 
 
@@ -111,6 +119,17 @@ def stack_reference(tmp_path_factory):
     return uninterrupted(tmp_path_factory.mktemp("stack"), STACK, layers, STACK_EPOCHS)
 
 
+@pytest.fixture(scope="module")
+def convolution_reference(tmp_path_factory):
+    return uninterrupted(tmp_path_factory.mktemp("convolution"), CONVOLUTION, ["/"], EPOCHS)
+
+
+@pytest.fixture(scope="module")
+def maps_reference(tmp_path_factory):
+    layers = [f"layers/{number}" for number in range(3)]
+    return uninterrupted(tmp_path_factory.mktemp("maps"), MAPS, layers, STACK_EPOCHS)
+
+
 @pytest.fixture
 def folder(tmp_path, reference, monkeypatch):
     """An empty folder, entered, with the data of the reference run in it."""
@@ -169,7 +188,15 @@ def checkpointed_step(log: Path, reference: Reference) -> int:
     return layer * reference.steps + step - step % CHECKPOINT_STEPS
 
 
-@pytest.mark.parametrize(("name", "times"), [("reference", 15), ("stack_reference", 5)])
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [
+        ("reference", 15),
+        ("stack_reference", 5),
+        ("convolution_reference", 5),
+        ("maps_reference", 3),
+    ],
+)
 def test_killed_at_random(name, times, request, tmp_path, monkeypatch):
     reference: Reference = request.getfixturevalue(name)
     monkeypatch.chdir(tmp_path)
