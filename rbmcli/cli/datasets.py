@@ -62,11 +62,13 @@ def read(
     def load(name: str, **selection: Any) -> tuple[Dataset, Images]:
         dataset = open_source(name, patches=options.patches, seed=settings.seed, **selection)
         crop = options.crop
-        if options.conv is not None and crop is None:
-            used = _used(name, options.conv, options.pool, dataset.image_shape)
-            dataset = trimmed(dataset, used)
-        elif options.conv is not None:
-            crop = _used(name, options.conv, options.pool, (crop.height, crop.width))
+        if options.conv is not None:
+            shape = dataset.image_shape if crop is None else (crop.height, crop.width)
+            used = _used(name, options.conv, options.pool, shape)
+            if crop is None:
+                dataset = trimmed(dataset, used)
+            else:
+                crop = used
         shape, rows = dataset.image_shape, np.arange(len(dataset.images))
         augmentation = Augmentation.of(shape, crop, options.flip, draws, name)
         pixels, scale = dataset.images, dataset.scale

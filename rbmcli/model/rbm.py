@@ -136,8 +136,9 @@ class Rbm:
 
     def in_natural_terms(self) -> Rbm:
         """A machine of the same form, without standard deviations of its own, parameters zero."""
-        layers = [layer.like(layer.kind.without_sigma) for layer in (self.visible, self.hidden)]
-        return Rbm(*layers, self.link.like(), self.feature_shape)
+        below = self.visible.like(self.visible.kind.without_sigma)
+        above = self.hidden.like(self.hidden.kind.without_sigma)
+        return Rbm(below, above, self.link.like(), self.feature_shape)
 
     def copied(self) -> Rbm:
         """A machine with the same parameters and no velocities, that shares nothing with this."""

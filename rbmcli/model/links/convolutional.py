@@ -295,7 +295,7 @@ class ConvolutionalLink(Link[Floats]):
         weights = self.weights.astype(np.float64)
         pull = rule.decay * weights + rule.l1 * np.sign(weights)
         down = np.einsum("kcyx,c->k", pull, self._by_channel(visible))
-        return 0.0, self._by_position(down)
+        return 0.0, self._by_position(down).astype(np.float64)
 
     # Norms --------------------------------------------------------------------------------------
 

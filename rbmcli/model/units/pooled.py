@@ -118,23 +118,18 @@ class Pooled(UnitKind):
         """Of each block whose pooled unit is on one, all of them alike."""
         units = fed.units * self.group
         on = np.where(fed.to_array() > 0.5, np.float32(_CERTAIN), np.float32(-_CERTAIN))
-        return self.sample(to_padded(self._at_each(on)), units, draw)
+        return self.sample(to_padded(self.at_each(on)), units, draw)
 
-    def spread(self, fed: Floats) -> Floats:
-        """Evenly over each block."""
-        return self._at_each(fed) / np.float32(self.group)
+    def at_each(self, fed: Floats) -> Floats:  # noqa: D102
+        height, width, maps = self.fed_shape(self.shape)
+        blocks = fed.reshape(-1, height, 1, width, 1, maps)
+        shape = (len(fed), height, self.pool, width, self.pool, maps)
+        return np.broadcast_to(blocks, shape).reshape(len(fed), -1)
 
     def log_drawn_from_fed(self, states: States) -> Doubles:
         """log(1 / group) for each unit that is on."""
         ones = np.ones(padded(states.units), np.float32)
         return -np.log(self.group) * states.dot(ones)
-
-    def _at_each(self, pooled: Floats) -> Floats:
-        """Values of pooled units, (rows, blocks), at each unit of their blocks, (rows, units)."""
-        height, width, maps = self.fed_shape(self.shape)
-        blocks = pooled.reshape(-1, height, 1, width, 1, maps)
-        shape = (len(pooled), height, self.pool, width, self.pool, maps)
-        return np.broadcast_to(blocks, shape).reshape(len(pooled), -1)
 
     def _groups(self, values: NDArray[Any]) -> NDArray[Any]:
         """(..., units) as (..., blocks, group): blocks as pooled units are numbered."""
