@@ -13,6 +13,7 @@ from rbmcli.model.units import unit_kind
 #: (option, parameter, what it needs, whether the options have that). An option counts only where it
 #: was typed: files of options hold all of them.
 _NEEDS: list[tuple[str, str, str, Callable[[TrainOptions], bool]]] = [
+    ("--crops-per-image", "crops_per_image", "--crop", lambda o: o.crop is not None),
     ("--patience", "patience", "--validation", lambda o: o.validation is not None),
     ("--chains", "chains", "--algorithm pcd, fpcd or pt", lambda o: o.algorithm != "cd"),
     ("--temperatures", "temperatures", "--algorithm pt", lambda o: o.algorithm == "pt"),
