@@ -59,18 +59,20 @@ def command(run_file: Path, output: Path, force: bool, settings: Settings) -> No
         check_tensors(output)
     check_free(output, force)
     with RunReader(run_file) as run:
-        stack, image_shape, steps = load_stack(run), run.image_shape, run.config.get("preprocess")
+        stack, image_shape = load_stack(run), run.image_shape
+        done = {name: run.config[name] for name in ("whiten", "preprocess") if run.config.get(name)}
     if suffix == ".npz":
         arrays = weights_arrays(machine_weights(stack), image_shape, stack.top.classes)
         save_arrays(output, arrays, force=force)
     else:
-        about = _about(stack, image_shape) | ({} if steps is None else {"preprocess": steps})
+        about = _about(stack, image_shape) | done
         save_tensors(output, linear_tensors(stack), about, force=force)
     if not settings.quiet:
         machines = stack.machines
         shapes = [f"{machine.visible.units} x {machine.hidden.units}" for machine in machines]
         click.echo(f"{output}: {', '.join(shapes)} weights", err=True)
-        if steps is not None:
+        if done:
+            steps = " and ".join("whitening" if value is True else value for value in done.values())
             reading = ", and what `rbm import` makes," if suffix == ".npz" else ""
             click.echo(
                 f"note: the weights are for images after {steps}, which {output} does not hold:"

@@ -49,8 +49,10 @@ class TrainOptions:
     validation: str | None
     binarize: str
     preprocess: str | None
+    whiten: bool
     patches: Patches | None
     crop: Size | None
+    crops_per_image: int | None
     flip: bool
     algorithm: str
     gibbs_steps: Schedule
@@ -138,12 +140,20 @@ TRAINING: Groups = {
                      help="Keep the first so many images."),
         click.option("--validation", metavar="FRACTION|FILE",
                      help="Hold out this fraction of the images, or measure on another source."),
+        click.option("--whiten", is_flag=True,
+                     help="Flatten the spectrum of whole images, which of photographs falls as"
+                     " 1/f, before anything is cut from them; each has mean 0 and deviation 1 then."
+                     " For gaussian visible units."),
         click.option("--patches", type=PatchesType(), metavar="N:HxW",
                      help="Learn N patches of this height and width, cut at random places from the"
                      " images; a folder's pictures may then be of different sizes."),
         click.option("--crop", type=SizeType(), metavar="HxW",
                      help="Crop an image at a random place each time it is trained on; its central"
-                     " crop is what is measured."),
+                     " crop is what is measured. A folder's pictures may then be of different"
+                     " sizes."),
+        click.option("--crops-per-image", type=click.IntRange(1, 1 << 20), metavar="N",
+                     help="Crops of each image in an epoch. With several, what is measured are as"
+                     " many that stay the same, not the central one.  [default: 1]"),
         click.option("--flip", is_flag=True,
                      help="Flip an image left to right, or not, each time it is trained on."),
         click.option("--preprocess", type=StepsType(), metavar="STEPS",
@@ -230,8 +240,8 @@ TRAINING: Groups = {
 
 #: What is the same for all layers of a stack, by the names of parameters.
 _OF_THE_RUN = {
-    "labels", "only", "limit", "validation", "binarize", "preprocess", "patches", "crop", "flip",
-    "max_time", "metrics",
+    "labels", "only", "limit", "validation", "binarize", "preprocess", "whiten", "patches",
+    "crop", "crops_per_image", "flip", "max_time", "metrics",
 }  # fmt: skip
 #: What may differ from layer to layer.
 LAYER_OPTIONS = {field.name for field in fields(TrainOptions)} - _OF_THE_RUN
