@@ -12,7 +12,10 @@
 
 #define PRAGMA(text) _Pragma(#text)
 
+/* THREAD, within such a loop: which of the threads this is, for memory that each has of its own. */
 #ifdef _OPENMP
+#include <omp.h>
+#define THREAD omp_get_thread_num()
 #define PARALLEL_FOR(threads, chunk, work)                                                         \
     PRAGMA(omp parallel for num_threads(threads) schedule(dynamic, chunk)                          \
                if (threads > 1 && (work) >= WORTH_SHARING))
@@ -21,6 +24,7 @@
     PRAGMA(omp parallel for num_threads(threads) schedule(dynamic, chunk) reduction(& : flag)      \
                if (threads > 1 && (work) >= WORTH_SHARING))
 #else
+#define THREAD 0
 #define PARALLEL_FOR(threads, chunk, work) (void)(threads);
 #define PARALLEL_FOR_AND(threads, chunk, work, flag) (void)(threads);
 #endif

@@ -65,6 +65,23 @@ typedef struct {
     size_t rows, words;
 } rbm_phase;
 
+/* The maps that a convolutional link connects: visible ones, channels last, and hidden ones,
+ * filters last. Hidden unit (y, x, k) sees visible units (y + fy, x + fx, c), fy and fx lying
+ * within a filter. Weights are taps x ld, tap (fy * filter_width + fx) * channels + c. */
+typedef struct {
+    size_t height, width, channels, filter_height, filter_width, filters;
+    size_t hidden_height, hidden_width;
+} rbm_maps;
+
+/* Hidden maps, filters last, in blocks of pool x pool positions: of the units of one filter in a
+ * block at most one is on. Height and width are multiples of pool. The block (py, px) of filter k
+ * is pooled unit (py * (width / pool) + px) * filters + k. */
+typedef struct {
+    size_t height, width, filters, pool;
+} rbm_pool;
+
+#define RBM_MOST_POOL 16 /* positions along a side of a block */
+
 /* Units of one kind, whose states are bits or floats, given their total inputs (rows x ld): their
  * means (rows x ld), which may be written over the total inputs, and drawn states. Either output
  * may be null. */
@@ -78,6 +95,19 @@ typedef void rbm_float_units(const float *total, size_t rows, size_t units, size
  * function) at scale * total[r, u]. The terms are float32, their sum float64. */
 typedef void rbm_cumulant(const float *total, size_t rows, size_t units, size_t ld, size_t n,
                           float scale, double weight, double *out, int threads);
+
+/* Total inputs of one layer of a convolutional link: out (rows x ld) = bias (ld) + the sum over the
+ * units of the other layer of state times weight, from on-lists or from real-valued states. Terms
+ * are added to the bias one by one in ascending order of the units. Columns beyond the units become
+ * 0. `memory` is to work in; where it is null, nothing happens. Returns the bytes that it takes. */
+typedef size_t rbm_listed_inputs(const float *weights, const rbm_maps *maps, size_t ld_weights,
+                                 const uint32_t *start, const uint32_t *index, size_t rows,
+                                 const float *bias, float *out, size_t ld, void *memory,
+                                 int threads);
+typedef size_t rbm_float_inputs(const float *weights, const rbm_maps *maps, size_t ld_weights,
+                                const float *values, size_t ld_values, size_t rows,
+                                const float *bias, float *out, size_t ld, void *memory,
+                                int threads);
 
 #define RBM_MOST_GROUP 1024 /* units in a group of softmax units */
 
@@ -160,6 +190,35 @@ typedef struct {
     /* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
     void (*transpose)(const float *matrix, size_t rows, size_t columns, size_t ld_columns,
                       float *transposed, size_t ld_rows, int threads);
+
+    /* Of the hidden units, and of the visible ones (convolution.h). */
+    rbm_listed_inputs *convolve_listed, *deconvolve_listed;
+    rbm_float_inputs *convolve, *deconvolve;
+
+    /* gradient (taps x ld) += scale0 * the sum over rows and positions of visible times hidden
+     * states, and the same of a second phase, which may have no rows. Where row r of both has a
+     * visible unit on, the sum of their scaled hidden rows is added once. `memory` as above. */
+    size_t (*correlate_listed)(const rbm_maps *maps, const uint32_t *start0, const uint32_t *index0,
+                               const float *hidden0, size_t rows0, float scale0,
+                               const uint32_t *start1, const uint32_t *index1, const float *hidden1,
+                               size_t rows1, float scale1, size_t ld_hidden, float *gradient,
+                               size_t ld, void *memory, int threads);
+    size_t (*correlate)(const rbm_maps *maps, const float *values, size_t ld_values,
+                        const float *hidden, size_t ld_hidden, size_t rows, float scale,
+                        float *gradient, size_t ld, void *memory, int threads);
+
+    /* Means and draws of probabilistic max pooling (units/pooled.h), as of the bit units above: one
+     * draw a block, with the word of the pooled unit's number. */
+    void (*pooled)(const float *total, size_t rows, const rbm_pool *maps, size_t ld, float *mean,
+                   uint64_t *bits, size_t words, const rbm_draw *draw, int threads);
+
+    /* As rbm_cumulant: log(1 + the sum of exponentials) of each block. */
+    void (*pooled_cumulant)(const float *total, size_t rows, const rbm_pool *maps, size_t ld,
+                            float scale, double weight, double *out, int threads);
+
+    /* out (rows x ld_out) = the sum of each block's means. */
+    void (*pooled_means)(const float *means, size_t rows, const rbm_pool *maps, size_t ld,
+                         float *out, size_t ld_out, int threads);
 } rbm_kernels;
 
 /* Null on machines of another architecture. */
@@ -207,5 +266,9 @@ void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t u
 void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *second,
                       size_t second_rows, size_t words, size_t units, uint32_t *start,
                       uint32_t *index, int threads);
+
+/* out (rows x out_words) = whether a unit of each block is on. */
+void rbm_pooled_bits(const uint64_t *bits, size_t rows, size_t words, const rbm_pool *maps,
+                     uint64_t *out, size_t out_words, int threads);
 
 #endif

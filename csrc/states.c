@@ -143,3 +143,38 @@ void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,
         for (uint32_t e = start[r]; e < start[r + 1]; e++)
             out[index[e]] += weight[r];
 }
+
+/* `count` <= 64 bits of a row of `words` from `unit` on. */
+static uint64_t get_bits(const uint64_t *row, size_t words, size_t unit, size_t count) {
+    size_t word = unit / 64, shift = unit % 64;
+    uint64_t bits = row[word] >> shift;
+    if (shift && word + 1 < words)
+        bits |= row[word + 1] << (64 - shift);
+    return count < 64 ? bits & ((UINT64_C(1) << count) - 1) : bits;
+}
+
+void rbm_pooled_bits(const uint64_t *bits, size_t rows, size_t words, const rbm_pool *maps,
+                     uint64_t *out, size_t out_words, int threads) {
+    size_t pool = maps->pool, filters = maps->filters, wide = maps->width / pool;
+    size_t positions = maps->height / pool * wide;
+    PARALLEL_FOR(threads, 8, rows * positions * pool * pool * (filters / 64 + 1))
+    for (size_t r = 0; r < rows; r++) {
+        const uint64_t *from = bits + r * words;
+        uint64_t *to = out + r * out_words;
+        memset(to, 0, out_words * sizeof *to);
+        for (size_t position = 0; position < positions; position++) {
+            size_t corner = position / wide * pool * maps->width + position % wide * pool;
+            for (size_t k = 0; k < filters; k += 64) {
+                size_t count = MIN(filters - k, 64), unit = position * filters + k;
+                uint64_t any = 0;
+                for (size_t i = 0; i < pool * pool; i++)
+                    any |=
+                        get_bits(from, words,
+                                 (corner + i / pool * maps->width + i % pool) * filters + k, count);
+                to[unit / 64] |= any << unit % 64;
+                if (unit % 64 && any >> (64 - unit % 64))
+                    to[unit / 64 + 1] |= any >> (64 - unit % 64);
+            }
+        }
+    }
+}

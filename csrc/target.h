@@ -8,6 +8,7 @@
 #include "tempering.h"
 #include "link.h"
 #include "update.h"
+#include "convolution.h"
 
 static const rbm_kernels table = {
     .name = TARGET_NAME,
@@ -36,6 +37,15 @@ static const rbm_kernels table = {
     .apply = apply,
     .update = update,
     .transpose = transpose,
+    .convolve_listed = convolve_listed,
+    .convolve = convolve,
+    .deconvolve_listed = deconvolve_listed,
+    .deconvolve = deconvolve,
+    .correlate_listed = correlate_listed,
+    .correlate = correlate,
+    .pooled = pooled,
+    .pooled_cumulant = pooled_cumulant,
+    .pooled_means = pooled_means,
 };
 
 const rbm_kernels *const TABLE = &table;

@@ -72,3 +72,4 @@ static void sum_tabulated(const float *states, size_t rows, size_t units, size_t
 #include "units/gaussian.h"
 #include "units/nrelu.h"
 #include "units/softmax.h"
+#include "units/pooled.h"

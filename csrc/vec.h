@@ -113,7 +113,9 @@ INLINE void transpose_block(vfloat m[LANES]){
 /* Per instruction set:
  *   multiply_low(a, b): per 64-bit lane, the full product of the low 32-bit halves;
  *   lane_bits(mask): one bit per lane of a comparison's result;
- *   square_root(x): rounded correctly, as IEEE 754 has it, and so the same everywhere. */
+ *   square_root(x): rounded correctly, as IEEE 754 has it, and so the same everywhere;
+ *   load_first(p, n), store_first(p, x, n): the first n <= LANES lanes, the memory beyond being
+ *   neither read nor written; lanes that are not loaded are 0. */
 #if LANES == 16
 INLINE vpair multiply_low(vpair a, vpair b) {
     return (vpair)_mm512_mul_epu32((__m512i)a, (__m512i)b);
@@ -124,6 +126,12 @@ INLINE uint32_t lane_bits(vint mask) {
 INLINE vfloat square_root(vfloat x) {
     return (vfloat)_mm512_sqrt_ps((__m512)x);
 }
+INLINE vfloat load_first(const float *p, size_t n) {
+    return (vfloat)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+INLINE void store_first(float *p, vfloat x, size_t n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
+}
 #elif LANES == 8
 INLINE vpair multiply_low(vpair a, vpair b) {
     return (vpair)_mm256_mul_epu32((__m256i)a, (__m256i)b);
@@ -133,6 +141,15 @@ INLINE uint32_t lane_bits(vint mask) {
 }
 INLINE vfloat square_root(vfloat x) {
     return (vfloat)_mm256_sqrt_ps((__m256)x);
+}
+INLINE __m256i first_lanes(size_t n) {
+    return (__m256i)((vint){0, 1, 2, 3, 4, 5, 6, 7} < (vint){0} + (int32_t)n);
+}
+INLINE vfloat load_first(const float *p, size_t n) {
+    return (vfloat)_mm256_maskload_ps(p, first_lanes(n));
+}
+INLINE void store_first(float *p, vfloat x, size_t n) {
+    _mm256_maskstore_ps(p, first_lanes(n), (__m256)x);
 }
 #elif defined(__SSE2__)
 INLINE vpair multiply_low(vpair a, vpair b) {
@@ -166,6 +183,23 @@ INLINE vfloat square_root(vfloat x) {
     for (int i = 0; i < LANES; i++)
         x[i] = __builtin_sqrtf(x[i]);
     return x;
+}
+#endif
+#if LANES == 4
+INLINE vfloat load_first(const float *p, size_t n) {
+    if (n == LANES)
+        return load(p);
+    vfloat x = {0};
+    for (size_t i = 0; i < n; i++)
+        x[i] = p[i];
+    return x;
+}
+INLINE void store_first(float *p, vfloat x, size_t n) {
+    if (n == LANES)
+        store(p, x);
+    else
+        for (size_t i = 0; i < n; i++)
+            p[i] = x[i];
 }
 #endif
 

@@ -9,8 +9,15 @@ _Floats = NDArray[np.float32]
 _Words = NDArray[np.uint64]
 _Indices = NDArray[np.uint32]
 
+#: Height, width and channels of the visible maps, height and width of the filters and their number,
+#: height and width of the hidden maps.
+_Maps = tuple[int, int, int, int, int, int, int, int]
+#: Height, width and filters of the hidden maps, and positions along a side of a block.
+_Pool = tuple[int, int, int, int]
+
 PAD: int
 MOST_GROUP: int
+MOST_POOL: int
 
 def use_isa(name: str = "") -> None: ...
 def isa() -> str: ...
@@ -165,3 +172,54 @@ def column_sums(
     matrix: _Floats, width: int, out: _Floats, weight: _Floats | None = None
 ) -> None: ...
 def transpose(matrix: _Floats, columns: int, transposed: _Floats) -> None: ...
+def convolve_listed(
+    weights: _Floats, maps: _Maps, start: _Indices, index: _Indices, bias: _Floats, out: _Floats
+) -> None: ...
+def convolve(
+    weights: _Floats, maps: _Maps, values: _Floats, bias: _Floats, out: _Floats
+) -> None: ...
+def deconvolve_listed(
+    weights: _Floats, maps: _Maps, start: _Indices, index: _Indices, bias: _Floats, out: _Floats
+) -> None: ...
+def deconvolve(
+    weights: _Floats, maps: _Maps, values: _Floats, bias: _Floats, out: _Floats
+) -> None: ...
+def correlate_listed(
+    maps: _Maps,
+    start: _Indices,
+    index: _Indices,
+    hidden: _Floats,
+    scale: float,
+    gradient: _Floats,
+) -> None: ...
+def correlate_both(
+    maps: _Maps,
+    start0: _Indices,
+    index0: _Indices,
+    hidden0: _Floats,
+    start1: _Indices,
+    index1: _Indices,
+    hidden1: _Floats,
+    scale0: float,
+    scale1: float,
+    gradient: _Floats,
+) -> None: ...
+def correlate(
+    maps: _Maps, values: _Floats, hidden: _Floats, scale: float, gradient: _Floats
+) -> None: ...
+def pooled(
+    total: _Floats,
+    maps: _Pool,
+    mean: _Floats | None,
+    bits: _Words | None,
+    draw: Draw | None,
+) -> None: ...
+def pooled_cumulant(
+    total: _Floats,
+    maps: _Pool,
+    out: NDArray[np.float64],
+    scale: float = 1.0,
+    weight: float = 1.0,
+) -> None: ...
+def pooled_means(means: _Floats, maps: _Pool, out: _Floats) -> None: ...
+def pooled_bits(bits: _Words, maps: _Pool, out: _Words) -> None: ...

@@ -9,12 +9,15 @@ shapes raise ValueError. csrc/rbm_kernels.h says what each kernel computes.
 
 import os
 
+import numpy as np
+
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef extern from "rbm_kernels.h" nogil:
     enum: RBM_PAD
     enum: RBM_MOST_GROUP
+    enum: RBM_MOST_POOL
     enum rbm_binarize:
         RBM_SAMPLE
         RBM_THRESHOLD
@@ -48,12 +51,26 @@ cdef extern from "rbm_kernels.h" nogil:
         const float *hidden
         size_t rows, words
 
+    ctypedef struct rbm_maps:
+        size_t height, width, channels, filter_height, filter_width, filters
+        size_t hidden_height, hidden_width
+
+    ctypedef struct rbm_pool:
+        size_t height, width, filters, pool
+
     ctypedef void rbm_bit_units(const float *, size_t, size_t, size_t, size_t, float *, uint64_t *,
                                 size_t, const rbm_draw *, int) noexcept nogil
     ctypedef void rbm_float_units(const float *, size_t, size_t, size_t, size_t, float *, float *,
                                   const rbm_draw *, int) noexcept nogil
     ctypedef void rbm_cumulant(const float *, size_t, size_t, size_t, size_t, float, double,
                                double *, int) noexcept nogil
+
+    ctypedef size_t rbm_listed_inputs(const float *, const rbm_maps *, size_t, const uint32_t *,
+                                      const uint32_t *, size_t, const float *, float *, size_t,
+                                      void *, int) noexcept nogil
+    ctypedef size_t rbm_float_inputs(const float *, const rbm_maps *, size_t, const float *,
+                                     size_t, size_t, const float *, float *, size_t, void *,
+                                     int) noexcept nogil
 
     ctypedef struct rbm_kernels:
         const char *name
@@ -92,6 +109,22 @@ cdef extern from "rbm_kernels.h" nogil:
                       const rbm_low_rank *, const rbm_rule *, uint32_t *, uint32_t *, float *,
                       int) noexcept nogil
         void (*transpose)(const float *, size_t, size_t, size_t, float *, size_t, int) noexcept nogil
+        rbm_listed_inputs *convolve_listed
+        rbm_float_inputs *convolve
+        rbm_listed_inputs *deconvolve_listed
+        rbm_float_inputs *deconvolve
+        size_t (*correlate_listed)(const rbm_maps *, const uint32_t *, const uint32_t *,
+                                   const float *, size_t, float, const uint32_t *,
+                                   const uint32_t *, const float *, size_t, float, size_t,
+                                   float *, size_t, void *, int) noexcept nogil
+        size_t (*correlate)(const rbm_maps *, const float *, size_t, const float *, size_t, size_t,
+                            float, float *, size_t, void *, int) noexcept nogil
+        void (*pooled)(const float *, size_t, const rbm_pool *, size_t, float *, uint64_t *,
+                       size_t, const rbm_draw *, int) noexcept nogil
+        void (*pooled_cumulant)(const float *, size_t, const rbm_pool *, size_t, float, double,
+                                double *, int) noexcept nogil
+        void (*pooled_means)(const float *, size_t, const rbm_pool *, size_t, float *, size_t,
+                             int) noexcept nogil
 
     const rbm_kernels *rbm_select(const char *)
     int rbm_openmp()
@@ -102,10 +135,13 @@ cdef extern from "rbm_kernels.h" nogil:
     void rbm_bits_to_floats(const uint64_t *, size_t, size_t, size_t, float *, size_t, int)
     void rbm_floats_to_bits(const float *, size_t, size_t, size_t, uint64_t *, size_t, int)
     void rbm_count_by_unit(const uint64_t *, size_t, size_t, size_t, uint32_t *)
+    void rbm_pooled_bits(const uint64_t *, size_t, size_t, const rbm_pool *, uint64_t *, size_t,
+                         int)
 
 
 PAD = RBM_PAD
 MOST_GROUP = RBM_MOST_GROUP
+MOST_POOL = RBM_MOST_POOL
 
 cdef const rbm_kernels *_table = NULL
 cdef int _threads = 1
@@ -586,6 +622,262 @@ def transpose(const float[:, ::1] matrix, size_t columns, float[:, ::1] transpos
     with nogil:
         _table.transpose(&matrix[0, 0], matrix.shape[0], columns, matrix.shape[1],
                          &transposed[0, 0], transposed.shape[1], _threads)
+
+
+# Convolution. `maps` = (height, width, channels, filter height, filter width, filters, hidden height,
+# hidden width): the visible maps, channels last, and the hidden ones, filters last. Weights and
+# their gradient are (taps, ld), tap (fy * filter width + fx) * channels + c.
+
+cdef rbm_maps _maps(tuple maps) except *:
+    cdef rbm_maps m
+    _require(min(maps) >= 1, "there are no maps")
+    (m.height, m.width, m.channels, m.filter_height, m.filter_width, m.filters,
+     m.hidden_height, m.hidden_width) = maps
+    _require(m.hidden_height + m.filter_height <= m.height + 1
+             and m.hidden_width + m.filter_width <= m.width + 1, "filters leave the visible maps")
+    return m
+
+
+cdef size_t _visible(const rbm_maps *maps):
+    return maps.height * maps.width * maps.channels
+
+
+cdef size_t _hidden(const rbm_maps *maps):
+    return maps.hidden_height * maps.hidden_width * maps.filters
+
+
+cdef size_t _taps(const rbm_maps *maps):
+    return maps.filter_height * maps.filter_width * maps.channels
+
+
+cdef _require_inputs(const float[:, ::1] weights, const rbm_maps *maps, const float[::1] bias,
+                     float[:, ::1] out, size_t units):
+    _require(<size_t>weights.shape[0] == _taps(maps) and <size_t>weights.shape[1] >= maps.filters
+             and weights.shape[1] % RBM_PAD == 0, "weights do not fit the maps")
+    _require(<size_t>out.shape[1] >= units and out.shape[1] % RBM_PAD == 0
+             and bias.shape[0] == out.shape[1], "total inputs do not fit the maps")
+
+
+cdef _require_lists(const uint32_t[::1] start, const uint32_t[::1] index, Py_ssize_t rows):
+    _require(start.shape[0] >= rows + 1, "start is too short")
+    _require(index.shape[0] >= start[rows] and index.shape[0] >= 1, "index is too short")
+
+
+cdef _memory(size_t size):
+    """Memory for a kernel to work in, from the start of a cache line on."""
+    _require(size < <size_t>1 << 34, "the maps are too large")
+    memory = np.empty(size + 64, np.uint8)
+    return memory[-memory.ctypes.data % 64:]
+
+
+cdef _listed_inputs(rbm_listed_inputs *kernel, const float[:, ::1] weights, const rbm_maps *maps,
+                    const uint32_t[::1] start, const uint32_t[::1] index, const float[::1] bias,
+                    float[:, ::1] out):
+    cdef size_t rows = out.shape[0]
+    if rows == 0:
+        return
+    _require_lists(start, index, rows)
+    cdef uint8_t[::1] memory = _memory(
+        kernel(&weights[0, 0], maps, weights.shape[1], &start[0], &index[0], rows, &bias[0],
+               &out[0, 0], out.shape[1], NULL, _threads))
+    with nogil:
+        kernel(&weights[0, 0], maps, weights.shape[1], &start[0], &index[0], rows, &bias[0],
+               &out[0, 0], out.shape[1], &memory[0], _threads)
+
+
+cdef _float_inputs(rbm_float_inputs *kernel, const float[:, ::1] weights, const rbm_maps *maps,
+                   const float[:, ::1] values, const float[::1] bias, float[:, ::1] out):
+    cdef size_t rows = out.shape[0]
+    _require(values.shape[0] == out.shape[0], "states and total inputs differ in rows")
+    if rows == 0:
+        return
+    cdef uint8_t[::1] memory = _memory(
+        kernel(&weights[0, 0], maps, weights.shape[1], &values[0, 0], values.shape[1], rows,
+               &bias[0], &out[0, 0], out.shape[1], NULL, _threads))
+    with nogil:
+        kernel(&weights[0, 0], maps, weights.shape[1], &values[0, 0], values.shape[1], rows,
+               &bias[0], &out[0, 0], out.shape[1], &memory[0], _threads)
+
+
+def convolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::1] start,
+                    const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
+    """out (rows, ld) = total inputs of the hidden units, from on-lists of visible ones.
+
+    bias: (ld,), that of each hidden unit. The entries of `index` must be units: unchecked.
+    """
+    cdef rbm_maps m = _maps(maps)
+    _require_inputs(weights, &m, bias, out, _hidden(&m))
+    _listed_inputs(_table.convolve_listed, weights, &m, start, index, bias, out)
+
+
+def convolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] values,
+             const float[::1] bias, float[:, ::1] out):
+    """out (rows, ld) = total inputs of the hidden units; values: (rows, ld of visible states)."""
+    cdef rbm_maps m = _maps(maps)
+    _require_inputs(weights, &m, bias, out, _hidden(&m))
+    _require(<size_t>values.shape[1] >= _visible(&m), "states do not fit the maps")
+    _float_inputs(_table.convolve, weights, &m, values, bias, out)
+
+
+def deconvolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::1] start,
+                      const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
+    """out (rows, ld) = total inputs of the visible units, from on-lists of hidden ones.
+
+    bias: (ld,), that of each visible unit. The entries of `index` must be units: unchecked.
+    """
+    cdef rbm_maps m = _maps(maps)
+    _require_inputs(weights, &m, bias, out, _visible(&m))
+    _listed_inputs(_table.deconvolve_listed, weights, &m, start, index, bias, out)
+
+
+def deconvolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] values,
+               const float[::1] bias, float[:, ::1] out):
+    """out (rows, ld) = total inputs of the visible units; values: (rows, ld of hidden states)."""
+    cdef rbm_maps m = _maps(maps)
+    _require_inputs(weights, &m, bias, out, _visible(&m))
+    _require(<size_t>values.shape[1] >= _hidden(&m), "states do not fit the maps")
+    _float_inputs(_table.deconvolve, weights, &m, values, bias, out)
+
+
+cdef _require_gradient(const float[:, ::1] hidden, const rbm_maps *maps, float[:, ::1] gradient):
+    _require(<size_t>hidden.shape[1] >= _hidden(maps), "hidden states do not fit the maps")
+    _require(<size_t>gradient.shape[0] == _taps(maps)
+             and <size_t>gradient.shape[1] >= maps.filters, "the gradient does not fit the maps")
+
+
+def correlate_listed(tuple maps, const uint32_t[::1] start, const uint32_t[::1] index,
+                     const float[:, ::1] hidden, float scale, float[:, ::1] gradient):
+    """gradient (taps, ld) += scale times the sum over rows and positions of v h.
+
+    The visible states are on-lists, the hidden ones (rows, ld). The entries of `index` must be
+    units: unchecked.
+    """
+    correlate_both(maps, start, index, hidden, start, index, hidden[:0], scale, 0.0, gradient)
+
+
+def correlate_both(tuple maps, const uint32_t[::1] start0, const uint32_t[::1] index0,
+                   const float[:, ::1] hidden0, const uint32_t[::1] start1,
+                   const uint32_t[::1] index1, const float[:, ::1] hidden1, float scale0,
+                   float scale1, float[:, ::1] gradient):
+    """correlate_listed for two phases at once, which may differ in rows.
+
+    Where row r of both has a visible unit on, the sum of their scaled hidden rows is added once.
+    """
+    cdef rbm_maps m = _maps(maps)
+    cdef size_t rows0 = hidden0.shape[0], rows1 = hidden1.shape[0]
+    _require_gradient(hidden0, &m, gradient)
+    _require(hidden0.shape[1] == hidden1.shape[1], "the hidden states of the phases do not fit")
+    if rows0 == 0:
+        if rows1:
+            correlate_both(maps, start1, index1, hidden1, start0, index0, hidden0, scale1, scale0,
+                           gradient)
+        return
+    _require_lists(start0, index0, rows0)
+    _require_lists(start1, index1, rows1)
+    cdef const float *second = &hidden1[0, 0] if rows1 else NULL
+    cdef uint8_t[::1] memory = _memory(
+        _table.correlate_listed(&m, &start0[0], &index0[0], &hidden0[0, 0], rows0, scale0,
+                                &start1[0], &index1[0], second, rows1, scale1, hidden0.shape[1],
+                                &gradient[0, 0], gradient.shape[1], NULL, _threads))
+    with nogil:
+        _table.correlate_listed(&m, &start0[0], &index0[0], &hidden0[0, 0], rows0, scale0,
+                                &start1[0], &index1[0], second, rows1, scale1, hidden0.shape[1],
+                                &gradient[0, 0], gradient.shape[1], &memory[0], _threads)
+
+
+def correlate(tuple maps, const float[:, ::1] values, const float[:, ::1] hidden, float scale,
+              float[:, ::1] gradient):
+    """correlate_listed for real-valued visible states; values: (rows, ld of visible states)."""
+    cdef rbm_maps m = _maps(maps)
+    _require_gradient(hidden, &m, gradient)
+    _require(<size_t>values.shape[1] >= _visible(&m) and values.shape[0] == hidden.shape[0],
+             "visible states do not fit")
+    cdef size_t rows = hidden.shape[0]
+    if rows == 0:
+        return
+    cdef uint8_t[::1] memory = _memory(
+        _table.correlate(&m, &values[0, 0], values.shape[1], &hidden[0, 0], hidden.shape[1], rows,
+                         scale, &gradient[0, 0], gradient.shape[1], NULL, _threads))
+    with nogil:
+        _table.correlate(&m, &values[0, 0], values.shape[1], &hidden[0, 0], hidden.shape[1], rows,
+                         scale, &gradient[0, 0], gradient.shape[1], &memory[0], _threads)
+
+
+# Probabilistic max pooling. `maps` = (hidden height, hidden width, filters, pool); the pooled unit of
+# filter k in block (py, px) is (py * (hidden width / pool) + px) * filters + k.
+
+cdef rbm_pool _pool(tuple maps) except *:
+    cdef rbm_pool m
+    _require(min(maps) >= 1, "there are no maps")
+    m.height, m.width, m.filters, m.pool = maps
+    _require(m.pool <= RBM_MOST_POOL, "blocks are too large")
+    _require(m.height % m.pool == 0 and m.width % m.pool == 0, "the maps are not whole blocks")
+    return m
+
+
+cdef size_t _pooled_units(const rbm_pool *maps):
+    return maps.height // maps.pool * (maps.width // maps.pool) * maps.filters
+
+
+def pooled(const float[:, ::1] total, tuple maps, mean, bits, draw):
+    """Means and draws of units of which at most one a block is on, uint64 (rows, words).
+
+    Like the unit kinds above; one draw a block, with the word of the pooled unit's number.
+    """
+    cdef rbm_pool m = _pool(maps)
+    cdef size_t units = m.height * m.width * m.filters, words = 0
+    cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
+    cdef uint64_t[:, ::1] bits_view
+    cdef uint64_t *bits_at = NULL
+    cdef const float *total_at = _totals(total, units, 1, 1, mean)
+    if total.shape[0] == 0:
+        return
+    cdef float *mean_at = _floats(mean)
+    if bits is not None:
+        bits_view = bits
+        words = bits_view.shape[1]
+        _require(bits_view.shape[0] == total.shape[0] and words * 64 >= units,
+                 "bits do not fit the units")
+        bits_at = &bits_view[0, 0]
+    with nogil:
+        _table.pooled(total_at, total.shape[0], &m, total.shape[1], mean_at, bits_at, words, &d,
+                      _threads)
+
+
+def pooled_cumulant(const float[:, ::1] total, tuple maps, double[::1] out, float scale=1.0,
+                    double weight=1.0):
+    """out[r] += weight times the sum over blocks of log(1 + sum of exp(scale * total))."""
+    cdef rbm_pool m = _pool(maps)
+    cdef const float *total_at = _totals(total, m.height * m.width * m.filters, 1, 1, None)
+    _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
+    if total.shape[0]:
+        with nogil:
+            _table.pooled_cumulant(total_at, total.shape[0], &m, total.shape[1], scale, weight,
+                                   &out[0], _threads)
+
+
+def pooled_means(const float[:, ::1] means, tuple maps, float[:, ::1] out):
+    """out (rows, ld of the pooled units) = the sum of each block's means (rows, ld)."""
+    cdef rbm_pool m = _pool(maps)
+    cdef const float *means_at = _totals(means, m.height * m.width * m.filters, 1, 1, None)
+    _require(out.shape[0] == means.shape[0] and <size_t>out.shape[1] >= _pooled_units(&m),
+             "pooled means do not fit the units")
+    if means.shape[0]:
+        with nogil:
+            _table.pooled_means(means_at, means.shape[0], &m, means.shape[1], &out[0, 0],
+                                out.shape[1], _threads)
+
+
+def pooled_bits(const uint64_t[:, ::1] bits, tuple maps, uint64_t[:, ::1] out):
+    """out (rows, words of the pooled units) = whether a unit of each block is on."""
+    cdef rbm_pool m = _pool(maps)
+    _require(<size_t>bits.shape[1] * 64 >= m.height * m.width * m.filters
+             and <size_t>out.shape[1] * 64 >= _pooled_units(&m) and out.shape[0] == bits.shape[0],
+             "bits do not fit the units")
+    if bits.shape[0]:
+        with nogil:
+            rbm_pooled_bits(&bits[0, 0], bits.shape[0], bits.shape[1], &m, &out[0, 0],
+                            out.shape[1], _threads)
 
 
 use_isa(os.environ.get("RBM_ISA", ""))
