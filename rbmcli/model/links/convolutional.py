@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Doubles, Floats, Scratch, padded, to_padded, zeros
+from rbmcli.arrays import Doubles, Floats, Scratch, padded, to_padded, words_for, zeros
 from rbmcli.errors import RbmError
 from rbmcli.model.links.link import Correction, Link, Phase, Products, Rule
 from rbmcli.model.states import BitStates, FloatStates, States
@@ -133,7 +133,7 @@ class Maps:
         """The filter of each hidden unit, int64 (hidden,)."""
         return np.tile(np.arange(self.filters), self.positions)
 
-    def for_kernels(self) -> tuple[int, ...]:
+    def for_kernels(self) -> tuple[int, int, int, int, int, int, int, int]:
         """The sizes in the order in which the kernels take them."""
         return (
             self.height,
@@ -221,11 +221,15 @@ class ConvolutionalLink(Link[Floats]):
         return out
 
     def shift_up(self, units: NDArray[np.int64], change: Floats) -> Floats:
-        """By how much the hidden units' total inputs change; through all filters, as `up` goes."""
-        values = zeros((len(change), padded(self.visible)))
-        np.put_along_axis(values, np.broadcast_to(units, change.shape), change, axis=1)
-        out = zeros((len(change), padded(self.hidden)))
-        return self.up(FloatStates(values, self.visible), zeros((padded(self.hidden),)), out)
+        """By how much the hidden units' total inputs change: of each unit what one that is on adds."""
+        rows, no_bias = np.arange(len(change)), zeros((padded(self.hidden),))
+        result = zeros((len(change), padded(self.hidden)))
+        for unit, by in zip(units.T, change.T, strict=True):
+            alone = np.zeros((len(change), words_for(self.visible)), np.uint64)
+            alone[rows, unit // 64] = np.uint64(1) << (unit % 64).astype(np.uint64)
+            added = self.up(BitStates(alone, self.visible), no_bias, zeros(result.shape))
+            result += by[:, np.newaxis] * added
+        return result
 
     # Learning -----------------------------------------------------------------------------------
 
