@@ -221,7 +221,7 @@ class ConvolutionalLink(Link[Floats]):
         return out
 
     def shift_up(self, units: NDArray[np.int64], change: Floats) -> Floats:
-        """By how much the hidden units' total inputs change: of each unit what one that is on adds."""
+        """By how much the hidden units' total inputs change: of a unit, what it adds when on."""
         rows, no_bias = np.arange(len(change)), zeros((padded(self.hidden),))
         result = zeros((len(change), padded(self.hidden)))
         for unit, by in zip(units.T, change.T, strict=True):
@@ -242,32 +242,22 @@ class ConvolutionalLink(Link[Floats]):
     ) -> Floats:
         total = scratch.rows("gradient", *self.padded_weights.shape)
         total[:] = 0
-        phases = (
-            (self._channels_last(positive.visible), positive.hidden),
-            (self._channels_last(negative.visible), negative.hidden),
-        )
-        (first, above0), (second, above1) = phases
-        scales = [
-            sign / (rows * self.maps.positions)
-            for sign, rows in ((1, first.rows), (-1, second.rows))
-        ]
+        first, second = map(self._channels_last, (positive.visible, negative.visible))
+        share = 1 / self.maps.positions
+        scale0, scale1 = share / first.rows, -share / second.rows
         if isinstance(first, BitStates) and isinstance(second, BitStates):
+            lists0, lists1 = first.lists, second.lists
+            hidden0, hidden1 = positive.hidden, negative.hidden
             _kernels.correlate_both(
-                self._maps, *first.lists, above0, *second.lists, above1, *scales, total
+                self._maps, *lists0, hidden0, *lists1, hidden1, scale0, scale1, total
             )
         else:
-            for (states, above), scale in zip(phases, scales, strict=True):
-                self._correlate(states, above, scale, total)
+            self._correlate(first, positive.hidden, scale0, total)
+            self._correlate(second, negative.hidden, scale1, total)
         if correction is not None and len(correction.left):
-            left = FloatStates(correction.left, self.visible)
-            self._correlate(
-                self._channels_last(left), correction.right, 1 / self.maps.positions, total
-            )
+            left = self._channels_last(FloatStates(correction.left, self.visible))
+            self._correlate(left, correction.right, share, total)
         return total
-
-    def accumulate(self, phase: Phase, scale: float, gradient: Floats, scratch: Scratch) -> None:
-        """Gradient (taps, ld) += scale times the statistics summed over rows and positions."""
-        self._correlate(self._channels_last(phase.visible), phase.hidden, scale, gradient)
 
     def step(self, gradient: Floats, rule: Rule, scratch: Scratch) -> bool:
         """One step of the rule; True if the weights are finite."""
