@@ -26,7 +26,7 @@ from rbmcli.cli.parameters import (
 from rbmcli.io.sizes import Filters, Patches, Size
 from rbmcli.learning.algorithms import ALGORITHMS
 from rbmcli.learning.schedules import Interval, Schedule
-from rbmcli.model.units import BINARIZE, KINDS
+from rbmcli.model.units import BINARIZE, KINDS, pooled
 
 #: What `--pool` is where it is not given.
 POOL = 2
@@ -121,7 +121,7 @@ TRAINING: Groups = {
         click.option("--conv", type=FiltersType(), metavar="KxHxW",
                      help="Instead, K filters of H rows and W columns that move over the image: a"
                      " hidden unit for each place of each filter."),
-        click.option("--pool", type=click.IntRange(1, 16), default=POOL, show_default=True,
+        click.option("--pool", type=click.IntRange(1, pooled.MOST), default=POOL, show_default=True,
                      metavar="C", help="With --conv, pool the hidden units in blocks of C x C, of"
                      " which at most one is on; 1 leaves them as they are."),
         click.option("--visible-kind", type=UnitKindType(), default="bernoulli",

@@ -116,7 +116,7 @@ class Rbm:
         below_kind, above_kind = unit_kind(visible_kind), unit_kind(hidden_kind)
         if pool > 1 and above_kind.name != "bernoulli":
             raise RbmError(
-                f"{above_kind.name} hidden units cannot be pooled; use bernoulli ones, or --pool 1"
+                f"{above_kind.name} hidden units cannot be pooled; use bernoulli ones, or pool 1"
             )
         for kind in (below_kind, above_kind):
             if kind.group > 1:

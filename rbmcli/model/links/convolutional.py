@@ -76,7 +76,7 @@ class Maps:
             raise RbmError(
                 f"filters of {filter_height}x{filter_width} have {places[0]}x{places[1]} places on"
                 f" {height}x{width}, fewer than a block of {pool}x{pool} that is pooled; use"
-                " smaller filters or --pool 1"
+                " smaller filters or pool 1"
             )
         return Maps(
             height,

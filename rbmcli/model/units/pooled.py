@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, padded, to_padded, zeros
 from rbmcli.draws import Draw
+from rbmcli.errors import RbmError
 from rbmcli.model.states import BitStates, FloatStates, States
 from rbmcli.model.units.bernoulli import Bernoulli
 from rbmcli.model.units.kind import UnitKind, middles
+
+#: Most rows and columns of a block.
+MOST = 16
 
 #: Total inputs at which a unit is on, or off, for sure.
 _CERTAIN = 60.0
@@ -27,7 +31,8 @@ class Pooled(UnitKind):
     """Unit i of a block is the one that is on with probability exp(x_i) / (1 + sum of exp(x_j)).
 
     Unlike other kinds, it is that of layers of one shape only: (height, width, maps), of which each
-    map is cut into blocks of `pool` x `pool` positions. RbmError unless these come out even.
+    map is cut into blocks of `pool` x `pool` positions, which must come out even. RbmError where
+    blocks are too large.
     """
 
     activation = "probabilistic max pooling"
@@ -35,6 +40,10 @@ class Pooled(UnitKind):
     as_bits = True
 
     def __init__(self, shape: tuple[int, int, int], pool: int) -> None:
+        if pool > MOST:
+            raise RbmError(
+                f"units cannot be pooled in blocks of {pool}x{pool}: at most in {MOST}x{MOST}"
+            )
         self.shape = shape
         self.pool = pool
         self.group = pool * pool
