@@ -602,7 +602,7 @@ def test_without_the_package(folder, capfd, monkeypatch):
 
 def test_the_worked_example_names_the_tensors_rightly(folder):
     """PyTorch may not be here; what the program gives to its network are names and shapes."""
-    (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    program = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)[0]
     tree = ast.parse(program)
     sizes = [
         tuple(argument.value for argument in node.args)
