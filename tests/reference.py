@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,9 @@ from numpy.typing import NDArray
 
 from rbmcli.arrays import Words, words_for
 from rbmcli.draws import Draw
-from rbmcli.model.units import KINDS, Joint, UnitKind, unit_kind
+from rbmcli.model.links import ConvolutionalLink
+from rbmcli.model.rbm import Rbm
+from rbmcli.model.units import KINDS, Joint, Pooled, UnitKind, unit_kind
 
 #: The unit roundoff of float32: the result of one operation is off by at most this fraction.
 ROUNDOFF = 2.0**-24
@@ -97,6 +101,66 @@ def every_joint() -> list[UnitKind]:
     ]
 
 
+def every_pooled() -> list[UnitKind]:
+    """Pooled units of several sizes, of blocks beside and below each other."""
+    return [Pooled((2, 2, 1), 2), Pooled((4, 6, 2), 2), Pooled((3, 6, 2), 3)]
+
+
+def fitting(kind: UnitKind, groups: int) -> UnitKind:
+    """Of pooled units those of a layer of so many blocks; other kinds know no size."""
+    if not isinstance(kind, Pooled):
+        return kind
+    filters = next(n for n in (5, 4, 3, 1) if groups % n == 0)
+    return Pooled((kind.pool, groups // filters * kind.pool, filters), kind.pool)
+
+
+def sized(kind: UnitKind) -> int | None:
+    """The number of units of layers of a kind, where the kind says it."""
+    if isinstance(kind, Pooled):
+        return math.prod(kind.shape)
+    return kind.units if isinstance(kind, Joint) else None
+
+
 def least_units(kind: UnitKind) -> int:
-    """Units of the least layer of a kind: a group, or all of a joint."""
-    return kind.units if isinstance(kind, Joint) else kind.group
+    """Units of the least layer of a kind: a group, or all where the kind says how many."""
+    return sized(kind) or kind.group
+
+
+def connections(model: Rbm) -> NDArray[np.float64]:
+    """The weight between each visible and each hidden unit, (visible, hidden).
+
+    Of filters that move over an image the same at every place, written out place by place.
+    """
+    weights = model.link.weights.astype(np.float64)
+    if not isinstance(model.link, ConvolutionalLink):
+        return weights
+    return tie(model.link, weights)
+
+
+def tie(link: ConvolutionalLink, weights: NDArray[Any]) -> NDArray[np.float64]:
+    """Weights (filters, channels, height, width) as those between all units."""
+    matrix = np.zeros((link.visible, link.hidden))
+    for visible, hidden, tap in places(link):
+        matrix[visible, hidden] = weights[tap]
+    return matrix
+
+
+def untie(link: ConvolutionalLink, matrix: NDArray[Any]) -> NDArray[np.float64]:
+    """The sum over all places of each weight, of a matrix (visible, hidden): `tie` transposed."""
+    sums = np.zeros(link.weights.shape)
+    for visible, hidden, tap in places(link):
+        sums[tap] += matrix[visible, hidden]
+    return sums
+
+
+def places(link: ConvolutionalLink) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """(visible unit, hidden unit, (filter, channel, row, column)) of every connection."""
+    maps = link.maps
+    for y, x, k in np.ndindex(maps.hidden_height, maps.hidden_width, maps.filters):
+        hidden = (y * maps.hidden_width + x) * maps.filters + k
+        for c, fy, fx in np.ndindex(maps.channels, maps.filter_height, maps.filter_width):
+            if maps.planar:
+                visible = (c * maps.height + y + fy) * maps.width + x + fx
+            else:
+                visible = ((y + fy) * maps.width + x + fx) * maps.channels + c
+            yield visible, hidden, (k, c, fy, fx)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reference import uniforms
+from reference import connections, uniforms
 
 from rbmcli.arrays import to_padded
 from rbmcli.draws import Draw, Draws, Purpose, apart
@@ -296,6 +296,134 @@ def test_filters_of_one_machine_with_label_units_are_pictures() -> None:
     model = randomized(Rbm.dense(SHAPE, 5, labels=CLASSES), 1)
     found = Stack([model]).filters(0)
     np.testing.assert_array_equal(found, model.link.weights[:12].T.reshape(5, *SHAPE))
+
+
+# Convolutions ------------------------------------------------------------------------------------
+
+
+def convolutional_stack() -> Stack:
+    """Two pooled convolutions and a dense layer on images of two channels, 2 x 8 x 9.
+
+    The lower filters leave out a row, the upper ones nothing.
+    """
+    first = Rbm.convolutional((2, 8, 9), (3, 2, 4), 2)
+    assert first.hidden.fed_shape == (3, 3, 3)
+    second = Rbm.convolutional(first.hidden.fed_shape, (4, 2, 2), 2, planar=False)
+    assert second.hidden.fed_shape == (1, 1, 4)
+    third = Rbm.dense(second.hidden.fed_shape, 5)
+    return Stack([randomized(x, number) for number, x in enumerate([first, second, third])])
+
+
+def by_unit(layer: Layer) -> Values:
+    """The bias of each unit, which many share."""
+    return layer.bias[: layer.units].astype(np.float64)
+
+
+def blocks(layer: Layer, values: NDArray[Any]) -> NDArray[Any]:
+    """Values (rows, units) of a pooled layer as (rows, blocks, units of a block)."""
+    return values[:, layer.kind.group_places(layer.units)]
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_the_way_up_through_pooled_units(sampled: bool) -> None:
+    """Each layer learns from the pooled units of the one below: drawn, or how probable they are."""
+    stack = convolutional_stack()
+    states, values = some_states(stack.machines[0].visible)
+    levels = stack.raised(states, DRAW, sampled=sampled)
+    assert [level.units for level in levels] == [144, 27, 4, 5]
+    for number, (machine, level) in enumerate(zip(stack.machines, levels[1:], strict=True), 1):
+        layer = machine.hidden
+        total = values @ connections(machine) + by_unit(layer)
+        if sampled:
+            units, sure = drawn(layer, total, apart(DRAW, number))
+            assert sure.all(), "a draw is too close to call: choose another seed"
+        else:
+            units = layer.kind.define_mean(total)
+        values = blocks(layer, units).sum(axis=2) if layer.kind.pool > 1 else units
+        assert isinstance(level, BitStates) == sampled
+        np.testing.assert_allclose(level.to_array(), values, rtol=1e-4, atol=1e-6)
+
+
+def test_the_way_down_through_pooled_units() -> None:
+    """Where a pooled unit is on, one of its block is, any of them alike."""
+    stack = convolutional_stack()
+    top, values = some_states(stack.top.visible)
+    states, means = stack.lowered(top, DRAW)
+    for level in (1, 0):
+        machine = stack.machines[level]
+        layer = machine.hidden
+        draw = apart(DRAW, len(stack.machines) + level)
+        on = np.repeat(values[:, :, np.newaxis], layer.kind.group, axis=2)
+        total = np.empty((len(values), layer.units))
+        total[:, layer.kind.group_places(layer.units)] = np.where(on > 0, 60.0, -60.0)
+        hidden, sure = drawn(layer, total, draw)
+        assert sure.all(), "a draw is too close to call: choose another seed"
+        np.testing.assert_array_equal(blocks(layer, hidden).sum(axis=2), values)
+        total = hidden @ connections(machine).T + by_unit(machine.visible)
+        values, sure = drawn(machine.visible, total, apart(DRAW, level))
+        assert sure.all(), "a draw is too close to call: choose another seed"
+    np.testing.assert_array_equal(states.to_array(), values)
+    expected = machine.visible.kind.define_mean(total)
+    np.testing.assert_allclose(means[:, :144], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_filters_of_upper_layers_are_weighted_sums_of_those_below() -> None:
+    """Pooled units add what the units of their block do on average; written out place by place."""
+    stack = convolutional_stack()
+    lower, upper, top = (weights(machine) for machine in stack.machines)
+    np.testing.assert_array_equal(stack.filters(0), lower.astype(np.float32))
+
+    def projected(pooled: Values, height: int, width: int) -> Values:
+        """What values of pooled units (rows, columns, filters) add to an image."""
+        picture = np.zeros((2, height, width))
+        for py, px, k in np.ndindex(pooled.shape):
+            for cy, cx in np.ndindex(2, 2):
+                for c, fy, fx in np.ndindex(lower.shape[1:]):
+                    y, x = 2 * py + cy + fy, 2 * px + cx + fx
+                    picture[c, y, x] += pooled[py, px, k] / 4 * lower[k, c, fy, fx]
+        return picture
+
+    expected = [projected(filter_.transpose(1, 2, 0), 5, 7) for filter_ in upper]
+    found = stack.filters(1)
+    assert found.shape == (4, 2, 5, 7)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+    whole = []
+    for unit in range(5):
+        pooled = np.zeros((3, 3, 3))
+        for k in range(4):
+            for cy, cx in np.ndindex(2, 2):
+                for c, fy, fx in np.ndindex(upper.shape[1:]):
+                    pooled[cy + fy, cx + fx, c] += top[k, unit] / 4 * upper[k, c, fy, fx]
+        whole.append(projected(pooled, 8, 9))
+    found = stack.filters(2)
+    assert found.shape == (5, 2, 8, 9)
+    np.testing.assert_allclose(found, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_convolutions_learn_from_pooled_units(sampled: bool) -> None:
+    stack = convolutional_stack()
+    first, second = stack.machines[:2]
+    pixels = np.random.default_rng(1).integers(0, 256, (30, 144), np.uint8)
+    data, draws = Images(pixels, 255.0, np.arange(30)), Draws(6, 1)
+    inputs = activations(data, [first], sampled, draws)
+    assert inputs.mean.shape == inputs.deviation.shape == (27,)
+    draw = draws.at(Purpose.ACTIVATIONS, 0)
+    layer = first.hidden
+    total = binarized(data, data.rows, draw) @ connections(first) + by_unit(layer)
+    if sampled:
+        units, sure = drawn(layer, total, apart(draw, 1))
+        assert sure.all(), "a draw is too close to call: choose another seed"
+    else:
+        units = layer.kind.define_mean(total)
+    pooled = blocks(layer, units).sum(axis=2)
+    np.testing.assert_allclose(inputs.mean, pooled.mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(inputs.deviation, pooled.std(axis=0), rtol=1e-4, atol=1e-5)
+    second.initialize(inputs.mean, inputs.deviation, draws)
+    of_channels = pooled.reshape(-1, 3).mean(axis=0)
+    found = second.parameters()["visible_bias"]
+    np.testing.assert_allclose(1 / (1 + np.exp(-found.astype(np.float64))), of_channels, rtol=1e-5)
 
 
 # Starting from the transpose ---------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from guarded import Memory
 from numpy.typing import NDArray
-from reference import ROUNDOFF, every_kind, from_bits, uniforms
+from reference import ROUNDOFF, every_kind, every_pooled, fitting, from_bits, uniforms
 
 from rbmcli import _kernels
 from rbmcli.arrays import padded, to_padded, words_for
@@ -22,7 +22,7 @@ SIZES = (1, 17, 64, 127)
 ROWS = 33
 
 
-@pytest.fixture(params=every_kind(), ids=lambda kind: kind.name)
+@pytest.fixture(params=[*every_kind(), *every_pooled()[1:]], ids=lambda kind: kind.name)
 def kind(request: pytest.FixtureRequest) -> UnitKind:
     return request.param
 
@@ -72,6 +72,7 @@ def as_values(kind: UnitKind, states: NDArray[Any], units: int) -> NDArray[Any]:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_means_are_as_defined(kind: UnitKind, size: int, isa: str, memory: Memory) -> None:
+    kind = fitting(kind, size)
     totals = some_totals(kind, size)
     units = totals.shape[1]
     mean, _, _ = run(memory, kind, totals)
@@ -85,6 +86,7 @@ def test_means_are_as_defined(kind: UnitKind, size: int, isa: str, memory: Memor
 
 @pytest.mark.parametrize("size", SIZES)
 def test_states_are_as_defined(kind: UnitKind, size: int, isa: str, memory: Memory) -> None:
+    kind = fitting(kind, size)
     totals = some_totals(kind, size)
     units = totals.shape[1]
     states = as_values(kind, run(memory, kind, totals)[1], units)
@@ -104,6 +106,7 @@ def test_states_are_as_defined(kind: UnitKind, size: int, isa: str, memory: Memo
 
 @pytest.mark.parametrize("size", SIZES)
 def test_cumulants_are_as_defined(kind: UnitKind, size: int, isa: str, memory: Memory) -> None:
+    kind = fitting(kind, size)
     totals = some_totals(kind, size)
     _, _, cumulant = run(memory, kind, totals)
     terms = kind.define_cumulant(0.5 * totals.astype(np.float64))
@@ -117,6 +120,7 @@ def test_cumulants_are_as_defined(kind: UnitKind, size: int, isa: str, memory: M
 def test_either_output_alone_and_in_place(
     kind: UnitKind, size: int, isa: str, memory: Memory
 ) -> None:
+    kind = fitting(kind, size)
     totals = some_totals(kind, size)
     rows, units = totals.shape
     mean, states, _ = run(memory, kind, totals)
@@ -134,6 +138,7 @@ def test_either_output_alone_and_in_place(
 
 
 def test_no_rows_are_no_error(kind: UnitKind) -> None:
+    kind = fitting(kind, 1)
     empty = np.zeros((0, padded(kind.group)), np.float32)
     assert kind.mean(empty, kind.group, empty).rows == 0
     assert kind.sample(empty, kind.group, DRAW).rows == 0
@@ -141,6 +146,7 @@ def test_no_rows_are_no_error(kind: UnitKind) -> None:
 
 
 def test_threads_and_instruction_sets_do_not_show(kind: UnitKind, memory: Memory) -> None:
+    kind = fitting(kind, 201)
     totals = some_totals(kind, 201, rows=130)
     results = []
     for isa in ("baseline", "avx2", "avx512"):
@@ -178,15 +184,18 @@ def test_least_and_greatest_uniform(
     kind: UnitKind, step: int, row: int, unit: int, uniform: float, isa: str
 ) -> None:
     """Draws then lie where the middles of those steps do, five standard deviations out."""
-    draw, first = (0, step, 0, row), unit // kind.group * kind.group
-    if first != unit:
+    draw, group = (0, step, 0, row), unit // kind.group
+    if kind.pool > 1:  # whose uniform is that of the block's number
+        kind, group = fitting(kind, unit + 1), unit
+    elif unit % kind.group:
         pytest.skip("the unit is not the first of a group")
-    units = first + kind.group
-    assert uniforms(draw, 1, units)[0, unit] == uniform
+    units = (group + 1) * kind.group
+    assert uniforms(draw, 1, unit + 1)[0, unit] == uniform
     total = np.full((1, units), 5.5, np.float32)
-    values = kind.sample(to_padded(total), units, draw).floats()[0, unit:units]
-    expected = kind.define_sample(
-        total[:, unit:].astype(np.float64), np.full((1, kind.group), uniform)
+    drawn = kind.sample(to_padded(total), units, draw).floats()
+    values = drawn[0, kind.group_places(units)[group]]
+    expected = fitting(kind, 1).define_sample(
+        np.full((1, kind.group), 5.5), np.full((1, kind.group), uniform)
     )[0]
     if kind.name == "nrelu:exact" and uniform:
         expected -= values == expected - 1  # the greatest is rounded down by half a step

@@ -1,5 +1,5 @@
-"""The contract of a unit kind, kept by every entry of the table and by joints of them: definitions
-and their statistics.
+"""The contract of a unit kind, kept by every entry of the table, by joints of them and by pooled
+units: definitions and their statistics.
 
 That the kernels do what is defined is in `tests/test_unit_kernels.py`.
 """
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reference import every_joint, every_kind, least_units, sigmoid
+from reference import every_joint, every_kind, every_pooled, least_units, sigmoid, sized
 
 from rbmcli.arrays import to_padded
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.learning.batch import Images
 from rbmcli.model.layer import Layer
-from rbmcli.model.states import FloatStates
+from rbmcli.model.states import BitStates, FloatStates
 from rbmcli.model.units import KINDS, Joint, UnitKind, unit_kind
 from rbmcli.model.units.nrelu import Nrelu
 
@@ -28,13 +28,13 @@ DRAW = (0xFEDCBA9876543210, 3, 1, 0)
 DRAWN = 40_000
 
 
-@pytest.fixture(params=[*every_kind(), *every_joint()], ids=lambda kind: kind.name)
+@pytest.fixture(params=[*every_kind(), *every_joint(), *every_pooled()], ids=lambda kind: kind.name)
 def kind(request: pytest.FixtureRequest) -> UnitKind:
     return request.param
 
 
 def totals_for(kind: UnitKind, count: int) -> NDArray[np.float64]:
-    """Total inputs of one unit, of one group or of one joint, (count, units)."""
+    """Total inputs of one unit or group, or of a layer of a given size, (count, units)."""
     if least_units(kind) == 1:
         return np.linspace(-6, 6, count)[:, np.newaxis]
     return np.random.default_rng(3).normal(0, 2, (count, least_units(kind)))
@@ -42,7 +42,7 @@ def totals_for(kind: UnitKind, count: int) -> NDArray[np.float64]:
 
 def some_units(kind: UnitKind, groups: int) -> int:
     """Units of a layer: of so many groups, where the kind does not say how many it has."""
-    return kind.units if isinstance(kind, Joint) else groups * kind.group
+    return sized(kind) or groups * kind.group
 
 
 def blocks(kind: UnitKind, values: NDArray[Any]) -> list[tuple[UnitKind, NDArray[Any]]]:
@@ -143,7 +143,7 @@ def test_cumulant_is_the_logarithm_of_the_sum_over_states(kind: UnitKind) -> Non
         elif states is None:  # the trapezoidal rule, which converges exponentially here
             states, weight = np.linspace(-20, 20, 801)[:, np.newaxis], 0.05
         base = part.define_log_base(states.astype(np.float64)).sum(axis=1)
-        groups = total.reshape(len(total), -1, part.group)
+        groups = total[:, part.group_places(total.shape[1])]
         of_group = np.logaddexp.reduce(base + groups @ states.T, axis=2) + np.log(weight)
         exact += of_group.sum(axis=1)
     found = kind.define_cumulant(totals).sum(axis=1)
@@ -188,14 +188,19 @@ def by_block(
     kind: UnitKind, of_group: Callable[[UnitKind], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
     """Rows made for a unit or group of each block, side by side, for the least layer of a kind."""
-    parts = kind.blocks(least_units(kind))
-    return np.concatenate(
-        [np.tile(of_group(part), units // part.group) for part, units in parts], axis=1
-    )
+    columns = []
+    for part, units in kind.blocks(least_units(kind)):
+        rows = of_group(part)
+        own = np.empty((len(rows), units))
+        own[:, part.group_places(units)] = rows[:, np.newaxis]
+        columns.append(own)
+    return np.concatenate(columns, axis=1)
 
 
 def some_means(kind: UnitKind) -> NDArray[np.float64]:
     """Means of a unit or group within the valid range, (20, group)."""
+    if kind.pool > 1:  # none may be on, but within a block all units have the same bias
+        return np.repeat(np.linspace(0.02, 0.98, 20)[:, np.newaxis], kind.group, 1) / kind.group
     if kind.group > 1:
         return np.random.default_rng(2).dirichlet(np.full(kind.group, 5.0), 20)
     low, high = np.clip(kind.valid_range, -10, 10)
@@ -205,6 +210,8 @@ def some_means(kind: UnitKind) -> NDArray[np.float64]:
 def extreme_means(kind: UnitKind) -> NDArray[np.float64]:
     """The most extreme means of a unit or group, each several times, (240, group)."""
     ends = np.clip(kind.valid_range, -1e5, 1e5)
+    if kind.pool > 1:
+        return np.repeat(np.resize(ends, (240, 1)), kind.group, axis=1) / kind.group
     return np.resize(np.eye(kind.group) if kind.group > 1 else ends, (240, kind.group))
 
 
@@ -228,7 +235,7 @@ def test_bias_of_the_most_extreme_mean_is_finite(kind: UnitKind) -> None:
 
 
 def test_drawn_states_have_the_mean_and_the_variance(kind: UnitKind, isa: str) -> None:
-    totals = totals_for(kind, 1 if isinstance(kind, Joint) else 9).reshape(-1)
+    totals = totals_for(kind, 1 if sized(kind) else 9).reshape(-1)
     rows = DRAWN if kind.group == 1 else DRAWN // 4
     total = to_padded(np.broadcast_to(totals, (rows, totals.size)))
     states = kind.sample(total, totals.size, DRAW).floats()[:, : totals.size]
@@ -277,14 +284,47 @@ def test_layers_above_are_fed_means(kind: UnitKind) -> None:
     totals = np.random.default_rng(4).normal(0, 2, (6, units)).astype(np.float32)
     out = to_padded(np.full((6, units), 9))
     fed = kind.fed(to_padded(totals), units, out)
-    assert fed.values is out
+    assert fed.values is out or kind.pool > 1
     means = kind.mean(to_padded(totals), units, to_padded(totals)).to_array()
     rectified = [
         np.full(own.shape[1], isinstance(part, Nrelu)) for part, own in blocks(kind, means)
     ]
     expected = np.where(np.concatenate(rectified), np.maximum(totals, 0), means)
-    np.testing.assert_array_equal(fed.to_array(), expected)
-    assert not out[:, units:].any()
+    if kind.pool > 1:  # how probable it is that one of a block is on
+        expected = means[:, kind.group_places(units)].sum(axis=2)
+    np.testing.assert_allclose(fed.to_array(), expected, rtol=1e-6 if kind.pool > 1 else 0)
+    assert fed.units == np.prod(kind.fed_shape((units,)))
+    assert not fed.values[:, fed.units :].any()
+
+
+@pytest.mark.parametrize("kind", every_pooled(), ids=lambda kind: kind.name)
+def test_pooled_units_are_on_where_one_of_their_block_is(kind: UnitKind, isa: str) -> None:
+    units = least_units(kind)
+    places = kind.group_places(units)
+    totals = to_padded(np.random.default_rng(4).normal(0, 2, (50, units)))
+    drawn = kind.sample(totals, units, DRAW)
+    fed = kind.fed_by(drawn)
+    np.testing.assert_array_equal(fed.to_array(), drawn.to_array()[:, places].any(axis=2))
+    assert kind.fed_kind.name == "bernoulli"
+    expected = -np.log(kind.group) * drawn.to_array().sum(axis=1)
+    np.testing.assert_allclose(kind.log_drawn_from_fed(drawn), expected)
+
+
+@pytest.mark.parametrize("kind", every_pooled(), ids=lambda kind: kind.name)
+def test_given_its_pooled_unit_all_units_of_a_block_are_alike(kind: UnitKind, isa: str) -> None:
+    units, pooled = least_units(kind), least_units(kind) // kind.group
+    fed = np.random.default_rng(4).integers(0, 2, pooled)
+    fed[0] = 1
+    given = BitStates.from_array(np.tile(fed, (DRAWN, 1)))
+    drawn = kind.drawn_from_fed(given, DRAW)
+    np.testing.assert_array_equal(kind.fed_by(drawn).to_array(), given.to_array())
+    frequency = drawn.to_array()[:, kind.group_places(units)].mean(axis=0)
+    p = 1 / kind.group
+    bound = 5 * np.sqrt(p * (1 - p) / DRAWN)
+    np.testing.assert_allclose(frequency[fed == 1], p, rtol=0, atol=bound)
+    shared = kind.spread(np.arange(1.0, pooled + 1, dtype=np.float32)[np.newaxis])
+    expected = np.repeat(np.arange(1.0, pooled + 1)[:, np.newaxis] / kind.group, kind.group, 1)
+    np.testing.assert_allclose(shared[0, kind.group_places(units)], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["nrelu", "nrelu:exact"])
