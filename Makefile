@@ -163,6 +163,9 @@ results/fashion.h5: $(VENV)/installed
 results/photos: $(VENV)/reproduce
 	$(VENV)/bin/python reproduce/photographs.py $@
 
+results/natural: $(VENV)/reproduce
+	$(VENV)/bin/python reproduce/photographs.py $@ --natural
+
 results/edges.h5: results/photos
 	$(VENV)/bin/rbm train $< $(EDGES_OPTIONS) --force -o $@
 

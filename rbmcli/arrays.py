@@ -13,6 +13,9 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Words = NDArray[np.uint64]
 
+#: Images: one flattened a row; or, where they are of different sizes, each (..., height, width).
+Pixels = NDArray[Any] | list[NDArray[Any]]
+
 _LINE = 64
 
 

@@ -17,7 +17,7 @@ from commands import contents, names, refused
 from safetensors.numpy import load_file
 from stacks import stack_arrays, write_stack
 
-from rbmcli.cli.export_run import linear_tensors, machine_weights
+from rbmcli.cli.export_run import machine_weights, network_tensors
 from rbmcli.cli.main import run as rbm
 from rbmcli.cli.models import load_stack
 from rbmcli.draws import Draws, Purpose
@@ -447,9 +447,9 @@ def test_the_wrong_names_and_shapes_of_stacks(folder, capfd):
     assert "2/hidden_bias has values that are NaN" in says({"2/hidden_bias": np.full(4, np.nan)})
     assert "2/weights have shape (6, 4) and do not fit" in says({"2/hidden_bias": np.ones(5)})
     fewer = {"1/weights": np.ones((7, 6)), "1/visible_bias": np.ones(7)}
-    assert "machine 1 has 7 visible units, but stands on 8 hidden ones" in says(fewer)
+    assert "machine 1: 7 visible units, but it stands on 8 units: store" in says(fewer)
     none = {"classes": np.array(3)}
-    assert "machine 2 has 6 visible units, but stands on 6 hidden ones and 3 lab" in says(none)
+    assert "machine 2: 6 visible units, but it stands on 6 units and 3 lab" in says(none)
     assert "classes is not a number of label units" in says({"classes": np.array(1)})
     apart = {"0/generative_weights": right["0/weights"], "0/generative_bias": np.ones(12)}
     assert "belong to all machines but the top one, or to none: mend those of machine 1" in says(
@@ -565,7 +565,7 @@ def test_tensors_classify_as_label_units_do(folder):
 def test_tensors_lead_down_by_the_ways_down(folder):
     write_stack("run.h5", (4, 3), STACKS[0], (8, 6, 4), 2)
     stack = with_other_ways_down(loaded())
-    tensors = linear_tensors(stack)
+    tensors = network_tensors(stack)
     for level, way in enumerate(stack.ways_down):
         assert (tensors[f"decoder.{level}.weight"] == way.link.weights.T).all()
         assert (tensors[f"decoder.{level}.bias"] == way.visible.bias[: way.visible.units]).all()
@@ -602,7 +602,7 @@ def test_without_the_package(folder, capfd, monkeypatch):
 
 def test_the_worked_example_names_the_tensors_rightly(folder):
     """PyTorch may not be here; what the program gives to its network are names and shapes."""
-    (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    program = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)[0]
     tree = ast.parse(program)
     sizes = [
         tuple(argument.value for argument in node.args)

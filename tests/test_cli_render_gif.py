@@ -10,10 +10,10 @@ from rbmcli.cli.main import run as rbm
 from rbmcli.io.runwriter import RunWriter
 
 
-def write_run(path, epochs=(0, 1, 2), hidden=6, finish=True):
+def write_run(path, epochs=(0, 1, 2), hidden=6, finish=True, shape=(8, 8)):
     """Write a run file whose filters become ever more different."""
     random = np.random.default_rng(1)
-    pattern = random.standard_normal((hidden, 8, 8), dtype=np.float32)
+    pattern = random.standard_normal((hidden, *shape), dtype=np.float32)
     writer = RunWriter.create(path, config={}, data={}, image_shape=(8, 8))
     machine = writer.begin("", snapshot_shape=pattern.shape)
     for epoch in epochs:
@@ -103,6 +103,22 @@ def test_runs_side_by_side(folder):
     assert frames_and_size("a.gif") == (4, (28 + 8 + 19, 19))
     assert without_captions("run.h5", "other.h5", "-o", "b.gif", "--scale", "2") == 0
     assert frames_and_size("b.gif") == (4, (110, 38))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "mp4"])
+def test_filters_of_different_sizes_stand_side_by_side(folder, suffix):
+    write_run(folder / "small.h5", epochs=[0, 3], hidden=4, shape=(3, 5))
+    write_run(folder / "colours.h5", hidden=2, shape=(3, 4, 4))
+    runs, size = ("small.h5", "colours.h5", "run.h5"), (13 + 8 + 11 + 8 + 28, 19)
+    assert without_captions(*runs, "-o", "a.png") == 0
+    assert frames_and_size("a.png") == (1, size)
+    with Image.open("a.png") as picture:
+        for left, height, width in ((0, 3, 5), (13 + 8, 4, 4), (13 + 8 + 11 + 8, 8, 8)):
+            tile = picture.convert("L").crop((left + 1, 1, left + 1 + width, 1 + height))
+            assert len(set(tile.tobytes())) > width * height // 2
+    assert without_captions(*runs, "-o", f"a.{suffix}") == 0
+    if suffix == "gif":
+        assert frames_and_size("a.gif") == (4, size)
 
 
 def test_a_run_in_progress(folder):

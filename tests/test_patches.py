@@ -128,7 +128,9 @@ def test_a_damaged_picture_is_named(folder):
 
 
 def test_without_patches_one_size_is_asked_for(folder):
-    with pytest.raises(RbmError, match=r"1\.png: 4 x 12 .* or cut --patches from them$"):
+    with pytest.raises(
+        RbmError, match=r"1\.png: 4 x 12 .* or learn --patches or a --crop of them$"
+    ):
         open_source("photos")
 
 

@@ -20,6 +20,7 @@ _NEEDS: list[tuple[str, str, str, Callable[[TrainOptions], bool]]] = [
         lambda o: o.conv is None,
     ),
     ("--pool", "pool", "--conv", lambda o: o.conv is not None),
+    ("--crops-per-image", "crops_per_image", "--crop", lambda o: o.crop is not None),
     ("--patience", "patience", "--validation", lambda o: o.validation is not None),
     ("--chains", "chains", "--algorithm pcd, fpcd or pt", lambda o: o.algorithm != "cd"),
     ("--temperatures", "temperatures", "--algorithm pt", lambda o: o.algorithm == "pt"),

@@ -60,19 +60,30 @@ def read(
     draws = Draws(settings.seed)
 
     def load(name: str, **selection: Any) -> tuple[Dataset, Images]:
-        dataset = open_source(name, patches=options.patches, seed=settings.seed, **selection)
-        crop = options.crop
-        if options.conv is not None and crop is None:
-            used = _used(name, options.conv, options.pool, dataset.image_shape)
-            dataset = trimmed(dataset, used)
-        elif options.conv is not None:
-            crop = _used(name, options.conv, options.pool, (crop.height, crop.width))
-        shape, rows = dataset.image_shape, np.arange(len(dataset.images))
-        augmentation = Augmentation.of(shape, crop, options.flip, draws, name)
-        pixels, scale = dataset.images, dataset.scale
-        return dataset, Images(
-            pixels, scale, rows, options.binarize, augmentation, labels=dataset.labels
+        dataset = open_source(
+            name,
+            whiten=bool(options.whiten),
+            patches=options.patches,
+            crop=options.crop,
+            seed=settings.seed,
+            **selection,
         )
+        crop = options.crop
+        if options.conv is not None:
+            shape = dataset.image_shape if crop is None else (crop.height, crop.width)
+            used = _used(name, options.conv, options.pool, shape)
+            if crop is None:
+                dataset = trimmed(dataset, used)
+            else:
+                crop = used
+        shape, per_image = dataset.image_shape, options.crops_per_image or 1
+        augmentation = Augmentation.of(shape, crop, options.flip, draws, name, per_image)
+        rows, labels = np.arange(len(dataset.images)), dataset.labels
+        if augmentation is not None:
+            rows = augmentation.rows(rows)
+            labels = None if labels is None else labels.repeat(per_image)
+        pixels, scale = dataset.images, dataset.scale
+        return dataset, Images(pixels, scale, rows, options.binarize, augmentation, labels=labels)
 
     dataset, training = load(source, labels=options.labels, only=options.only, limit=options.limit)
     datasets, validation = [dataset], None
@@ -81,12 +92,14 @@ def read(
     if options.validation is not None:
         fraction = _fraction(options.validation)
         if fraction is not None:
-            rows, held_out = split(len(training.rows), fraction, draws)
+            rows, held_out = split(len(dataset.images), fraction, draws)
             if not len(rows) or not len(held_out):
                 raise RbmError(
                     f"--validation {options.validation}: {len(dataset.images)} images leave none"
                     " to train on or none to measure; choose another fraction"
                 )
+            if training.augmentation is not None:  # what of an image is learned is not held out
+                rows, held_out = map(training.augmentation.rows, (rows, held_out))
             provenance["validation"] = {"fraction": fraction}
             training, validation = replace(training, rows=rows), replace(training, rows=held_out)
         else:
@@ -108,7 +121,8 @@ def read(
         training = training.preprocessed(preprocessing)
         validation = None if validation is None else validation.preprocessed(preprocessing)
     kind = unit_kind(options.visible_kind)
-    done = "" if preprocessing is None else f" after {options.preprocess}"
+    steps = filter(None, ("whitening" if options.whiten else None, options.preprocess))
+    done = "".join(f" after {step}" for step in steps)
     training = training.for_kind(kind, source + done)
     counts = training.are_counts if kind.may_be_counts else None
     if counts is not None:
@@ -157,8 +171,8 @@ def as_seen(
 ) -> Images:
     """Images of a source as the machine of a run sees them, for its visible layer.
 
-    They are cut to patches, cropped (in the centre) and preprocessed as those of the run; labels
-    come along, where there are any.
+    They are whitened, cut to patches, cropped (in the centre) and preprocessed as those of the run;
+    labels come along, where there are any.
     pick: the numbers of the images wanted, given how many there are. selection: as `open_source`
     takes it.
     """
@@ -167,13 +181,22 @@ def as_seen(
 
     config = run.config
     patches = Patches.parse(config["patches"]) if "patches" in config else None
-    dataset = open_source(source, patches=patches, seed=config.get("seed", 0), **selection)
+    crop = Size.parse(config["crop"]) if "crop" in config else None
+    dataset = open_source(
+        source,
+        whiten=bool(config.get("whiten")),
+        patches=patches,
+        crop=crop,
+        seed=config.get("seed", 0),
+        **selection,
+    )
     if not quiet:
         for notice in dataset.notices:
             click.echo(f"note: {notice}", err=True)
     first = run.layers[0].config
+    whole = isinstance(dataset.images, np.ndarray) and dataset.images.shape[1] == visible.units
     augmentation = None
-    if "crop" in config and dataset.images.shape[1] != visible.units:
+    if crop is not None and not whole:
         crop = Size(*run.image_shape[-2:])
         shape = dataset.image_shape
         augmentation = Augmentation.of(shape, crop, False, Draws(config.get("seed", 0)), source)

@@ -12,6 +12,7 @@ from rbmcli.cli.options import Settings, common_options, force_option, output_op
 if TYPE_CHECKING:
     from rbmcli.arrays import Floats
     from rbmcli.io.weights import MachineWeights
+    from rbmcli.model.rbm import Rbm
     from rbmcli.model.stack import Stack
 
 _SUFFIXES = (".npz", ".safetensors")
@@ -30,13 +31,16 @@ def command(run_file: Path, output: Path, force: bool, settings: Settings) -> No
     `hidden_kind` and `image_shape`. In a stack, names begin with the machine's number from below:
     `0/weights`. After up-down there are `0/generative_weights` (visible x hidden) and
     `0/generative_bias` too; with label units `classes`, their number: they are the last visible
-    units of the top machine.
+    units of the top machine. Of a convolution, `weights` is filters x channels x height x width,
+    the biases are those of channels and of filters, and `pool` is the side of a pooled block.
 
     FILE.safetensors holds float32 tensors for torch.nn.Linear: `encoder.0.weight` (hidden x
     visible) and `encoder.0.bias` lead up, `decoder.0.weight` (visible x hidden) and
     `decoder.0.bias` down; with label units `classifier.weight` and `classifier.bias` lead from the
-    top to the classes. They take data values: learned deviations are part of them. The metadata
-    `rbm` says in JSON which activation functions belong between them.
+    top to the classes. Of a convolution, they are for torch.nn.Conv2d and
+    torch.nn.ConvTranspose2d. They take data values: learned deviations are part of them. The
+    metadata `rbm` says in JSON which activation functions belong between them, and how maps are
+    pooled and ordered.
 
     \b
     Examples:
@@ -59,18 +63,19 @@ def command(run_file: Path, output: Path, force: bool, settings: Settings) -> No
         check_tensors(output)
     check_free(output, force)
     with RunReader(run_file) as run:
-        stack, image_shape, steps = load_stack(run), run.image_shape, run.config.get("preprocess")
+        stack, image_shape = load_stack(run), run.image_shape
+        done = {name: run.config[name] for name in ("whiten", "preprocess") if run.config.get(name)}
     if suffix == ".npz":
         arrays = weights_arrays(machine_weights(stack), image_shape, stack.top.classes)
         save_arrays(output, arrays, force=force)
     else:
-        about = _about(stack, image_shape) | ({} if steps is None else {"preprocess": steps})
-        save_tensors(output, linear_tensors(stack), about, force=force)
+        about = _about(stack, image_shape) | done
+        save_tensors(output, network_tensors(stack), about, force=force)
     if not settings.quiet:
-        machines = stack.machines
-        shapes = [f"{machine.visible.units} x {machine.hidden.units}" for machine in machines]
+        shapes = [" x ".join(map(str, x.link.weights.shape)) for x in stack.machines]
         click.echo(f"{output}: {', '.join(shapes)} weights", err=True)
-        if steps is not None:
+        if done:
+            steps = " and ".join("whitening" if value is True else value for value in done.values())
             reading = ", and what `rbm import` makes," if suffix == ".npz" else ""
             click.echo(
                 f"note: the weights are for images after {steps}, which {output} does not hold:"
@@ -87,19 +92,20 @@ def machine_weights(stack: Stack) -> list[MachineWeights]:
     for level, machine in enumerate(stack.machines):
         kinds = {
             "visible_kind": machine.feature_kind.name,
-            "hidden_kind": machine.hidden.kind.name,
+            "hidden_kind": machine.hidden.fed_kind.name,
         }
         generative = {}
         if level < len(stack.ways_down):
             way = stack.ways_down[level]
             bias = way.visible.parameters["bias"][: way.visible.units]
             generative = {"generative_weights": way.link.weights.T, "generative_bias": bias}
-        result.append(MachineWeights(machine.parameters(), kinds, generative))
+        pool = machine.hidden.kind.pool
+        result.append(MachineWeights(machine.parameters(), kinds, generative, pool))
     return result
 
 
-def linear_tensors(stack: Stack) -> dict[str, Floats]:
-    """The weights and biases of a stack by the names that torch.nn.Linear layers give them."""
+def network_tensors(stack: Stack) -> dict[str, Floats]:
+    """The weights and biases of a stack by the names that the layers of torch.nn give them."""
     from rbmcli.model.affine import classifier, decoders, encoders
 
     layers = {f"encoder.{level}": affine for level, affine in enumerate(encoders(stack))}
@@ -120,11 +126,30 @@ def _about(stack: Stack, image_shape: tuple[int, ...]) -> dict[str, Any]:
     layers = [
         {
             "visible_kind": machine.feature_kind.name,
-            "hidden_kind": machine.hidden.kind.name,
+            "hidden_kind": machine.hidden.fed_kind.name,
             "encoder_activation": machine.hidden.kind.activation,
             "decoder_activation": machine.feature_kind.activation,
+            **_about_maps(machine, level),
         }
-        for machine in stack.machines
+        for level, machine in enumerate(stack.machines)
     ]
     about = {"program": f"rbmcli {__version__}", "image_shape": image_shape, "layers": layers}
     return about | ({"classes": stack.top.classes} if stack.top.classes else {})
+
+
+def _about_maps(machine: Rbm, level: int) -> dict[str, Any]:
+    """What else there is to say where rows and columns matter: shapes in the order of torch."""
+    from rbmcli.model.links import ConvolutionalLink
+
+    if isinstance(machine.link, ConvolutionalLink):
+        maps, pool = machine.link.maps, machine.hidden.kind.pool
+        return {
+            "convolution": "valid",
+            "input_shape": (maps.channels, maps.height, maps.width),
+            "hidden_shape": (maps.filters, maps.hidden_height, maps.hidden_width),
+            "pool": pool,
+            "output_shape": (maps.filters, maps.hidden_height // pool, maps.hidden_width // pool),
+        }
+    if level and len(machine.feature_shape) == 3:
+        return {"input_shape": machine.feature_shape, "input_order": "height, width, maps"}
+    return {}

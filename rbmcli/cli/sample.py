@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rbmcli.inference.clamping import Clamp
     from rbmcli.io.runfile import RunReader
     from rbmcli.model.rbm import Rbm
+    from rbmcli.model.stack import Stack
     from rbmcli.model.states import States
 
 #: Frames of an animation where --every is not given.
@@ -51,6 +52,10 @@ _MEASURED = 50
 @click.option("--clamp", metavar="MASK", help="Complete images: keep what MASK says of those of"
               " --start data, start the rest at noise. MASK: a half (upper, lower, left, right), or"
               " a picture, .npy or .npz of an image's shape, not 0 where it is kept.")  # fmt: skip
+@click.option("--walk", "walking", type=click.Choice(["top", "all"]),
+              help="Which units of a stack walk: those of the top layer, from which images are"
+              " drawn; or those of all layers together, each given those below and above it."
+              "  [default: all with --clamp, else top]")  # fmt: skip
 @click.option("--temperatures", type=click.IntRange(2, 1000), metavar="N",
               help="Let every chain swap with replicas at N temperatures (parallel tempering), so"
               " that it walks between modes; N times the work.")  # fmt: skip
@@ -73,6 +78,7 @@ def command(
     source: str | None,
     classes: tuple[int, ...],
     clamp: str | None,
+    walking: str | None,
     temperatures: int | None,
     columns: int | None,
     scale: int,
@@ -90,10 +96,11 @@ def command(
     each picture itself.
 
     In a stack, the chains are those of its top machine: images go up to it to start them, and what
-    they come to goes down through the layers below. With label units, --class holds them.
+    they come to goes down through the layers below. With label units, --class holds them. With
+    --walk all, the chains are those of all layers, and inference goes both ways.
 
-    With --clamp, which is for single machines, pictures show each image three times: as it was,
-    what was kept of it (the rest grey), and completed.
+    With --clamp, pictures show each image three times: as it was, what was kept of it (the rest
+    grey), and completed. In a stack, all layers walk.
 
     \b
     Examples:
@@ -101,6 +108,7 @@ def command(
       rbm sample run.h5 --start random -n 25 -k 1000 -o chains.gif
       rbm sample run.h5 --start random --temperatures 20 -k 1000 -n 10000 -o particles.npz
       rbm sample run.h5 --source mnist:test --clamp upper -n 30 -o completed.png
+      rbm sample maps.h5 --clamp left -n 20 -k 200 -o completed.png
       rbm sample stack.h5 --class 3 --class 8 -n 10 -k 1000 -o digits.png
     """
     from rbmcli import _kernels
@@ -114,6 +122,7 @@ def command(
     from rbmcli.inference.chains import fantasies, random_start
     from rbmcli.inference.clamping import Clamp, check_mask
     from rbmcli.inference.descent import descend
+    from rbmcli.inference.hierarchy import walk
     from rbmcli.inference.ladder import Ladder
     from rbmcli.inference.replicas import WEIGHT, tempered_fantasies
     from rbmcli.io.masks import read_mask
@@ -128,6 +137,11 @@ def command(
         start = "random" if classes and source is None else "data"
     if start != "data" and source is not None:
         raise click.UsageError("--source goes with --start data")
+    if walking == "top" and clamp is not None:
+        raise click.UsageError("--clamp holds images, so the layers below walk too: --walk all")
+    if walking == "all" and (temperatures is not None or classes):
+        other = "--class" if classes else "--temperatures"
+        raise click.UsageError(f"{other} goes with --walk top")
     if start != "data" and clamp is not None:
         raise click.UsageError("--clamp keeps parts of images, so it goes with --start data")
     check_free(output, force)
@@ -136,13 +150,18 @@ def command(
         stack = load_stack(run)
         top, section, mask = stack.top, run.layers[-1], None
         if clamp is not None:
-            if len(stack.machines) > 1 or top.classes:
-                raise RbmError(
-                    f"{run_file}: --clamp completes images by a single machine without label units,"
-                    " and this is a stack; leave it out"
-                )
             mask = read_mask(clamp, run.image_shape)
-            check_mask(mask, top.visible.kind, clamp)
+            check_mask(mask, stack.image_layer.kind, clamp)
+        together = (walking == "all" or mask is not None) and (
+            len(stack.machines) > 1 or top.classes > 0
+        )
+        if together:
+            _check_together(run_file, stack)
+            if temperatures is not None:
+                raise RbmError(
+                    f"{run_file}: is a stack, whose layers walk together to complete"
+                    " images: leave --temperatures out"
+                )
         held = None
         if classes:
             held = _label_clamp(run, top, classes, count or _COUNT_OF_CLASS)
@@ -153,6 +172,8 @@ def command(
             if start == "chains":
                 count = min(count, load_chains(section, top).rows)
         begin = start_states(run, stack, start, source, count, settings.seed)
+        if together:
+            begin = begin.at_images(stack, settings.seed)
         reference = load_reference(section, top)
         first_step = int(section.state["trainer/step"]) if start == "chains" else 0
         images = sample_output.Images(
@@ -162,10 +183,12 @@ def command(
     visible = begin.visible
     if mask is not None:
         held = Clamp(visible, mask)
-        visible = random_start(top.visible, count, settings.seed)
+        visible = random_start(stack.image_layer, count, settings.seed)
     walk_from = (top, visible, gibbs_steps, settings.seed)
-    if temperatures is None:
-        ladder = None
+    ladder = None
+    if together:
+        chains = walk(stack, *walk_from[1:], clamp=held, first_step=first_step)
+    elif temperatures is None:
         chains = fantasies(*walk_from, clamp=held, first_step=first_step)
     else:
         ladder = Ladder.even(temperatures, weight=WEIGHT)
@@ -175,21 +198,32 @@ def command(
     draws = Draws(settings.seed)
 
     def seen(number: int, states: States, means: Floats) -> tuple[States, Floats]:
+        if together:
+            return states, means
         return descend(stack, states, means, draws, first_step + number)
 
     every = every or max(1, gibbs_steps // _FRAMES)
     frames = {*range(0, gibbs_steps, every), gibbs_steps}
     with Progress(gibbs_steps + 1, settings.quiet) as progress:
-        walk = progress.over(sample_output.finite(chains, run_file), "states of the chains")
+        steps = progress.over(sample_output.finite(chains, run_file), "states of the chains")
         picture = images.drawer(columns, scale)
         sample_output.write(
-            output, walk, seen, images, picture, frames=frames, fps=fps, force=force
+            output, steps, seen, images, picture, frames=frames, fps=fps, force=force
         )
     if not settings.quiet:
         done = f"{output}: {count} particles, {gibbs_steps} Gibbs steps"
         if ladder is not None and gibbs_steps >= _MEASURED:
             done += f"; temperatures swap in {1 - ladder.rejection.max():.0%} of tries or more"
         click.echo(done, err=True)
+
+
+def _check_together(run_file: Path, stack: Stack) -> None:
+    from rbmcli.inference.hierarchy import check_hierarchy
+
+    try:
+        check_hierarchy(stack)
+    except RbmError as error:
+        raise RbmError(f"{run_file}: not all layers can walk together: {error}") from None
 
 
 def _label_clamp(run: RunReader, top: Rbm, classes: tuple[int, ...], count: int) -> Clamp:

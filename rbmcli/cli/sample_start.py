@@ -22,6 +22,16 @@ class Start(NamedTuple):
     images: States | None
     visible: States
 
+    def at_images(self, stack: Stack, seed: int) -> Start:
+        """The same for chains of all layers, which start at states of the images' units.
+
+        Those that start at no images start at what the top machine's states come to below.
+        """
+        if self.images is not None:
+            return self._replace(visible=self.images)
+        drawn, _ = stack.lowered(self.visible, Draws(seed).at(Purpose.SAMPLE, 1))
+        return self._replace(visible=drawn)
+
 
 def start_states(
     run: RunReader, stack: Stack, start: str, source: str | None, count: int, seed: int

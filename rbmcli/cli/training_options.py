@@ -26,7 +26,7 @@ from rbmcli.cli.parameters import (
 from rbmcli.io.sizes import Filters, Patches, Size
 from rbmcli.learning.algorithms import ALGORITHMS
 from rbmcli.learning.schedules import Interval, Schedule
-from rbmcli.model.units import BINARIZE, KINDS
+from rbmcli.model.units import BINARIZE, KINDS, pooled
 
 #: What `--pool` is where it is not given.
 POOL = 2
@@ -49,8 +49,10 @@ class TrainOptions:
     validation: str | None
     binarize: str
     preprocess: str | None
+    whiten: bool
     patches: Patches | None
     crop: Size | None
+    crops_per_image: int | None
     flip: bool
     algorithm: str
     gibbs_steps: Schedule
@@ -119,7 +121,7 @@ TRAINING: Groups = {
         click.option("--conv", type=FiltersType(), metavar="KxHxW",
                      help="Instead, K filters of H rows and W columns that move over the image: a"
                      " hidden unit for each place of each filter."),
-        click.option("--pool", type=click.IntRange(1, 16), default=POOL, show_default=True,
+        click.option("--pool", type=click.IntRange(1, pooled.MOST), default=POOL, show_default=True,
                      metavar="C", help="With --conv, pool the hidden units in blocks of C x C, of"
                      " which at most one is on; 1 leaves them as they are."),
         click.option("--visible-kind", type=UnitKindType(), default="bernoulli",
@@ -138,12 +140,20 @@ TRAINING: Groups = {
                      help="Keep the first so many images."),
         click.option("--validation", metavar="FRACTION|FILE",
                      help="Hold out this fraction of the images, or measure on another source."),
+        click.option("--whiten", is_flag=True,
+                     help="Flatten the spectrum of whole images, which of photographs falls as"
+                     " 1/f, before anything is cut from them; each has mean 0 and deviation 1 then."
+                     " For gaussian visible units."),
         click.option("--patches", type=PatchesType(), metavar="N:HxW",
                      help="Learn N patches of this height and width, cut at random places from the"
                      " images; a folder's pictures may then be of different sizes."),
         click.option("--crop", type=SizeType(), metavar="HxW",
                      help="Crop an image at a random place each time it is trained on; its central"
-                     " crop is what is measured."),
+                     " crop is what is measured. A folder's pictures may then be of different"
+                     " sizes."),
+        click.option("--crops-per-image", type=click.IntRange(1, 1 << 20), metavar="N",
+                     help="Crops of each image in an epoch. With several, what is measured are as"
+                     " many that stay the same, not the central one.  [default: 1]"),
         click.option("--flip", is_flag=True,
                      help="Flip an image left to right, or not, each time it is trained on."),
         click.option("--preprocess", type=StepsType(), metavar="STEPS",
@@ -230,8 +240,8 @@ TRAINING: Groups = {
 
 #: What is the same for all layers of a stack, by the names of parameters.
 _OF_THE_RUN = {
-    "labels", "only", "limit", "validation", "binarize", "preprocess", "patches", "crop", "flip",
-    "max_time", "metrics",
+    "labels", "only", "limit", "validation", "binarize", "preprocess", "whiten", "patches",
+    "crop", "crops_per_image", "flip", "max_time", "metrics",
 }  # fmt: skip
 #: What may differ from layer to layer.
 LAYER_OPTIONS = {field.name for field in fields(TrainOptions)} - _OF_THE_RUN

@@ -6,33 +6,43 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
+from rbmcli.arrays import Pixels
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.io.sizes import Size
 
 Rows = NDArray[np.int64]
 
+#: The word of a place in the middle, and of no flip.
+_MIDDLE = (1 << 31) - 1
+
 
 @dataclass(frozen=True)
 class Augmentation:
     """Crops of images of `image_shape` (..., height, width), flipped left to right or not.
 
-    What is drawn for an image goes by its row number, so neither its place in a batch nor its
-    neighbours matter.
+    The crops of image i are the rows from i * per_image, so many. What is drawn for a crop goes by
+    its row number, so neither its place in a batch nor its neighbours matter. Images may be larger
+    than `image_shape`, each in its own way.
     """
 
     image_shape: tuple[int, ...]
     size: Size
     flip: bool
     draws: Draws
+    per_image: int = 1
 
     @staticmethod
     def of(
-        image_shape: tuple[int, ...], crop: Size | None, flip: bool, draws: Draws, where: str
+        image_shape: tuple[int, ...],
+        crop: Size | None,
+        flip: bool,
+        draws: Draws,
+        where: str,
+        per_image: int = 1,
     ) -> Augmentation | None:
         """What --crop and --flip ask for on images of this shape; None if nothing.
 
@@ -53,45 +63,55 @@ class Augmentation:
                 f"{where}: images of {whole.text} (height x width) are smaller than --crop"
                 f" {size.text}; choose a smaller one"
             )
-        return Augmentation(image_shape, size, flip, draws)
+        return Augmentation(image_shape, size, flip, draws, per_image)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of an image that comes out."""
         return (*self.image_shape[:-2], self.size.height, self.size.width)
 
-    def central(self, pixels: NDArray[Any], rows: Rows) -> NDArray[Any]:
-        """The central crops of pixels[rows], a copy (rows, units) of the same type."""
-        places = [np.full(len(rows), spare // 2) for spare in self._spare]
-        return self._cut(pixels, rows, *places)
+    def rows(self, images: Rows) -> Rows:
+        """The row numbers of the crops of some images."""
+        return (images[:, np.newaxis] * self.per_image + np.arange(self.per_image)).ravel()
+
+    def fixed(self, pixels: Pixels, rows: Rows) -> NDArray[Any]:
+        """What is measured: central crops; of several crops of an image, each as drawn once.
+
+        pixels: images of `image_shape`, flattened, or of different sizes. A copy (rows, units) of
+        the same type.
+        """
+        if self.per_image > 1:
+            return self.drawn(pixels, rows, 0, Purpose.PREPROCESS)
+        return self.central(pixels, rows)
+
+    def central(self, pixels: Pixels, rows: Rows) -> NDArray[Any]:
+        """The central crops, otherwise as `fixed`."""
+        words = np.full((len(rows), 3), _MIDDLE, np.uint32)
+        return self._cut(pixels, rows, words)
 
     def drawn(
-        self, pixels: NDArray[Any], rows: Rows, step: int, purpose: Purpose = Purpose.AUGMENT
+        self, pixels: Pixels, rows: Rows, step: int, purpose: Purpose = Purpose.AUGMENT
     ) -> NDArray[Any]:
-        """Random crops and flips of pixels[rows], a copy (rows, units) of the same type."""
+        """Random crops and flips, otherwise as `fixed`."""
         words = np.empty((len(rows), 3), np.uint32)
         for row, out in zip(rows.tolist(), words, strict=True):
             draw = self.draws.at(purpose, step, first_row=row)
             _kernels.random_words(draw, out[np.newaxis])
-        scaled = words.astype(np.uint64)
-        places = [(scaled[:, i] * (spare + 1) >> 32) for i, spare in enumerate(self._spare)]
-        images = self._cut(pixels, rows, *places)
-        if self.flip:
-            pictures = images.reshape(len(rows), *self.shape)
-            flipped = words[:, 2] >> 31 == 1
-            pictures[flipped] = pictures[flipped][..., ::-1]
-        return images
+        return self._cut(pixels, rows, words)
 
-    @property
-    def _spare(self) -> tuple[int, int]:
-        """Rows and columns that a crop leaves out."""
-        height, width = self.image_shape[-2:]
-        return height - self.size.height, width - self.size.width
-
-    def _cut(
-        self, pixels: NDArray[Any], rows: Rows, top: NDArray[Any], left: NDArray[Any]
-    ) -> NDArray[Any]:
-        pictures = pixels.reshape(len(pixels), *self.image_shape)
-        windows = sliding_window_view(pictures, (self.size.height, self.size.width), axis=(-2, -1))
-        cut = windows[rows, ..., top.astype(np.int64), left.astype(np.int64), :, :]
-        return np.ascontiguousarray(cut).reshape(len(rows), -1)
+    def _cut(self, pixels: Pixels, rows: Rows, words: NDArray[np.uint32]) -> NDArray[Any]:
+        """Crops at the places, and flips, that the words (rows, 3) stand for."""
+        if isinstance(pixels, np.ndarray):
+            pictures: Pixels = pixels.reshape(len(pixels), *self.image_shape)
+        else:
+            pictures = pixels
+        height, width = self.size.height, self.size.width
+        images = np.empty((len(rows), *self.shape), pictures[0].dtype)
+        of = (rows // self.per_image).tolist()
+        for image, number, (down, along, side) in zip(images, of, words.tolist(), strict=True):
+            picture = pictures[number]
+            top = down * (picture.shape[-2] - height + 1) >> 32
+            left = along * (picture.shape[-1] - width + 1) >> 32
+            crop = picture[..., top : top + height, left : left + width]
+            image[...] = crop[..., ::-1] if self.flip and side > _MIDDLE else crop
+        return images.reshape(len(rows), -1)

@@ -4,6 +4,10 @@
 What rbm writes says more: `visible_log_sigma` and `hidden_log_sigma` where they are learned, the
 texts `visible_kind` and `hidden_kind`, and the sizes `image_shape`.
 
+Of a machine whose filters move over images, `weights` is (filters, channels, height, width), and
+the parameters of visible units are those of channels, of hidden units those of filters. `pool` says
+in blocks of how many rows and columns hidden units are pooled; where it is missing they are not.
+
 In a file of a stack the names of machine i begin with `i/`, from `0/` at the bottom. Where ways up
 and down were trained apart, machines have `generative_weights` (visible x hidden) and
 `generative_bias` (visible) too, all but the top one. With label units, whose number is `classes`,
@@ -16,8 +20,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +45,18 @@ class MachineWeights:
 
     parameters: float32 arrays by name. kinds: "visible_kind", of units that are no label units, and
     "hidden_kind", as far as the file says. generative: "generative_weights" and "generative_bias",
-    or nothing.
+    or nothing. pool: rows and columns of the blocks that a convolution is pooled in.
     """
 
     parameters: Mapping[str, NDArray[np.float32]]
     kinds: Mapping[str, str]
     generative: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    pool: int = 1
+
+    @property
+    def convolutional(self) -> bool:
+        """Whether the weights are those of filters."""
+        return self.parameters["weights"].ndim == 4
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,8 @@ class WeightsFile:
     sha256: str
 
     @property
-    def image_units(self) -> int:
-        """Number of values that an image has."""
+    def image_units(self) -> int | None:
+        """Number of values that an image has; None where filters leave it open."""
         return _image_units(self.machines, self.classes)
 
 
@@ -77,8 +86,12 @@ def weights_arrays(
     numbered = len(machines) > 1 or classes > 0
     arrays: dict[str, NDArray[np.generic]] = {}
     for number, machine in enumerate(machines):
-        texts = {name: np.array(machine.kinds[name]) for name in _KINDS}
-        for name, values in {**machine.parameters, **machine.generative, **texts}.items():
+        said: dict[str, NDArray[np.generic]] = {
+            name: np.array(machine.kinds[name]) for name in _KINDS
+        }
+        if machine.convolutional:
+            said["pool"] = np.array(machine.pool, np.int64)
+        for name, values in {**machine.parameters, **machine.generative, **said}.items():
             arrays[f"{number}/{name}" if numbered else name] = values
     arrays["image_shape"] = np.array(image_shape, np.int64)
     return arrays | ({"classes": np.array(classes, np.int64)} if classes else {})
@@ -106,7 +119,7 @@ def read_weights(path: Path) -> WeightsFile:
         )
     prefixes = [f"{number}/" for number in numbers] or [""]
     machines = [_read_machine(path, names, prefix) for prefix in prefixes]
-    classes = _classes(path) if numbers and "classes" in names else 0
+    classes = _count(path, "classes", 2, "label units") if numbers and "classes" in names else 0
     _check_stack(path, machines, classes)
     image_shape = None
     if "image_shape" in names:
@@ -143,21 +156,19 @@ def _read_machine(path: Path, names: Sequence[str], prefix: str) -> MachineWeigh
                 f" {parameters[like].shape}: store one for each"
             )
     kinds = {name: _text(path, f"{prefix}{name}") for name in _KINDS if f"{prefix}{name}" in names}
-    return MachineWeights(parameters, kinds, generative)
+    machine = MachineWeights(parameters, kinds, generative)
+    if f"{prefix}pool" not in names:
+        return machine
+    if not machine.convolutional:
+        raise RbmError(
+            f"{path}: holds {prefix}pool, but {prefix}weights is a matrix, visible x hidden: only"
+            " filters that move over images are pooled"
+        )
+    return replace(machine, pool=_count(path, f"{prefix}pool", 1, "rows and columns of a block"))
 
 
 def _check_stack(path: Path, machines: Sequence[MachineWeights], classes: int) -> None:
-    """RbmError unless each machine stands on the one below it, and label units on the top one."""
-    for number, (below, above) in enumerate(pairwise(machines), 1):
-        units = above.parameters["visible_bias"].size
-        labels = classes if number == len(machines) - 1 else 0
-        hidden = below.parameters["hidden_bias"].size
-        if units != hidden + labels:
-            beside = f" and {labels} label units" if labels else ""
-            raise RbmError(
-                f"{path}: machine {number} has {units} visible units, but stands on"
-                f" {hidden} hidden ones{beside}: store machines that fit together"
-            )
+    """RbmError unless ways down, and label units, belong to machines that may have them."""
     for number, machine in enumerate(machines):
         wanted = _GENERATIVE if number < len(machines) - 1 and machines[0].generative else ()
         if tuple(machine.generative) != wanted:
@@ -165,6 +176,16 @@ def _check_stack(path: Path, machines: Sequence[MachineWeights], classes: int) -
                 f"{path}: {_GENERATIVE[0]} and {_GENERATIVE[1]} belong to all machines but the top"
                 f" one, or to none: mend those of machine {number}"
             )
+        if machine.convolutional and machines[0].generative:
+            raise RbmError(
+                f"{path}: {_GENERATIVE[0]} and {_GENERATIVE[1]} belong to machines without filters:"
+                f" machine {number} has some, so leave them out"
+            )
+    if classes and machines[-1].convolutional:
+        raise RbmError(
+            f"{path}: classes {classes}, but label units have no place in what the filters of the"
+            " top machine move over: leave classes out"
+        )
     if classes >= machines[-1].parameters["visible_bias"].size:
         raise RbmError(f"{path}: classes {classes} leaves the top machine no other visible units")
 
@@ -189,14 +210,20 @@ def _parameter(path: Path, name: str) -> Floats:
 
 def _check_shapes(path: Path, prefix: str, parameters: Mapping[str, Floats]) -> None:
     for name, values in parameters.items():
-        if values.ndim != (2 if name == "weights" else 1):
+        if values.ndim not in ((2, 4) if name == "weights" else (1,)):
             raise RbmError(
                 f"{path}: {prefix}{name} has shape {values.shape}: store {_shape_of(name)}"
             )
     sizes = {place: parameters[f"{place}_bias"].size for place in ("visible", "hidden")}
     expected = (sizes["visible"], sizes["hidden"])
     shape = parameters["weights"].shape
-    if shape != expected:
+    if len(shape) == 4 and shape[1::-1] != expected:
+        raise RbmError(
+            f"{path}: {prefix}weights have shape {shape}, filters x channels x height x width, and"
+            f" do not fit: {expected[0]} visible and {expected[1]} hidden biases, but"
+            f" {_counted(shape[1], 'channel')} and {_counted(shape[0], 'filter')}"
+        )
+    if len(shape) == 2 and shape != expected:
         fault = "do not fit"
         if shape == expected[::-1]:
             fault = "are transposed, hidden x visible"
@@ -214,7 +241,13 @@ def _check_shapes(path: Path, prefix: str, parameters: Mapping[str, Floats]) -> 
 
 
 def _shape_of(name: str) -> str:
-    return "a matrix, visible x hidden" if name == "weights" else "a vector, one for each unit"
+    if name == "weights":
+        return "a matrix, visible x hidden, or filters x channels x height x width"
+    return "a vector, one for each unit, or for each channel or filter of a convolution"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _text(path: Path, name: str) -> str:
@@ -224,24 +257,26 @@ def _text(path: Path, name: str) -> str:
     return str(array)
 
 
-def _image_units(machines: Sequence[MachineWeights], classes: int) -> int:
+def _image_units(machines: Sequence[MachineWeights], classes: int) -> int | None:
+    if machines[0].convolutional:
+        return None
     units = machines[0].parameters["visible_bias"].size
     return units - (classes if len(machines) == 1 else 0)
 
 
-def _classes(path: Path) -> int:
-    array = numpy_files.read_array(path, "classes")
-    if array.dtype.kind not in "iu" or array.ndim or array < 2:
-        raise RbmError(f"{path}: classes is not a number of label units: store 2 or more")
+def _count(path: Path, name: str, least: int, what: str) -> int:
+    array = numpy_files.read_array(path, name)
+    if array.dtype.kind not in "iu" or array.ndim or array < least:
+        raise RbmError(f"{path}: {name} is not a number of {what}: store {least} or more")
     return int(array)
 
 
-def _image_shape(path: Path, visible: int) -> tuple[int, ...]:
+def _image_shape(path: Path, visible: int | None) -> tuple[int, ...]:
     array = numpy_files.read_array(path, "image_shape")
     if array.dtype.kind not in "iu" or array.ndim != 1 or (array < 1).any():
         raise RbmError(f"{path}: image_shape is not a list of sizes: store integers such as 28, 28")
     shape = tuple(int(size) for size in array)
-    if math.prod(shape) != visible:
+    if visible is not None and math.prod(shape) != visible:
         raise RbmError(
             f"{path}: image_shape {' x '.join(map(str, shape))} is not that of {visible} visible"
             " units: mend it or leave it out"

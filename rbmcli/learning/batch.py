@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Floats
+from rbmcli.arrays import Floats, Pixels
 from rbmcli.draws import Draw, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.io.augmentation import Augmentation
@@ -26,16 +26,17 @@ _BLOCK = 1000
 class Images:
     """Some rows of a data set, and how they become visible states.
 
-    pixels: (n, units) uint8 or float32, of which value x stands for x / scale.
-    rows: int64, the row numbers that belong here.
+    pixels: (n, units) uint8 or float32, of which value x stands for x / scale; with crops,
+        they may be of different sizes.
+    rows: int64, the row numbers that belong here, of crops where there are several of an image.
     binarize: one of rbmcli.model.units.BINARIZE.
     augmentation: crops and flips, made anew each time an image is trained on.
     preprocessing: what is done to an image each time, after that.
     unit: what a value x / scale is divided by for the units that it is for.
-    labels: int64 (n,), of every row of `pixels`, where there are any.
+    labels: int64, by row number, where there are any.
     """
 
-    pixels: NDArray[Any]
+    pixels: Pixels
     scale: float
     rows: NDArray[np.int64]
     binarize: str = "sample"
@@ -59,11 +60,13 @@ class Images:
         if (low, high) == (-np.inf, np.inf):
             return replace(self, binarize="none")
         scale = self.scale if self.preprocessing is None else 1.0
-        if self.preprocessing is None:
-            least, most = float(self.pixels.min()), float(self.pixels.max())
+        arrays: Iterable[NDArray[Any]]
+        if self.preprocessing is not None:
+            arrays = (block for block, _ in self._blocks())
         else:
-            extremes = [(float(block.min()), float(block.max())) for block, _ in self._blocks()]
-            least, most = min(extremes)[0], max(x for _, x in extremes)
+            arrays = [self.pixels] if isinstance(self.pixels, np.ndarray) else self.pixels
+        extremes = [(float(array.min()), float(array.max())) for array in arrays]
+        least, most = min(extremes)[0], max(x for _, x in extremes)
         binarize, unit_scale = kind.reading(most, scale, self.binarize, counts)
         # As float32, which units take: 255 / (255 / 29) is above 29 in float64.
         if np.float32(least / unit_scale) < low or np.float32(most / unit_scale) > high:
@@ -94,13 +97,14 @@ class Images:
     ) -> tuple[NDArray[Any], NDArray[np.int64], float]:
         """(pixels, index, scale) such that the images of some rows are pixels[index] / scale.
 
-        They are augmented as drawn for a training step; without one, cropped in the centre. Where
-        nothing is done to images, these are the data in place.
+        They are augmented as drawn for a training step; without one, cropped in the centre, or
+        where several crops of an image are, as drawn once. Where nothing is done to images, these
+        are the data in place.
         """
         if self.augmentation is None:
-            return self.pixels, rows, self.scale
+            return self._in_place, rows, self.scale
         if step is None:
-            pixels = self.augmentation.central(self.pixels, rows)
+            pixels = self.augmentation.fixed(self.pixels, rows)
         else:
             pixels = self.augmentation.drawn(self.pixels, rows, step)
         scale = self.scale
@@ -112,9 +116,9 @@ class Images:
         """These images preprocessed: here and now, unless they change each time."""
         if self.augmentation is not None:
             return replace(self, preprocessing=preprocessing)
-        pixels = np.empty((len(self.rows), self.pixels.shape[1]), np.float32)
+        pixels = np.empty((len(self.rows), self._in_place.shape[1]), np.float32)
         for start in range(0, len(pixels), _BLOCK):
-            block = self.pixels[self.rows[start : start + _BLOCK]]
+            block = self._in_place[self.rows[start : start + _BLOCK]]
             pixels[start : start + _BLOCK] = preprocessing.apply(_unscaled(block, self.scale))
         labels = None if self.labels is None else self.labels[self.rows]
         rows = np.arange(len(pixels))
@@ -123,9 +127,14 @@ class Images:
     def for_fitting(self) -> Floats:
         """Each image once, what preprocessing is fitted to: of crops a drawn one; (rows, units)."""
         if self.augmentation is None:
-            return _unscaled(self.pixels[self.rows], self.scale)
+            return _unscaled(self._in_place[self.rows], self.scale)
         drawn = self.augmentation.drawn(self.pixels, self.rows, 0, Purpose.PREPROCESS)
         return _unscaled(drawn, self.scale)
+
+    @property
+    def _in_place(self) -> NDArray[Any]:
+        assert isinstance(self.pixels, np.ndarray)  # of different sizes, only crops are used
+        return self.pixels
 
     @cached_property
     def mean(self) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ The numbers of two epochs then differ by the model alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from rbmcli.model.states import States
 #: Images of the training set, and as many of the validation set, that are measured: few enough
 #: that it takes a few per cent of the time of an epoch on MNIST.
 SUBSET = 1000
+#: Numbers that the hidden units of images measured together hold at most.
+_NUMBERS = 1 << 24
 
 
 class Monitor:
@@ -44,27 +47,51 @@ class Monitor:
     def measure(self) -> dict[str, float]:
         """The measurements now; means over the images, in nats, NaN where not defined."""
         model = self._model
-        visible = self._training.states(model.visible)
-        energy = free_energy(model, visible).mean()
+        measured = []
+        for rows in self._blocks(self._training):
+            visible = self._training.states(model.visible, rows)
+            key, step, substep, first_row = self._hidden_draw
+            draw = (key, step, substep, first_row + rows.start)
+            pseudo = np.full(visible.rows, np.nan)
+            if has_pseudo_likelihood(model, visible):
+                pseudo = pseudo_log_likelihood(model, visible, self._groups[rows])
+            reconstruction = reconstruct(model, visible, draw)
+            measured.append(
+                (
+                    free_energy(model, visible),
+                    pseudo,
+                    reconstruction.error,
+                    np.full(visible.rows, reconstruction.activation),
+                )
+            )
+        energy, pseudo, error, activation = (
+            np.concatenate(each).mean() for each in zip(*measured, strict=True)
+        )
         held_out = np.nan
         if self._validation is not None:
-            held_out = free_energy(model, self._validation.states(model.visible)).mean()
-        pseudo = np.nan
-        if has_pseudo_likelihood(model, visible):
-            pseudo = pseudo_log_likelihood(model, visible, self._groups).mean()
-        reconstruction = reconstruct(model, visible, self._hidden_draw)
+            energies = [
+                free_energy(model, self._validation.states(model.visible, rows))
+                for rows in self._blocks(self._validation)
+            ]
+            held_out = np.concatenate(energies).mean()
         watched = {}
         if model.visible.kind.quadratic and model.hidden.kind.quadratic:
             watched["spectral_norm"] = model.link.spectral_norm()
         return {
-            "reconstruction_error": float(reconstruction.error.mean()),
+            "reconstruction_error": float(error),
             "pseudo_log_likelihood": float(pseudo),
             "free_energy_train": float(energy),
             "free_energy_validation": float(held_out),
             "free_energy_gap": float(held_out - energy),
-            "hidden_activation": reconstruction.activation,
+            "hidden_activation": float(activation),
             **watched,
         }
+
+    def _blocks(self, subset: Subset) -> Iterator[slice]:
+        """The images of a subset, so many at a time that their hidden units fit in memory."""
+        together = max(1, _NUMBERS // self._model.hidden.units)
+        for start in range(0, len(subset.rows), together):
+            yield slice(start, start + together)
 
 
 class Subset:
@@ -77,6 +104,8 @@ class Subset:
         self._inputs = inputs
         self._draw = draws.at(Purpose.MONITOR, 0)
 
-    def states(self, layer: Layer) -> States:
-        """Visible states for a layer."""
-        return self._inputs.states(self.rows, layer, self._draw)
+    def states(self, layer: Layer, chosen: slice = slice(None)) -> States:
+        """Visible states for a layer, of the chosen images."""
+        key, step, substep, first_row = self._draw
+        draw = (key, step, substep, first_row + (chosen.start or 0))
+        return self._inputs.states(self.rows[chosen], layer, draw)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ from rbmcli.learning.loop import Loop, LoopHyperparameters
 from rbmcli.learning.stack_monitor import StackMonitor
 from rbmcli.learning.update import Update
 from rbmcli.model.layer import Layer
-from rbmcli.model.links import DenseLink, Phase, Rule
+from rbmcli.model.links import Link, Phase, Rule
 from rbmcli.model.stack import Stack
 from rbmcli.model.states import FloatStates, States, one_hot
 
@@ -119,7 +120,7 @@ class UpDown(Loop):
             )
 
     def _lesson(
-        self, name: str, link: DenseLink, layer: Layer, given: States, wanted: States
+        self, name: str, link: Link[Any], layer: Layer, given: States, wanted: States
     ) -> _Lesson:
         total = self._scratch.rows(name, given.rows, layer.ld)
         expected = layer.mean(link.up(given, layer.bias, total))
@@ -134,7 +135,7 @@ class _Lesson:
     of `wanted` given `given`.
     """
 
-    link: DenseLink
+    link: Link[Any]
     layer: Layer
     given: States
     wanted: States

@@ -3,6 +3,9 @@
 x are values of units, in the data's terms, y the total inputs of the units that they lead to. Where
 standard deviations are learned, they are part of weights and biases: a state inside the machine is
 a value divided by sigma, and y are then means of values.
+
+A convolution is one too, with a weight for each tap of a filter, and a bias for each filter up or
+channel down: y are then maps, one for each.
 """
 
 from __future__ import annotations
@@ -12,12 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from rbmcli.arrays import Floats
+from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack
 
 
 class Affine(NamedTuple):
-    """weight (outputs, inputs) and bias (outputs,), both float32."""
+    """weight (outputs, inputs) and bias (outputs,), both float32.
+
+    Of a convolution, weight is (filters, channels, height, width) in both directions.
+    """
 
     weight: Floats
     bias: Floats
@@ -50,17 +57,38 @@ def classifier(stack: Stack) -> Affine | None:
 
 
 def _encoder(machine: Rbm) -> Affine:
-    hidden, features = machine.hidden, slice(machine.features)
-    weight = machine.link.weights[features].T / machine.visible.sigma[features]
-    return Affine(weight * hidden.sigma[:, np.newaxis], hidden.parameters["bias"][: hidden.units])
+    hidden, weight = machine.hidden, _upward(machine)
+    below, above = _sigmas(machine, machine.visible)
+    return Affine(weight / below * above, hidden.parameters["bias"][: hidden.count])
 
 
 def _decoder(stack: Stack, level: int) -> Affine:
     machine = stack.machines[level]
-    visible, weight = machine.visible, machine.link.weights
+    visible, weight = machine.visible, _upward(machine)
     if level < len(stack.ways_down):
         way = stack.ways_down[level]
-        visible, weight = way.visible, way.link.weights.T
-    features = slice(machine.features)
-    weight = weight[features] * visible.sigma[features, np.newaxis]
-    return Affine(weight / machine.hidden.sigma, visible.parameters["bias"][features])
+        visible, weight = way.visible, way.link.weights
+    below, above = _sigmas(machine, visible)
+    weight = weight * below / above
+    bias = visible.parameters["bias"][: visible.count][: machine.features]
+    return Affine(weight if weight.ndim == 4 else weight.T, bias)
+
+
+def _upward(machine: Rbm) -> Floats:
+    """Weights (hidden, features), or (filters, channels, height, width)."""
+    weights = machine.link.weights
+    return weights if weights.ndim == 4 else weights[: machine.features].T
+
+
+def _sigmas(machine: Rbm, visible: Layer) -> tuple[Floats, Floats]:
+    """Deviations of features and of hidden units, in the form to multiply such weights with."""
+    alone = (1,) * (machine.link.weights.ndim - 2)
+    below, above = _sigma(visible)[: machine.features], _sigma(machine.hidden)
+    return below.reshape(1, -1, *alone), above.reshape(-1, 1, *alone)
+
+
+def _sigma(layer: Layer) -> Floats:
+    """Standard deviations, one for each bias, (layer.count,)."""
+    if not layer.kind.learns_sigma:
+        return np.ones(layer.count, np.float32)
+    return np.exp(layer.parameters["log_sigma"][: layer.count])

@@ -45,7 +45,7 @@ class Sharing:
 
     def sums(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """The sum of values (units,) over the units of each parameter."""
-        return np.bincount(self.parameter, values)
+        return np.bincount(self.parameter, values).astype(np.float64, copy=False)
 
     def means(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """The mean of values (units,) over the units of each parameter."""
@@ -239,7 +239,7 @@ class Layer:
         elif self.sharing is not None:
             self.bias[: self.units] = self._by_unit("bias")
 
-    def shared(self, values: Floats) -> Floats:
+    def shared(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values (units,), those of units that share parameters being replaced by their mean."""
         if self.sharing is None:
             return values

@@ -116,7 +116,7 @@ class Rbm:
         below_kind, above_kind = unit_kind(visible_kind), unit_kind(hidden_kind)
         if pool > 1 and above_kind.name != "bernoulli":
             raise RbmError(
-                f"{above_kind.name} hidden units cannot be pooled; use bernoulli ones, or --pool 1"
+                f"{above_kind.name} hidden units cannot be pooled; use bernoulli ones, or pool 1"
             )
         for kind in (below_kind, above_kind):
             if kind.group > 1:
@@ -136,8 +136,9 @@ class Rbm:
 
     def in_natural_terms(self) -> Rbm:
         """A machine of the same form, without standard deviations of its own, parameters zero."""
-        layers = [layer.like(layer.kind.without_sigma) for layer in (self.visible, self.hidden)]
-        return Rbm(*layers, self.link.like(), self.feature_shape)
+        below = self.visible.like(self.visible.kind.without_sigma)
+        above = self.hidden.like(self.hidden.kind.without_sigma)
+        return Rbm(below, above, self.link.like(), self.feature_shape)
 
     def copied(self) -> Rbm:
         """A machine with the same parameters and no velocities, that shares nothing with this."""

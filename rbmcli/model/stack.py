@@ -223,7 +223,8 @@ class Stack:
                 values = values * above.visible.sigma
             if machine.hidden.kind.learns_sigma:
                 values = values / machine.hidden.sigma
-            spread = machine.hidden.kind.spread(values)
+            # Shared out evenly over the units of a block.
+            spread = machine.hidden.kind.at_each(values) / np.float32(machine.hidden.kind.pool**2)
             values = self.directed[below].projected(FloatStates(to_padded(spread), spread.shape[1]))
             reach = machine.reach(reach)
         pictures = values.reshape(-1, *self.machines[0].feature_shape)

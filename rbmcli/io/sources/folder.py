@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rbmcli.errors import RbmError
-from rbmcli.io.sources.picture_files import SUFFIXES, Pictures
+from rbmcli.io.sources.picture_files import SUFFIXES, read_later
 from rbmcli.io.sources.prepare import Raw
 
 
@@ -30,12 +30,12 @@ def read(folder: Path) -> Raw:
             f"{folder}: has pictures both beside and inside its sub-folders; keep one of the two"
         )
     if direct:
-        return Raw(Pictures(direct))
+        return Raw(read_later(direct))
     if not classes:
         raise RbmError(f"{folder}: no pictures in this folder or its sub-folders; name another")
     numbers, notices = _number(list(classes))
     labels = np.repeat(numbers, [len(pictures) for pictures in classes.values()])
-    return Raw(Pictures([p for each in classes.values() for p in each]), labels, notices)
+    return Raw(read_later([p for each in classes.values() for p in each]), labels, notices)
 
 
 def _is_visible_folder(path: Path) -> bool:

@@ -15,12 +15,13 @@ import numpy as np
 
 from rbmcli.draws import Draws
 from rbmcli.errors import RbmError
-from rbmcli.io.sizes import Patches
+from rbmcli.io.sizes import Patches, Size
 from rbmcli.io.sources import folder, hdf5, idx, named, numpy_files
 from rbmcli.io.sources.dataset import Dataset
 from rbmcli.io.sources.patches import cut
-from rbmcli.io.sources.picture_files import Pictures, stacked
+from rbmcli.io.sources.pictures import Pictures
 from rbmcli.io.sources.prepare import Raw, select, to_images, to_labels
+from rbmcli.io.sources.whitening import whitened
 
 #: In a file of several arrays, the names looked for when the user gives none.
 _IMAGE_NAMES = ("images", "features", "x_train", "data")
@@ -43,7 +44,9 @@ def open_source(
     labels: str | None = None,
     only: Sequence[int] = (),
     limit: int | None = None,
+    whiten: bool = False,
     patches: Patches | None = None,
+    crop: Size | None = None,
     seed: int = 0,
     quiet: bool = False,
 ) -> Dataset:
@@ -53,17 +56,16 @@ def open_source(
         arrays), a folder of pictures, or a named set (`mnist`, `mnist:test`), fetched if need be.
     labels: a file of labels, of any of the array formats; otherwise those beside the images.
     only: keep images with these labels. limit: keep the first so many of them.
+    whiten: flatten the spectrum of each image kept (see `whitening.whiten`).
     patches: cut these from the images kept, which in a folder may then be of different sizes; a
         patch has its image's label. seed: of their places.
+    crop: what will be cut from the images, which in a folder may then be of different sizes.
     quiet: show no progress while fetching.
 
     Raises RbmError for everything in the data that the user can mend.
     """
     raw = named.read(source, quiet=quiet) if named.is_named(source) else _read_path(source)
-    pictures = raw.images
-    if isinstance(pictures, Pictures) and patches is None:
-        pictures = stacked(pictures)
-    scale, notices = 255.0, raw.notices
+    pictures, scale, notices = raw.images, 255.0, raw.notices
     if not isinstance(pictures, Pictures):
         pictures, scale, more = to_images(pictures, source)
         notices += more
@@ -76,16 +78,19 @@ def open_source(
         except RbmError as error:
             # Nobody asked for them, so labels of another form must not stop the run.
             notices += (f"the labels beside the images are not used: {error}",)
+    if isinstance(pictures, np.ndarray):
+        if not whiten and patches is None:  # in place
+            flat, kept = select(pictures.reshape(len(pictures), -1), numbers, only, limit, source)
+            return Dataset(flat, pictures.shape[1:], scale, kept, source, notices)
+        pictures = Pictures.of_array(pictures, source)
+    chosen, kept = select(np.arange(len(pictures)), numbers, only, limit, source)
+    if whiten:
+        pictures, scale = whitened(pictures), 1.0
     if patches is not None:
-        chosen, _ = select(np.arange(len(pictures)), numbers, only, limit, source)
-        images, origin = cut(pictures, chosen, patches, Draws(seed), source)
-        flat = images.reshape(len(images), -1)
-        numbers = None if numbers is None else numbers[origin]
-    else:
-        assert isinstance(pictures, np.ndarray)
-        images = pictures
-        flat, numbers = select(images.reshape(len(images), -1), numbers, only, limit, source)
-    return Dataset(flat, images.shape[1:], scale, numbers, source, notices)
+        images, origin = cut(pictures, chosen, patches, Draws(seed))
+        kept = None if numbers is None else numbers[origin]
+        return Dataset.of(images, scale, kept, source, notices)
+    return Dataset.of(pictures.in_memory(chosen, crop), scale, kept, source, notices)
 
 
 def _read_path(source: str) -> Raw:

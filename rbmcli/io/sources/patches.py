@@ -8,23 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.draws import Draws, Purpose
-from rbmcli.errors import RbmError
 from rbmcli.io.sizes import Patches
-from rbmcli.io.sources.picture_files import Pictures
+from rbmcli.io.sources.pictures import Pictures
 
 
 def cut(
-    pictures: NDArray[Any] | Pictures,
-    chosen: NDArray[np.int64],
-    patches: Patches,
-    draws: Draws,
-    source: str,
+    pictures: Pictures, chosen: NDArray[np.int64], patches: Patches, draws: Draws
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """(patches, their pictures): (count, ..., height, width) and the row numbers of the pictures.
 
-    pictures: each (..., height, width), of one type. Each patch comes from one of the `chosen`
-    rows, all alike, and from any of its places, all alike. Pictures are looked at one at a time.
-    RbmError where one has no two dimensions or is smaller than a patch.
+    Each patch comes from one of the `chosen` rows, all alike, and from any of its places, all
+    alike. Pictures are looked at one at a time. RbmError where one has no two dimensions or is
+    smaller than a patch.
     """
     generator = draws.generator(Purpose.PATCHES)
     of = chosen[generator.integers(len(chosen), size=patches.count)]
@@ -36,18 +31,9 @@ def cut(
     result: NDArray[Any] | None = None
     for row, start, end in zip(chosen.tolist(), starts, ends, strict=True):
         picture = pictures[row]
-        where = str(pictures.paths[row]) if isinstance(pictures, Pictures) else source
-        if picture.ndim < 2:
-            raise RbmError(
-                f"{where}: images of {picture.size} values have no rows and columns to cut patches"
-                " from; store them as (n, height, width)"
-            )
+        pictures.check_planes(row, picture, "cut patches from")
+        pictures.check_size(row, picture, size, "a patch of")
         height, width = picture.shape[-2:]
-        if height < size.height or width < size.width:
-            raise RbmError(
-                f"{where}: {height}x{width} pixels (height x width), smaller than a patch of"
-                f" {size.text}; cut smaller patches, or leave it out"
-            )
         if result is None:
             shape = (patches.count, *picture.shape[:-2], size.height, size.width)
             result = np.empty(shape, picture.dtype)

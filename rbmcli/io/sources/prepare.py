@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rbmcli.errors import RbmError
-from rbmcli.io.sources.picture_files import Pictures
+from rbmcli.io.sources.pictures import Pictures
 
 #: Elements looked at together when a large array is checked, so that the check stays small.
 _CHECKED_TOGETHER = 1 << 20

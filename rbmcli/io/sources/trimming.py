@@ -19,6 +19,7 @@ def trimmed(dataset: Dataset, size: Size) -> Dataset:
     if (height, width) == (size.height, size.width):
         return dataset
     top, left = (height - size.height) // 2, (width - size.width) // 2
+    assert isinstance(dataset.images, np.ndarray)  # only crops are cut from other pictures
     pictures = dataset.images.reshape(len(dataset.images), *dataset.image_shape)
     cut = pictures[..., top : top + size.height, left : left + size.width]
     notice = (

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Doubles, Floats, Scratch, padded, to_padded, zeros
+from rbmcli.arrays import Doubles, Floats, Scratch, padded, to_padded, words_for, zeros
 from rbmcli.errors import RbmError
 from rbmcli.model.links.link import Correction, Link, Phase, Products, Rule
 from rbmcli.model.states import BitStates, FloatStates, States
@@ -81,7 +81,7 @@ class Maps:
             raise RbmError(
                 f"filters of {filter_height}x{filter_width} have {places[0]}x{places[1]} places on"
                 f" {height}x{width}, fewer than a block of {pool}x{pool} that is pooled; use"
-                " smaller filters or --pool 1"
+                " smaller filters or pool 1"
             )
         return Maps(
             height,
@@ -138,7 +138,7 @@ class Maps:
         """The filter of each hidden unit, int64 (hidden,)."""
         return np.tile(np.arange(self.filters), self.positions)
 
-    def for_kernels(self) -> tuple[int, ...]:
+    def for_kernels(self) -> tuple[int, int, int, int, int, int, int, int]:
         """The sizes in the order in which the kernels take them."""
         return (
             self.height,
@@ -226,11 +226,15 @@ class ConvolutionalLink(Link[Floats]):
         return out
 
     def shift_up(self, units: NDArray[np.int64], change: Floats) -> Floats:
-        """By how much the hidden units' total inputs change; through all filters, as `up` goes."""
-        values = zeros((len(change), padded(self.visible)))
-        np.put_along_axis(values, np.broadcast_to(units, change.shape), change, axis=1)
-        out = zeros((len(change), padded(self.hidden)))
-        return self.up(FloatStates(values, self.visible), zeros((padded(self.hidden),)), out)
+        """By how much the hidden units' total inputs change: of a unit, what it adds when on."""
+        rows, no_bias = np.arange(len(change)), zeros((padded(self.hidden),))
+        result = zeros((len(change), padded(self.hidden)))
+        for unit, by in zip(units.T, change.T, strict=True):
+            alone = np.zeros((len(change), words_for(self.visible)), np.uint64)
+            alone[rows, unit // 64] = np.uint64(1) << (unit % 64).astype(np.uint64)
+            added = self.up(BitStates(alone, self.visible), no_bias, zeros(result.shape))
+            result += by[:, np.newaxis] * added
+        return result
 
     # Learning -----------------------------------------------------------------------------------
 
@@ -243,32 +247,22 @@ class ConvolutionalLink(Link[Floats]):
     ) -> Floats:
         total = scratch.rows("gradient", *self.padded_weights.shape)
         total[:] = 0
-        phases = (
-            (self._channels_last(positive.visible), positive.hidden),
-            (self._channels_last(negative.visible), negative.hidden),
-        )
-        (first, above0), (second, above1) = phases
-        scales = [
-            sign / (rows * self.maps.positions)
-            for sign, rows in ((1, first.rows), (-1, second.rows))
-        ]
+        first, second = map(self._channels_last, (positive.visible, negative.visible))
+        share = 1 / self.maps.positions
+        scale0, scale1 = share / first.rows, -share / second.rows
         if isinstance(first, BitStates) and isinstance(second, BitStates):
+            lists0, lists1 = first.lists, second.lists
+            hidden0, hidden1 = positive.hidden, negative.hidden
             _kernels.correlate_both(
-                self._maps, *first.lists, above0, *second.lists, above1, *scales, total
+                self._maps, *lists0, hidden0, *lists1, hidden1, scale0, scale1, total
             )
         else:
-            for (states, above), scale in zip(phases, scales, strict=True):
-                self._correlate(states, above, scale, total)
+            self._correlate(first, positive.hidden, scale0, total)
+            self._correlate(second, negative.hidden, scale1, total)
         if correction is not None and len(correction.left):
-            left = FloatStates(correction.left, self.visible)
-            self._correlate(
-                self._channels_last(left), correction.right, 1 / self.maps.positions, total
-            )
+            left = self._channels_last(FloatStates(correction.left, self.visible))
+            self._correlate(left, correction.right, share, total)
         return total
-
-    def accumulate(self, phase: Phase, scale: float, gradient: Floats, scratch: Scratch) -> None:
-        """Gradient (taps, ld) += scale times the statistics summed over rows and positions."""
-        self._correlate(self._channels_last(phase.visible), phase.hidden, scale, gradient)
 
     def step(self, gradient: Floats, rule: Rule, scratch: Scratch) -> bool:
         """One step of the rule; True if the weights are finite."""
@@ -300,7 +294,7 @@ class ConvolutionalLink(Link[Floats]):
         weights = self.weights.astype(np.float64)
         pull = rule.decay * weights + rule.l1 * np.sign(weights)
         down = np.einsum("kcyx,c->k", pull, self._by_channel(visible))
-        return 0.0, self._by_position(down)
+        return 0.0, self._by_position(down).astype(np.float64)
 
     # Norms --------------------------------------------------------------------------------------
 

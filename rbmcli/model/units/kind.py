@@ -209,8 +209,11 @@ class UnitKind(ABC):
         """States drawn given what a layer above sees of them: all alike that it may be."""
         return fed
 
-    def spread(self, fed: Floats) -> Floats:
-        """Values of units that a layer above sees, (rows, units), shared out to this layer's."""
+    def at_each(self, fed: Floats) -> Floats:
+        """Values of units that a layer above sees, (rows, units), at each unit that they stand for.
+
+        The result is (rows, units of this layer).
+        """
         return fed
 
     def log_drawn_from_fed(self, states: States) -> Doubles:

@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, padded, to_padded, zeros
 from rbmcli.draws import Draw
+from rbmcli.errors import RbmError
 from rbmcli.model.states import BitStates, FloatStates, States
 from rbmcli.model.units.bernoulli import Bernoulli
 from rbmcli.model.units.kind import UnitKind, middles
+
+#: Most rows and columns of a block.
+MOST = 16
 
 #: Total inputs at which a unit is on, or off, for sure.
 _CERTAIN = 60.0
@@ -27,7 +31,8 @@ class Pooled(UnitKind):
     """Unit i of a block is the one that is on with probability exp(x_i) / (1 + sum of exp(x_j)).
 
     Unlike other kinds, it is that of layers of one shape only: (height, width, maps), of which each
-    map is cut into blocks of `pool` x `pool` positions. RbmError unless these come out even.
+    map is cut into blocks of `pool` x `pool` positions, which must come out even. RbmError where
+    blocks are too large.
     """
 
     activation = "probabilistic max pooling"
@@ -35,6 +40,10 @@ class Pooled(UnitKind):
     as_bits = True
 
     def __init__(self, shape: tuple[int, int, int], pool: int) -> None:
+        if pool > MOST:
+            raise RbmError(
+                f"units cannot be pooled in blocks of {pool}x{pool}: at most in {MOST}x{MOST}"
+            )
         self.shape = shape
         self.pool = pool
         self.group = pool * pool
@@ -118,23 +127,18 @@ class Pooled(UnitKind):
         """Of each block whose pooled unit is on one, all of them alike."""
         units = fed.units * self.group
         on = np.where(fed.to_array() > 0.5, np.float32(_CERTAIN), np.float32(-_CERTAIN))
-        return self.sample(to_padded(self._at_each(on)), units, draw)
+        return self.sample(to_padded(self.at_each(on)), units, draw)
 
-    def spread(self, fed: Floats) -> Floats:
-        """Evenly over each block."""
-        return self._at_each(fed) / np.float32(self.group)
+    def at_each(self, fed: Floats) -> Floats:  # noqa: D102
+        height, width, maps = self.fed_shape(self.shape)
+        blocks = fed.reshape(-1, height, 1, width, 1, maps)
+        shape = (len(fed), height, self.pool, width, self.pool, maps)
+        return np.broadcast_to(blocks, shape).reshape(len(fed), -1)
 
     def log_drawn_from_fed(self, states: States) -> Doubles:
         """log(1 / group) for each unit that is on."""
         ones = np.ones(padded(states.units), np.float32)
         return -np.log(self.group) * states.dot(ones)
-
-    def _at_each(self, pooled: Floats) -> Floats:
-        """Values of pooled units, (rows, blocks), at each unit of their blocks, (rows, units)."""
-        height, width, maps = self.fed_shape(self.shape)
-        blocks = pooled.reshape(-1, height, 1, width, 1, maps)
-        shape = (len(pooled), height, self.pool, width, self.pool, maps)
-        return np.broadcast_to(blocks, shape).reshape(len(pooled), -1)
 
     def _groups(self, values: NDArray[Any]) -> NDArray[Any]:
         """(..., units) as (..., blocks, group): blocks as pooled units are numbered."""
