@@ -322,9 +322,9 @@ def test_given_its_pooled_unit_all_units_of_a_block_are_alike(kind: UnitKind, is
     p = 1 / kind.group
     bound = 5 * np.sqrt(p * (1 - p) / DRAWN)
     np.testing.assert_allclose(frequency[fed == 1], p, rtol=0, atol=bound)
-    shared = kind.spread(np.arange(1.0, pooled + 1, dtype=np.float32)[np.newaxis])
-    expected = np.repeat(np.arange(1.0, pooled + 1)[:, np.newaxis] / kind.group, kind.group, 1)
-    np.testing.assert_allclose(shared[0, kind.group_places(units)], expected, rtol=1e-6)
+    at_each = kind.at_each(np.arange(pooled, dtype=np.float32)[np.newaxis])
+    expected = np.repeat(np.arange(pooled)[:, np.newaxis], kind.group, axis=1)
+    np.testing.assert_array_equal(at_each[0, kind.group_places(units)], expected)
 
 
 @pytest.mark.parametrize("name", ["nrelu", "nrelu:exact"])
