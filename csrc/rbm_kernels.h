@@ -191,7 +191,7 @@ typedef struct {
     void (*transpose)(const float *matrix, size_t rows, size_t columns, size_t ld_columns,
                       float *transposed, size_t ld_rows, int threads);
 
-    /* Of the hidden units, and of the visible ones (convolution.h). */
+    /* Of the hidden units, and of the visible ones (convolution.h, convolution_dense.h). */
     rbm_listed_inputs *convolve_listed, *deconvolve_listed;
     rbm_float_inputs *convolve, *deconvolve;
 

@@ -9,6 +9,7 @@
 #include "link.h"
 #include "update.h"
 #include "convolution.h"
+#include "convolution_dense.h"
 
 static const rbm_kernels table = {
     .name = TARGET_NAME,

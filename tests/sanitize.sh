@@ -31,4 +31,5 @@ CC=$compiler CFLAGS="-g -fno-omit-frame-pointer -DWORTH_SHARING=1 $flags" LDFLAG
 LD_PRELOAD=$runtime ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
     PYTHONPATH=$folder/site PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 \
     "$python" -m pytest -p no:cacheprovider --capture=sys \
-    tests/test_kernels.py tests/test_unit_kernels.py tests/test_units.py
+    tests/test_kernels.py tests/test_convolution_kernels.py tests/test_unit_kernels.py \
+    tests/test_units.py

@@ -321,7 +321,7 @@ def test_correlate(memory: Memory, rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize(("rows", "other"), [(3, 3), (12, 2), (2, 11), (0, 3), (3, 0)])
 def test_correlate_both(rows: int, other: int, memory: Memory, rng: np.random.Generator) -> None:
-    for maps in MAPS[1:8]:
+    for maps in MAPS[:8]:  # the first is worked on a few rows at a time
         before = magnitudes(rng, maps.taps, maps.filters)
         exact, size = before.astype(np.float64), np.abs(before).astype(np.float64)
         phases: list[Any] = []
