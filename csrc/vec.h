@@ -37,17 +37,6 @@ INLINE vfloat choose(vint mask, vfloat a, vfloat b) {
     return (vfloat)((mask & (vint)a) | (~mask & (vint)b));
 }
 
-/* Written so that a NaN in x comes through. */
-INLINE vfloat at_least(vfloat x, float bound) {
-    vfloat b = splat(bound);
-    return choose(x < b, b, x);
-}
-
-INLINE vfloat at_most(vfloat x, float bound) {
-    vfloat b = splat(bound);
-    return choose(x > b, b, x);
-}
-
 /* Lanes of a, then of b, as the list says. */
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
@@ -114,6 +103,7 @@ INLINE void transpose_block(vfloat m[LANES]){
  *   multiply_low(a, b): per 64-bit lane, the full product of the low 32-bit halves;
  *   lane_bits(mask): one bit per lane of a comparison's result;
  *   square_root(x): rounded correctly, as IEEE 754 has it, and so the same everywhere;
+ *   greater(a, b), lesser(a, b): b where they are equal or either is a NaN;
  *   load_first(p, n), store_first(p, x, n): the first n <= LANES lanes, the memory beyond being
  *   neither read nor written; lanes that are not loaded are 0. */
 #if LANES == 16
@@ -125,6 +115,12 @@ INLINE uint32_t lane_bits(vint mask) {
 }
 INLINE vfloat square_root(vfloat x) {
     return (vfloat)_mm512_sqrt_ps((__m512)x);
+}
+INLINE vfloat greater(vfloat a, vfloat b) {
+    return (vfloat)_mm512_max_ps((__m512)a, (__m512)b);
+}
+INLINE vfloat lesser(vfloat a, vfloat b) {
+    return (vfloat)_mm512_min_ps((__m512)a, (__m512)b);
 }
 INLINE vfloat load_first(const float *p, size_t n) {
     return (vfloat)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
@@ -142,6 +138,12 @@ INLINE uint32_t lane_bits(vint mask) {
 INLINE vfloat square_root(vfloat x) {
     return (vfloat)_mm256_sqrt_ps((__m256)x);
 }
+INLINE vfloat greater(vfloat a, vfloat b) {
+    return (vfloat)_mm256_max_ps((__m256)a, (__m256)b);
+}
+INLINE vfloat lesser(vfloat a, vfloat b) {
+    return (vfloat)_mm256_min_ps((__m256)a, (__m256)b);
+}
 INLINE __m256i first_lanes(size_t n) {
     return (__m256i)((vint){0, 1, 2, 3, 4, 5, 6, 7} < (vint){0} + (int32_t)n);
 }
@@ -149,7 +151,10 @@ INLINE vfloat load_first(const float *p, size_t n) {
     return (vfloat)_mm256_maskload_ps(p, first_lanes(n));
 }
 INLINE void store_first(float *p, vfloat x, size_t n) {
-    _mm256_maskstore_ps(p, first_lanes(n), (__m256)x);
+    if (n == LANES) /* some processors are slow to store by a mask */
+        store(p, x);
+    else
+        _mm256_maskstore_ps(p, first_lanes(n), (__m256)x);
 }
 #elif defined(__SSE2__)
 INLINE vpair multiply_low(vpair a, vpair b) {
@@ -160,6 +165,12 @@ INLINE uint32_t lane_bits(vint mask) {
 }
 INLINE vfloat square_root(vfloat x) {
     return (vfloat)_mm_sqrt_ps((__m128)x);
+}
+INLINE vfloat greater(vfloat a, vfloat b) {
+    return (vfloat)_mm_max_ps((__m128)a, (__m128)b);
+}
+INLINE vfloat lesser(vfloat a, vfloat b) {
+    return (vfloat)_mm_min_ps((__m128)a, (__m128)b);
 }
 #elif defined(__aarch64__)
 INLINE vpair multiply_low(vpair a, vpair b) {
@@ -185,6 +196,14 @@ INLINE vfloat square_root(vfloat x) {
     return x;
 }
 #endif
+#if LANES == 4 && !defined(__SSE2__)
+INLINE vfloat greater(vfloat a, vfloat b) {
+    return choose(a > b, a, b);
+}
+INLINE vfloat lesser(vfloat a, vfloat b) {
+    return choose(a < b, a, b);
+}
+#endif
 #if LANES == 4
 INLINE vfloat load_first(const float *p, size_t n) {
     if (n == LANES)
@@ -202,5 +221,13 @@ INLINE void store_first(float *p, vfloat x, size_t n) {
             p[i] = x[i];
 }
 #endif
+
+/* A NaN in x comes through. */
+INLINE vfloat at_least(vfloat x, float bound) {
+    return greater(splat(bound), x);
+}
+INLINE vfloat at_most(vfloat x, float bound) {
+    return lesser(splat(bound), x);
+}
 
 #endif

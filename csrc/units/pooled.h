@@ -5,34 +5,32 @@
 /* Beyond this, totals are lowered, so that no exponential and no sum of a block overflows. */
 #define MOST_EXPONENT 60.0f
 
+/* The blocks of LANES filters, of which `count` count, from `total` on: the weights of their
+ * members, exp(x - lowered), and of no unit being on, summed to `sum`. */
 typedef struct {
-    vfloat weight[RBM_MOST_POOL * RBM_MOST_POOL]; /* exp(x - lowered) */
-    vfloat total;                                 /* with that of no unit being on */
-    vfloat lowered;
-} blocks;
+    vfloat sum, lowered;
+} block_weights;
 
-/* The blocks of LANES filters, of whom `count` count, from `total` on. */
-INLINE void weigh_blocks(const float *total, const rbm_pool *maps, float scale, size_t count,
-                         const size_t pool, blocks *b) {
+INLINE block_weights weigh_blocks(const float *total, const rbm_pool *maps, float scale,
+                                  size_t count, const size_t pool, vfloat *weight) {
     vfloat greatest = {0};
-    size_t line = maps->width * maps->filters;
-    for (size_t cy = 0; cy < pool; cy++)
-        for (size_t cx = 0; cx < pool; cx++) {
-            const float *from = total + cy * line + cx * maps->filters;
-            vfloat x = splat(scale) * (count < LANES ? load_first(from, count) : load(from));
-            b->weight[cy * pool + cx] = x;
-            greatest = choose(x > greatest, x, greatest);
-        }
-    b->lowered = at_least(at_most(greatest, 3e38f) - splat(MOST_EXPONENT), 0.0f);
-    vfloat sum = decay(-b->lowered);
-    if (lane_bits(b->lowered > (vfloat){0}))
-        for (size_t i = 0; i < pool * pool; i++)
-            b->weight[i] = at_most(b->weight[i], 3e38f) - b->lowered;
     for (size_t i = 0; i < pool * pool; i++) {
-        b->weight[i] = decay(b->weight[i]);
-        sum += b->weight[i];
+        const float *from = total + (i / pool * maps->width + i % pool) * maps->filters;
+        weight[i] = splat(scale) * (count < LANES ? load_first(from, count) : load(from));
+        greatest = greater(weight[i], greatest);
     }
-    b->total = sum;
+    vfloat sum = splat(1.0f), lowered = {0};
+    if (lane_bits(greatest > splat(MOST_EXPONENT))) {
+        lowered = at_least(at_most(greatest, 3e38f) - splat(MOST_EXPONENT), 0.0f);
+        sum = decay(-lowered);
+        for (size_t i = 0; i < pool * pool; i++)
+            weight[i] = at_most(weight[i], 3e38f) - lowered;
+    }
+    for (size_t i = 0; i < pool * pool; i++) {
+        weight[i] = decay(weight[i]);
+        sum += weight[i];
+    }
+    return (block_weights){sum, lowered};
 }
 
 /* Random words of neighbouring units of one row, asked for in ascending order. */
@@ -63,44 +61,58 @@ INLINE void add_bits(uint64_t *row, size_t unit, uint64_t bits) {
         row[unit / 64 + 1] |= bits >> (64 - unit % 64);
 }
 
-INLINE void pooled_row(const float *total, const rbm_pool *maps, float *mean, uint64_t *bits,
-                       word_buffer *buffer, const size_t pool) {
-    size_t tall = maps->height / pool, wide = maps->width / pool, filters = maps->filters;
-    for (size_t position = 0; position < tall * wide; position++) {
-        size_t py = position / wide, px = position % wide;
-        size_t corner = (py * pool * maps->width + px * pool) * filters;
-        for (size_t k = 0; k < filters; k += LANES) {
-            size_t count = filters - k < LANES ? filters - k : LANES;
-            blocks b;
-            weigh_blocks(total + corner + k, maps, 1.0f, count, pool, &b);
-            if (bits) {
-                /* The middle of the uniform's step less one half: every value is a float. */
-                vint odd =
-                    (vint)(next_words(buffer, position * filters + k) >> 8) * 2 + 1 - (1 << 24);
-                vfloat threshold = __builtin_convertvector(odd, vfloat) * splat(0x1p-25f) * b.total;
-                vfloat half = splat(0.5f) * b.total, sum = {0};
-                uint64_t before = 0, all = (UINT64_C(1) << count) - 1;
-                for (size_t i = 0; i < pool * pool; i++) {
-                    sum += b.weight[i];
-                    uint64_t reached = lane_bits(sum - half > threshold) & all;
-                    size_t unit = corner + ((i / pool) * maps->width + i % pool) * filters + k;
-                    add_bits(bits, unit, reached & ~before);
-                    before = reached;
-                }
-            }
-            if (mean) {
-                vfloat share = splat(1.0f) / b.total;
-                for (size_t i = 0; i < pool * pool; i++) {
-                    size_t unit = corner + ((i / pool) * maps->width + i % pool) * filters + k;
-                    if (count < LANES)
-                        store_first(mean + unit, b.weight[i] * share, count);
-                    else
-                        store(mean + unit, b.weight[i] * share);
-                }
-            }
-        }
+/* Which of each block's members are on, by inversion with one uniform: the bits of a word's
+ * filters, gathered in on[member] from `shift` on. */
+INLINE void draw_blocks(vword word, const vfloat *weight, vfloat sum, size_t count,
+                        const size_t members, size_t shift, uint64_t *on) {
+    /* The middle of the uniform's step less one half, which a float holds exactly. */
+    vint odd = (vint)(word >> 8) * 2 + 1 - (1 << 24);
+    vfloat threshold = __builtin_convertvector(odd, vfloat) * splat(0x1p-25f) * sum;
+    vfloat half = splat(0.5f) * sum, reached = {0};
+    uint64_t before = 0, all = (UINT64_C(1) << count) - 1;
+    for (size_t i = 0; i < members; i++) {
+        reached += weight[i];
+        uint64_t now = lane_bits(reached - half > threshold) & all;
+        on[i] |= (now & ~before) << shift;
+        before = now;
     }
 }
+
+/* One row; `weight` and `on` are to hold something for each member of a block. */
+INLINE void pooled_row(const float *total, const rbm_pool *maps, float *mean, uint64_t *bits,
+                       word_buffer *buffer, const size_t pool, vfloat *weight, uint64_t *on) {
+    size_t tall = maps->height / pool, wide = maps->width / pool, filters = maps->filters;
+    size_t pooled_unit = 0;
+    for (size_t py = 0; py < tall; py++)
+        for (size_t px = 0; px < wide; px++, pooled_unit += filters) {
+            size_t corner = (py * pool * maps->width + px * pool) * filters;
+            for (size_t word = 0; word < filters; word += 64) {
+                size_t end = filters - word < 64 ? filters : word + 64;
+                for (size_t i = 0; i < pool * pool; i++)
+                    on[i] = 0;
+                for (size_t k = word; k < end; k += LANES) {
+                    size_t count = end - k < LANES ? end - k : LANES, at = corner + k;
+                    block_weights b = weigh_blocks(total + at, maps, 1.0f, count, pool, weight);
+                    if (bits)
+                        draw_blocks(next_words(buffer, pooled_unit + k), weight, b.sum, count,
+                                    pool * pool, k - word, on);
+                    if (mean) {
+                        vfloat share = splat(1.0f) / b.sum;
+                        for (size_t i = 0; i < pool * pool; i++)
+                            store_first(mean + at + (i / pool * maps->width + i % pool) * filters,
+                                        weight[i] * share, count);
+                    }
+                }
+                if (bits)
+                    for (size_t i = 0; i < pool * pool; i++)
+                        add_bits(bits,
+                                 corner + (i / pool * maps->width + i % pool) * filters + word,
+                                 on[i]);
+            }
+        }
+}
+
+#define MOST_MEMBERS (RBM_MOST_POOL * RBM_MOST_POOL)
 
 static void pooled(const float *total, size_t rows, const rbm_pool *maps, size_t ld, float *mean,
                    uint64_t *bits, size_t words, const rbm_draw *draw, int threads) {
@@ -114,10 +126,15 @@ static void pooled(const float *total, size_t rows, const rbm_pool *maps, size_t
         word_buffer buffer = {.of = &s, .row = r};
         if (row)
             memset(row, 0, words * sizeof *row);
-        if (maps->pool == 2)
-            pooled_row(from, maps, to, row, &buffer, 2);
-        else
-            pooled_row(from, maps, to, row, &buffer, maps->pool);
+        if (maps->pool == 2) { /* by far the most usual, and faster when it is known */
+            vfloat weight[4];
+            uint64_t on[4];
+            pooled_row(from, maps, to, row, &buffer, 2, weight, on);
+        } else {
+            vfloat weight[MOST_MEMBERS];
+            uint64_t on[MOST_MEMBERS];
+            pooled_row(from, maps, to, row, &buffer, maps->pool, weight, on);
+        }
         if (to)
             memset(to + units, 0, (ld - units) * sizeof *to);
     }
@@ -134,10 +151,11 @@ static void pooled_cumulant(const float *total, size_t rows, const rbm_pool *map
             size_t corner = (py * pool * maps->width + px * pool) * maps->filters;
             for (size_t k = 0; k < maps->filters; k += LANES) {
                 size_t count = maps->filters - k < LANES ? maps->filters - k : LANES;
-                blocks b;
+                vfloat weight[MOST_MEMBERS];
                 float values[LANES];
-                weigh_blocks(total + r * ld + corner + k, maps, scale, count, pool, &b);
-                store(values, logarithm(b.total) + b.lowered);
+                block_weights b =
+                    weigh_blocks(total + r * ld + corner + k, maps, scale, count, pool, weight);
+                store(values, logarithm(b.sum) + b.lowered);
                 for (size_t i = 0; i < count; i++)
                     sum += (double)values[i];
             }
