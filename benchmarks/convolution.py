@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+
 from rbmcli import _kernels
 from rbmcli.arrays import padded, zeros
 from rbmcli.draws import Draws, Purpose

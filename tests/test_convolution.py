@@ -313,7 +313,7 @@ def test_means_are_those_of_the_joint_distribution(name: str, isa: str) -> None:
 
 # Gibbs chains ------------------------------------------------------------------------------------
 
-#: Machines with so few states that as many chains as these tell distributions apart.
+#: Chains, and machines of so few states that as many tell distributions apart.
 MANY = 50_000
 SMALL: dict[str, dict[str, Any]] = {
     "small": {"visible_shape": (2, 3), "filters": (2, 1, 2), "pool": 2},
