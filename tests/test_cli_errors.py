@@ -290,6 +290,25 @@ class TestResume:
         assert error.startswith("rbm: error: run.h5: cannot resume: ")
         assert says in error
 
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ("--conv 4x3x3", "conv was 5x3x3, now 4x3x3"),
+            ("--conv 5x5x3", "conv was 5x3x3, now 5x5x3"),
+            ("--pool 1", "pool was 2, now 1"),
+        ],
+    )
+    def test_other_filters_are_refused(self, folder, capfd, options, says):
+        conv = [*SMALL[SMALL.index("--hidden") + 2 :], "--conv", "5x3x3"]
+        assert rbm(["train", "images.npy", "-o", "run.h5", *conv]) == 0
+        error = fails(capfd, "-o", "run.h5", "--resume", *options.split())
+        assert error.startswith("rbm: error: run.h5: cannot resume: ")
+        assert says in error
+
+    def test_a_dense_machine_gets_no_filters(self, run, capfd):
+        error = fails(capfd, "-o", "run.h5", "--resume", "--conv", "5x3x3")
+        assert "conv was not given, now 5x3x3; hidden was 6, now not given" in error
+
     def test_other_data_are_refused(self, run, capfd):
         images = np.load("images.npy")
         images[0, 0, 0] ^= 1

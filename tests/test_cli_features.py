@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from commands import RBM, names, refused
-from stacks import write_stack
+from stacks import Filters, write_stack
 
 from rbmcli.cli.main import run as rbm
 from rbmcli.draws import Draws
@@ -97,6 +97,58 @@ def test_features_are_those_of_plain_numpy(folder, kinds, unit, classes):
         np.testing.assert_allclose(found["features"], np.hstack(levels), rtol=2e-5, atol=2e-6)
         assert found["labels"].dtype == np.int64
         assert (found["labels"] == LABELS).all()
+
+
+def convolved(maps: np.ndarray, arrays: dict[str, Any], number: int) -> np.ndarray:
+    """How probable the pooled units of a layer are on maps (n, height, width, channels)."""
+    own = {name[2:]: x for name, x in arrays.items() if name.startswith(f"{number}/")}
+    weights, pool = own["weights"].astype(np.float64), int(own["pool"])
+    _, _, height, width = weights.shape
+    tall, wide = (
+        (n - m + 1) // pool for n, m in zip(maps.shape[1:3], (height, width), strict=True)
+    )
+    found = np.empty((len(maps), tall, wide, len(weights)))
+    for py, px, k in np.ndindex(found.shape[1:]):
+        total = []
+        for y in range(py * pool, (py + 1) * pool):
+            for x in range(px * pool, (px + 1) * pool):
+                seen = maps[:, y : y + height, x : x + width]
+                total.append(np.einsum("nyxc,cyx->n", seen, weights[k]) + own["hidden_bias"][k])
+        on = np.exp(total).sum(axis=0)
+        found[:, py, px, k] = on / (1 + on)
+    return found
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Filters(3, 3, 2, 2), 5),
+        (Filters(3, 2, 2, 1), Filters(2, 2, 1, 2), 5),
+        (Filters(3, 3, 2, 1), Filters(2, 2, 1, 1)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_features_of_convolutions_are_those_of_plain_numpy(folder, layers, channels):
+    """Of each layer the pooled units, filters last; the convolutions here use all of the images."""
+    shape = (4, 3) if channels == 1 else (2, 4, 3)
+    images = np.random.default_rng(2).integers(0, 256, (50, *shape), np.uint8)
+    np.save("some.npy", images)
+    arrays = write_stack("run.h5", shape, ["bernoulli"] * (len(layers) + 1), layers)
+    maps = np.moveaxis(images.reshape(50, channels, 4, 3), 1, -1) / 255
+    expected = []
+    for number, layer in enumerate(layers):
+        if isinstance(layer, Filters):
+            maps = convolved(maps, arrays, number)
+        else:
+            total = maps.reshape(50, -1) @ arrays[f"{number}/weights"].astype(np.float64)
+            maps = sigmoid(total + arrays[f"{number}/hidden_bias"])
+        expected.append(maps.reshape(50, -1))
+    for number, level in enumerate(expected):
+        found = features("--layer", str(number), source="some.npy")["features"]
+        np.testing.assert_allclose(found, level, rtol=2e-5, atol=2e-6)
+    found = features("--layer", "all", source="some.npy")["features"]
+    np.testing.assert_allclose(found, np.hstack(expected), rtol=2e-5, atol=2e-6)
 
 
 def test_a_single_machine_is_a_stack_of_one(folder):

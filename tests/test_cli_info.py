@@ -93,9 +93,20 @@ def test_config(writer, capsys):
     assert tomllib.loads(capsys.readouterr().out) == CONFIG
 
 
-def test_config_goes_into_train(tmp_path, capsys):
+@pytest.mark.parametrize("machine", ["--hidden 4", "--conv 4x9x5", "--conv 4x9x5 --pool 1"])
+def test_config_goes_into_train(tmp_path, capsys, machine):
     first, again, toml = tmp_path / "first.h5", tmp_path / "again.h5", tmp_path / "run.toml"
-    options = ["--hidden", "4", "--epochs", "1", "--limit", "200", "--seed", "3", "--lr", "0.2:0.1"]
+    options = [
+        *machine.split(),
+        "--epochs",
+        "1",
+        "--limit",
+        "200",
+        "--seed",
+        "3",
+        "--lr",
+        "0.2:0.1",
+    ]
     assert run(["train", "digits", "-o", str(first), "--quiet", *options]) == 0
     capsys.readouterr()
     assert run(["info", "--config", str(first)]) == 0

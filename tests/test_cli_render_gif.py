@@ -121,6 +121,34 @@ def test_filters_of_different_sizes_stand_side_by_side(folder, suffix):
         assert frames_and_size("a.gif") == (4, size)
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (3, 8, 8)])
+def test_runs_of_filters_that_move_over_images(folder, shape):
+    """As trained: of 3 x 4 pixels, then what a filter above them covers, then whole images."""
+    images = np.random.default_rng(1).integers(0, 256, (40, *shape), np.uint8)
+    np.save("images.npy", images)
+    small = ["--epochs", "2", "--threads", "1", "--quiet"]
+    layers = ["--add-layer", "conv=4x3x4,pool=1", "--add-layer", "conv=6x2x2", "--add-layer", "2"]
+    assert rbm(["stack", "images.npy", "-o", "maps.h5", *small, *layers]) == 0
+    assert rbm(["train", "images.npy", "-o", "one.h5", *small, "--conv", "4x3x4"]) == 0
+    sizes = []
+    for name in ("one.h5", "maps.h5"):
+        numbers = [[]] if name == "one.h5" else [["--layer", str(n)] for n in range(3)]
+        for layer in numbers:
+            options = [*layer, "--columns", "2", "--force"]
+            assert without_captions(name, "-o", "a.gif", *options) == 0
+            frames, size = frames_and_size("a.gif")
+            assert frames == 3
+            sizes.append(size)
+    assert sizes[0] == sizes[1] == (1 + 2 * 5, 1 + 2 * 4)
+    assert sizes[2] == (1 + 2 * 6, 1 + 3 * 5)
+    assert sizes[3][1] == 1 + 9
+    assert without_captions("one.h5", "-o", "a.png") == 0
+    with Image.open("a.png") as picture:
+        colours = picture.convert("RGB").getcolors(1 << 16)
+    grey = all(len(set(colour)) == 1 for _, colour in colours)
+    assert grey == (len(shape) == 2)
+
+
 def test_a_run_in_progress(folder):
     with write_run(folder / "running.h5", epochs=[0, 1], finish=False):
         assert rbm(["render-gif", "running.h5", "-o", "a.gif"]) == 0

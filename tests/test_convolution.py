@@ -33,6 +33,7 @@ from rbmcli.inference.annealing import Path, ladder
 from rbmcli.inference.chains import Chain
 from rbmcli.inference.exact import is_exact, layer_states, log_likelihood, log_partition
 from rbmcli.inference.free_energy import free_energy, pseudo_log_likelihood
+from rbmcli.model.density import has_density
 from rbmcli.model.links import Maps
 from rbmcli.model.links.convolutional import DENSE_ABOVE
 from rbmcli.model.rbm import Rbm
@@ -210,7 +211,27 @@ def test_spectral_norm_is_that_of_the_dense_machine(name: str) -> None:
     model = machine(name)
     expected = np.linalg.norm(connections(model), 2)
     assert model.link.spectral_norm() == pytest.approx(expected, rel=2e-3)
-    assert model.link.precise_spectral_norm() <= expected * (1 + 1e-6)
+    assert model.link.precise_spectral_norm() >= expected * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("side", [10, 15])
+@pytest.mark.parametrize("filters", ["random", "edges", "even"])
+def test_spectral_norm_of_larger_machines(filters: str, side: int) -> None:
+    """What decides whether there is a density is never too small, and not much too large."""
+    model = Rbm.convolutional((2, side, side), (3, 3, 3), 1, "gaussian", "gaussian")
+    weights = np.random.default_rng(1).normal(0, 0.3, (3, 2, 3, 3))
+    if filters == "edges":
+        weights[..., 0], weights[..., 1] = -weights[..., 2], 0
+    if filters == "even":
+        weights = np.abs(weights)
+    model.link.set_weights(weights)
+    exact = np.linalg.norm(connections(model), 2)
+    assert model.link.spectral_norm() == pytest.approx(exact, rel=2e-3)
+    bound = model.link.precise_spectral_norm()
+    assert exact <= bound < exact * (1 + (3 / side) ** 2)
+    for scale, there_is_one in ((0.99 / bound, True), (1.001 / exact, False)):
+        model.link.set_weights(scale * weights)
+        assert has_density(model) == there_is_one
 
 
 @each_binary
@@ -292,7 +313,7 @@ def test_means_are_those_of_the_joint_distribution(name: str, isa: str) -> None:
 
 # Gibbs chains ------------------------------------------------------------------------------------
 
-#: Machines with so few states that as many chains as these tell distributions apart.
+#: Chains, and machines of so few states that as many tell distributions apart.
 MANY = 50_000
 SMALL: dict[str, dict[str, Any]] = {
     "small": {"visible_shape": (2, 3), "filters": (2, 1, 2), "pool": 2},

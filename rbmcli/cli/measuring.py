@@ -213,6 +213,7 @@ def _no_likelihood(layer: Layer, top: Rbm, are_states: bool) -> str | None:
         return (
             f"{top.visible.kind.name} and {top.hidden.kind.name} units have a density for sure only"
             " while the spectral norm of the weights is below 1, and it is"
-            f" {top.link.precise_spectral_norm():.4g}; train with --max-spectral-norm 0.7"
+            f" {top.link.precise_spectral_norm():.4g}; train with --max-spectral-norm 0.7, or"
+            " filters that move over images with a smaller --max-norm"
         )
     return None

@@ -27,7 +27,8 @@ from rbmcli.model.rbm import Rbm
 #: What is said of pairs of layers without upper bounds, once their weights are large.
 _NO_DENSITY = (
     "the spectral norm of the weights is 1 or more, where two layers of gaussian or nrelu units may"
-    " have no density; --max-spectral-norm 0.7, or less, keeps it below"
+    " have no density; --max-spectral-norm 0.7, or less, keeps it below, or a smaller --max-norm of"
+    " filters that move over images"
 )
 
 

@@ -308,8 +308,22 @@ class ConvolutionalLink(Link[Floats]):
         length = float(np.sqrt(np.square(above, dtype=np.float64).sum()))
         return (norm, above[0] / np.float32(length)) if length else (0.0, direction)
 
-    def start_direction(self) -> Floats:  # noqa: D102
-        return to_padded(np.full(self.hidden, self.hidden**-0.5))
+    def start_direction(self) -> Floats:
+        """An irregular one: the same value everywhere is nearly lost on filters that are edges."""
+        direction = np.random.default_rng(0).standard_normal(self.hidden)
+        return to_padded(direction / np.sqrt(np.square(direction).sum()))
+
+    def precise_spectral_norm(self) -> float:
+        """An upper bound that is the tighter the larger the image is beside the filters.
+
+        Where filters also went over the borders, as on a torus, the Fourier transform would turn
+        all connections into a matrix (filters, channels) for each frequency. Those that there are
+        are some rows of these, whose norm is no larger. (The power iteration does not serve: it
+        comes from below, and slowly, large singular values lying close together.)
+        """
+        weights = self.weights.astype(np.float64)
+        by_frequency = np.fft.fft2(weights, (self.maps.height, self.maps.width))
+        return float(np.linalg.norm(np.moveaxis(by_frequency, (0, 1), (2, 3)), 2, (2, 3)).max())
 
     def limit_norms(self, most: float) -> None:  # noqa: D102
         weights = self.weights

@@ -213,5 +213,5 @@ class Link(ABC, Generic[Gradient]):
         return norm
 
     def precise_spectral_norm(self) -> float:
-        """The same as precisely as can be had in a reasonable time."""
+        """The same as precisely as can be had in a reasonable time; rather too large than small."""
         return self.spectral_norm()
