@@ -641,11 +641,16 @@ def test_stacks_refuse_what_they_cannot(folder, of_stack, capfd):
     of_stack(copying(SIDE**2), by_class())
     told = refused(capfd, "sample", "run.h5", "-o", "a.png", "--class", "1", "--class", "3")
     assert "--class 3: run.h5 has 3 classes; name one from 0 to 2" in told
-    told = refused(capfd, "sample", "run.h5", "-o", "a.png", "--clamp", "upper")
-    assert "not all layers can walk together: its top layer has label units" in told
-    of_stack(by_class())
-    told = refused(capfd, "sample", "run.h5", "-o", "a.png", "--clamp", "upper")
-    assert "not all layers can walk together: its top layer has label units" in told
+    told = refused(capfd, "sample", "run.h5", "-o", "a.png", "--walk", "all")
+    assert "its layers cannot all walk at once: its top layer has label units" in told
+    told = refused(
+        capfd, "sample", "run.h5", "-o", "a.png", "--walk", "all", "--class", "1", status=2
+    )
+    assert "--class goes with --walk top" in told
+    told = refused(
+        capfd, "sample", "run.h5", "-o", "a.png", "--clamp", "upper", "--temperatures", "3"
+    )
+    assert "is a stack, and --temperatures goes with --walk top" in told
 
 
 def test_a_stack_from_its_file(folder):

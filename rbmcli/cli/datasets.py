@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from rbmcli.cli.training_options import TrainOptions
 
 
+#: Images that tell what images are like.
+_MANY = 1000
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """What a run is trained and measured on, as its machine sees it, and what was done to it.
@@ -140,8 +144,13 @@ def read(
     )
 
 
-def starts(run: RunReader, source: str | None, visible: Layer, count: int, seed: int) -> Images:
-    """`count` images drawn by `seed` from another source or the run's own, as `as_seen`."""
+def starts(
+    run: RunReader, source: str | None, visible: Layer, count: int | None, seed: int
+) -> Images:
+    """`count` images drawn by `seed` from another source or the run's own, as `as_seen`.
+
+    None for as many as tell what images are like.
+    """
     config = run.config
     own: dict[str, Any] = {}
     if source is None and "source" not in run.data:
@@ -154,7 +163,10 @@ def starts(run: RunReader, source: str | None, visible: Layer, count: int, seed:
         own = {name: config[name] for name in ("labels", "only", "limit") if name in config}
 
     def pick(images: int) -> NDArray[np.int64]:
-        return Draws(seed).generator(Purpose.SAMPLE).choice(images, count)
+        generator = Draws(seed).generator(Purpose.SAMPLE)
+        if count is None:
+            return generator.permutation(images)[:_MANY]
+        return generator.choice(images, count)
 
     return as_seen(run, source, visible, pick, config["binarize"], quiet=True, **own)
 

@@ -52,10 +52,10 @@ _MEASURED = 50
 @click.option("--clamp", metavar="MASK", help="Complete images: keep what MASK says of those of"
               " --start data, start the rest at noise. MASK: a half (upper, lower, left, right), or"
               " a picture, .npy or .npz of an image's shape, not 0 where it is kept.")  # fmt: skip
-@click.option("--walk", "walking", type=click.Choice(["top", "all"]),
-              help="Which units of a stack walk: those of the top layer, from which images are"
-              " drawn; or those of all layers together, each given those below and above it."
-              "  [default: all with --clamp, else top]")  # fmt: skip
+@click.option("--walk", "walking", type=click.Choice(["top", "up-down", "all"]),
+              help="How a stack walks: its top layer alone, from which images are drawn in the"
+              " end; images up to the top layer and down again in every step; or all layers at"
+              " once, each given those below and above it.  [default: up-down with --clamp, else top]")  # fmt: skip
 @click.option("--temperatures", type=click.IntRange(2, 1000), metavar="N",
               help="Let every chain swap with replicas at N temperatures (parallel tempering), so"
               " that it walks between modes; N times the work.")  # fmt: skip
@@ -97,10 +97,10 @@ def command(
 
     In a stack, the chains are those of its top machine: images go up to it to start them, and what
     they come to goes down through the layers below. With label units, --class holds them. With
-    --walk all, the chains are those of all layers, and inference goes both ways.
+    --walk up-down or all, the chains are those of all layers.
 
     With --clamp, pictures show each image three times: as it was, what was kept of it (the rest
-    grey), and completed. In a stack, all layers walk.
+    grey), and completed. A stack walks up and down.
 
     \b
     Examples:
@@ -115,14 +115,14 @@ def command(
     from rbmcli.cli import sample_output
     from rbmcli.cli.models import load_chains, load_preprocessing, load_reference, load_stack
     from rbmcli.cli.progress import Progress
-    from rbmcli.cli.sample_start import start_states
+    from rbmcli.cli.sample_start import start_states, usual_images
     from rbmcli.cli.threads import default_threads
     from rbmcli.draws import Draws
     from rbmcli.files import check_free
     from rbmcli.inference.chains import fantasies, random_start
     from rbmcli.inference.clamping import Clamp, check_mask
     from rbmcli.inference.descent import descend
-    from rbmcli.inference.hierarchy import walk
+    from rbmcli.inference.hierarchy import at_once, by_turns, usual_biases
     from rbmcli.inference.ladder import Ladder
     from rbmcli.inference.replicas import WEIGHT, tempered_fantasies
     from rbmcli.io.masks import read_mask
@@ -138,10 +138,13 @@ def command(
     if start != "data" and source is not None:
         raise click.UsageError("--source goes with --start data")
     if walking == "top" and clamp is not None:
-        raise click.UsageError("--clamp holds images, so the layers below walk too: --walk all")
-    if walking == "all" and (temperatures is not None or classes):
-        other = "--class" if classes else "--temperatures"
-        raise click.UsageError(f"{other} goes with --walk top")
+        raise click.UsageError("--clamp holds images, so all layers walk: --walk up-down, or all")
+    if walking in ("up-down", "all"):
+        if temperatures is not None or classes:
+            other = "--class" if classes else "--temperatures"
+            raise click.UsageError(f"{other} goes with --walk top")
+        if start != "data":
+            raise click.UsageError(f"--walk {walking} goes with --start data")
     if start != "data" and clamp is not None:
         raise click.UsageError("--clamp keeps parts of images, so it goes with --start data")
     check_free(output, force)
@@ -152,16 +155,14 @@ def command(
         if clamp is not None:
             mask = read_mask(clamp, run.image_shape)
             check_mask(mask, stack.image_layer.kind, clamp)
-        together = (walking == "all" or mask is not None) and (
-            len(stack.machines) > 1 or top.classes > 0
-        )
-        if together:
-            _check_together(run_file, stack)
-            if temperatures is not None:
-                raise RbmError(
-                    f"{run_file}: is a stack, whose layers walk together to complete"
-                    " images: leave --temperatures out"
-                )
+        if len(stack.machines) == 1 and not top.classes:
+            walking = "top"
+        elif walking is None:
+            walking = "top" if mask is None else "up-down"
+        if walking != "top" and temperatures is not None:
+            raise RbmError(f"{run_file}: is a stack, and --temperatures goes with --walk top")
+        if walking == "all":
+            _check_at_once(run_file, stack)
         held = None
         if classes:
             held = _label_clamp(run, top, classes, count or _COUNT_OF_CLASS)
@@ -172,8 +173,8 @@ def command(
             if start == "chains":
                 count = min(count, load_chains(section, top).rows)
         begin = start_states(run, stack, start, source, count, settings.seed)
-        if together:
-            begin = begin.at_images(stack, settings.seed)
+        if walking == "all":
+            usual = usual_biases(stack, usual_images(run, stack, source, settings.seed))
         reference = load_reference(section, top)
         first_step = int(section.state["trainer/step"]) if start == "chains" else 0
         images = sample_output.Images(
@@ -181,13 +182,18 @@ def command(
         )
 
     visible = begin.visible
+    if walking != "top":
+        assert begin.images is not None
+        visible = begin.images
     if mask is not None:
         held = Clamp(visible, mask)
         visible = random_start(stack.image_layer, count, settings.seed)
     walk_from = (top, visible, gibbs_steps, settings.seed)
     ladder = None
-    if together:
-        chains = walk(stack, *walk_from[1:], clamp=held, first_step=first_step)
+    if walking == "up-down":
+        chains = by_turns(stack, visible, gibbs_steps, settings.seed, clamp=held)
+    elif walking == "all":
+        chains = at_once(stack, visible, usual, gibbs_steps, settings.seed, clamp=held)
     elif temperatures is None:
         chains = fantasies(*walk_from, clamp=held, first_step=first_step)
     else:
@@ -198,7 +204,7 @@ def command(
     draws = Draws(settings.seed)
 
     def seen(number: int, states: States, means: Floats) -> tuple[States, Floats]:
-        if together:
+        if walking != "top":
             return states, means
         return descend(stack, states, means, draws, first_step + number)
 
@@ -217,13 +223,13 @@ def command(
         click.echo(done, err=True)
 
 
-def _check_together(run_file: Path, stack: Stack) -> None:
-    from rbmcli.inference.hierarchy import check_hierarchy
+def _check_at_once(run_file: Path, stack: Stack) -> None:
+    from rbmcli.inference.hierarchy import check_at_once
 
     try:
-        check_hierarchy(stack)
+        check_at_once(stack)
     except RbmError as error:
-        raise RbmError(f"{run_file}: not all layers can walk together: {error}") from None
+        raise RbmError(f"{run_file}: its layers cannot all walk at once: {error}") from None
 
 
 def _label_clamp(run: RunReader, top: Rbm, classes: tuple[int, ...], count: int) -> Clamp:

@@ -22,16 +22,6 @@ class Start(NamedTuple):
     images: States | None
     visible: States
 
-    def at_images(self, stack: Stack, seed: int) -> Start:
-        """The same for chains of all layers, which start at states of the images' units.
-
-        Those that start at no images start at what the top machine's states come to below.
-        """
-        if self.images is not None:
-            return self._replace(visible=self.images)
-        drawn, _ = stack.lowered(self.visible, Draws(seed).at(Purpose.SAMPLE, 1))
-        return self._replace(visible=drawn)
-
 
 def start_states(
     run: RunReader, stack: Stack, start: str, source: str | None, count: int, seed: int
@@ -57,3 +47,9 @@ def start_states(
     below = len(stack.machines) - 1
     raised = stack.raised(states, draw, sampled=True, machines=below)[-1]
     return Start(states, stack.standing_on(raised, below))
+
+
+def usual_images(run: RunReader, stack: Stack, source: str | None, seed: int) -> States:
+    """Images, of the source or the run's own, to see how active units usually are."""
+    images = starts(run, source, stack.image_layer, None, seed)
+    return images.states(images.rows, stack.image_layer, Draws(seed).at(Purpose.BINARIZE, 1))

@@ -1,94 +1,120 @@
-"""Gibbs chains of all levels of a stack at once: each level given those below and above it.
+"""Chains that go through all levels of a stack: by turns up and down, or from both sides at once.
 
-Lee, Grosse, Ranganath and Ng 2009, "Convolutional deep belief networks for scalable unsupervised
-learning of hierarchical representations", section 3.6. The machines' energies are added up,
-without the visible biases of upper machines: hidden units have their own. So a level's units hear
-from below what they would hear alone, and from above what the next machine's hidden units tell of
-them; of units that are pooled, what is told of their block.
+By turns, images are taken up to the top machine as the stack recognises them, that takes a Gibbs
+step, and new images are drawn downwards: what is known of an image comes from below, what it might
+be from above (Hinton, Osindero and Teh 2006, "A fast learning algorithm for deep belief nets").
+
+At once, every level is drawn given those below and above it (Lee, Grosse, Ranganath and Ng 2009,
+"Convolutional deep belief networks for scalable unsupervised learning of hierarchical
+representations", section 3.6). In a deep belief network
+    p(h | v, h') ~ p(v | h) p(h | h') ~ p1(h | v) p(h | h') / p1(h),
+p1 being the machine whose hidden units h are, h' the hidden units above. Its prior p1(h) is taken
+to be that of independent units as active as images make them: a unit hears from below what it hears
+alone, and from above by how much more or less the next machine expects of it than usual. (The paper
+leaves p1(h) out; what is usual is then told twice.) Units that are pooled hear what is told of
+their block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from rbmcli.arrays import Floats
-from rbmcli.draws import Draws, Purpose
+from rbmcli.draws import Draws, Purpose, apart
 from rbmcli.errors import RbmError
 from rbmcli.inference.clamping import Clamp, unclamped
 from rbmcli.model.stack import Stack
 from rbmcli.model.states import FloatStates, States
 
 
-def check_hierarchy(stack: Stack) -> None:
-    """RbmError for a stack whose levels cannot walk together."""
+def check_at_once(stack: Stack) -> None:
+    """RbmError for a stack whose levels cannot be drawn from both sides."""
     if stack.top.classes:
         raise RbmError("its top layer has label units, which only walk with the top layer")
     if stack.ways_down:
-        raise RbmError("its ways up and down were trained apart, so that they have no energy")
+        raise RbmError(
+            "its ways up and down were trained apart, and only the way down draws images"
+        )
     layers = [layer for machine in stack.machines for layer in (machine.visible, machine.hidden)]
     if any(layer.kind.learns_sigma for layer in layers[1:]):
         raise RbmError("its inner layers learn standard deviations, which levels do not share")
 
 
-def walk(
+def usual_biases(stack: Stack, images: States) -> list[Floats]:
+    """Of each level between images and top, the biases of units as active as images make them.
+
+    They are natural biases of the visible units that stand on the level, float32 (units,).
+    """
+    levels = stack.raised(images, (0, 0, 0, 0), sampled=False, machines=len(stack.machines) - 1)
+    biases = []
+    for level, machine in enumerate(stack.machines[1:], 1):
+        seen = stack.as_features(levels[level], level)
+        mean = machine.visible.shared(seen.mean_by_unit())
+        biases.append(machine.visible.kind.bias_from_mean(mean).astype(np.float32))
+    return biases
+
+
+def by_turns(
+    stack: Stack, start: States, gibbs_steps: int, seed: int, *, clamp: Clamp | None = None
+) -> Iterator[tuple[States, Floats]]:
+    """As `rbmcli.inference.chains.fantasies`, of images that go up and come down in each step.
+
+    start: images. What is yielded is states of the images' units and their means. Label units are
+    off on the way up.
+    """
+    keep = clamp or unclamped
+    units, draws, top, below = start.units, Draws(seed), stack.top, len(stack.machines) - 1
+    images = keep(start)
+    yield images, images.floats()[:, :units]
+    for step in range(1, gibbs_steps + 1):
+        up, down = draws.at(Purpose.HIDDEN, step), draws.at(Purpose.VISIBLE, step)
+        states = stack.raised(images, up, sampled=True, machines=below)[-1]
+        total = top.hidden_input(stack.standing_on(states, below))
+        total = top.visible_input(top.hidden.sample(total, up))
+        drawn = top.visible.sample(total, apart(down, below))
+        images, means = stack.lowered(drawn, down)
+        images = keep(images)
+        yield images, keep(FloatStates(means, units)).floats()[:, :units]
+
+
+def at_once(
     stack: Stack,
     start: States,
+    usual: Sequence[Floats],
     gibbs_steps: int,
     seed: int,
     *,
     clamp: Clamp | None = None,
-    first_step: int = 0,
 ) -> Iterator[tuple[States, Floats]]:
     """As `rbmcli.inference.chains.fantasies`, of chains of all levels of a stack.
 
-    start: images. The levels above are first drawn from below alone. A Gibbs step then draws every
-    level but the images from below and above, from the lowest up, and the images given the lowest.
-    What is yielded is states of the images' units and their means. `check_hierarchy` says of which
-    stacks this can be asked.
+    start: images. usual: `usual_biases`. The levels above are first drawn from below alone. A Gibbs
+    step then draws every level but the images from below and above, from the lowest up, and the
+    images given the lowest. What is yielded is states of the images' units and their means.
+    `check_at_once` says of which stacks this can be asked.
     """
     keep = clamp or unclamped
-    units = start.units
+    lowest, units = stack.machines[0], start.units
     images = keep(start)
     yield images, images.floats()[:, :units]
-    levels = _from_below(stack, images, seed, first_step)
-    lowest = stack.machines[0]
-    draws = Draws(seed)
-    for step in range(first_step, first_step + gibbs_steps):
+    hidden: list[States] = []
+    for step in range(gibbs_steps + 1):
         states = images
-        for level in range(len(stack.machines)):
-            levels[level] = _drawn(stack, level, states, levels, seed, step, 1)
-            states = stack.machines[level].hidden.kind.fed_by(levels[level])
-        total = lowest.visible_input(levels[0])
-        draw = draws.at(Purpose.VISIBLE, step, 1)
-        images = keep(lowest.visible.sample(total, draw, mean_out=total))
-        yield images, keep(FloatStates(total, units)).floats()[:, :units]
-
-
-def _from_below(stack: Stack, images: States, seed: int, step: int) -> list[States]:
-    """Hidden states of every machine, each given what is below it alone."""
-    levels: list[States] = []
-    states = images
-    for level, machine in enumerate(stack.machines):
-        levels.append(_drawn(stack, level, states, [], seed, step, 0))
-        states = machine.hidden.kind.fed_by(levels[-1])
-    return levels
-
-
-def _drawn(
-    stack: Stack,
-    level: int,
-    below: States,
-    levels: list[States],
-    seed: int,
-    step: int,
-    substep: int,
-) -> States:
-    """Hidden states of a machine given what is below it and, where `levels` has it, above it."""
-    machine = stack.machines[level]
-    total = machine.hidden_input(stack.as_features(below, level))
-    if level + 1 < len(levels):
-        told = stack.machines[level + 1].projected(levels[level + 1])
-        hidden = machine.hidden
-        total[:, : hidden.units] += hidden.kind.at_each(told)
-    draw = Draws(seed, level).at(Purpose.HIDDEN, step, substep)
-    return machine.hidden.sample(total, draw)
+        above = hidden[1:]
+        hidden = []
+        for level, machine in enumerate(stack.machines):
+            total = machine.hidden_input(stack.as_features(states, level))
+            if level < len(above):
+                told = stack.machines[level + 1].visible_input(above[level])
+                more = told[:, : len(usual[level])] - usual[level]
+                total[:, : machine.hidden.units] += machine.hidden.kind.at_each(more)
+            draw = Draws(seed, level).at(Purpose.HIDDEN, step)
+            hidden.append(machine.hidden.sample(total, draw))
+            states = machine.hidden.kind.fed_by(hidden[-1])
+        if step:
+            total = lowest.visible_input(hidden[0])
+            draw = Draws(seed).at(Purpose.VISIBLE, step)
+            images = keep(lowest.visible.sample(total, draw, mean_out=total))
+            yield images, keep(FloatStates(total, units)).floats()[:, :units]
