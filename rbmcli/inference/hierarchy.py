@@ -26,8 +26,8 @@ def check_hierarchy(stack: Stack) -> None:
     if stack.ways_down:
         raise RbmError("its ways up and down were trained apart, so that they have no energy")
     layers = [layer for machine in stack.machines for layer in (machine.visible, machine.hidden)]
-    if any(layer.kind.learns_sigma for layer in layers[1:]):
-        raise RbmError("its inner layers learn standard deviations, which levels do not share")
+    if any(layer.kind.has_sigma for layer in layers[1:]):
+        raise RbmError("its inner layers have standard deviations, which levels do not share")
 
 
 def walk(
