@@ -39,7 +39,7 @@ endef
 
 # All that `make reproduce` makes.
 RESULTS := $(addprefix results/,seven.gif cd1-cd5.gif filters500.gif pcd16.txt pcd500.txt completed.png \
-    edges.png fashion.png bars-and-stripes.png estimates.txt deep.txt labels.txt labels.png dbn.txt dbn.png \
+    edges.png natural.gif natural-0.png natural-1.png fashion.png bars-and-stripes.png estimates.txt deep.txt labels.txt labels.png dbn.txt dbn.png \
     fine-tuned.txt)
 
 .DEFAULT_GOAL := help
@@ -166,6 +166,13 @@ results/photos: $(VENV)/reproduce
 results/natural: $(VENV)/reproduce
 	$(VENV)/bin/python reproduce/photographs.py $@ --natural
 
+results/natural.h5: results/natural
+	$(VENV)/bin/rbm stack $< --recipe natural --force -o $@
+
+# What filters of either layer add to an image.
+results/natural-%.png: results/natural.h5
+	$(VENV)/bin/rbm render-gif $< --layer $* --scale 3 --force -o $@
+
 results/edges.h5: results/photos
 	$(VENV)/bin/rbm train $< $(EDGES_OPTIONS) --force -o $@
 
@@ -185,5 +192,6 @@ results/estimates.txt: $(VENV)/reproduce
 results/seven.gif: results/seven.h5
 results/cd1-cd5.gif: results/cd1.h5 results/cd5.h5
 results/filters500.gif: results/filters500.h5
+results/natural.gif: results/natural.h5
 results/%.gif:
 	$(VENV)/bin/rbm render-gif $^ --force -o $@

@@ -72,16 +72,17 @@ def from_bits(bits: Words, units: int) -> NDArray[np.bool_]:
     return (bits[:, number // 64] >> (number % 64).astype(np.uint64) & np.uint64(1)).astype(bool)
 
 
-#: The numbers with which the families of kinds, "NAME:N", are tested.
-NUMBERS = {"binomial": (1, 5, 70, 255), "softmax": (2, 3, 10, 40)}
+#: The numbers with which the families of kinds, "NAME:N" or "NAME:SIGMA", are tested.
+NUMBERS = {"binomial": (1, 5, 70, 255), "softmax": (2, 3, 10, 40), "gaussian": (0.5, 3)}
 
 
 def every_kind() -> list[UnitKind]:
     """Every kind of the table; of families, several."""
     names = []
-    for name in KINDS:
-        family = name.removesuffix(":N")
-        names += [name] if family == name else [f"{family}:{n}" for n in NUMBERS[family]]
+    for name, entry in KINDS.items():
+        family = name.partition(":")[0]
+        alone = isinstance(entry, UnitKind)
+        names += [name] if alone else [f"{family}:{n}" for n in NUMBERS[family]]
     return [unit_kind(name) for name in names]
 
 

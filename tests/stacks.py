@@ -54,7 +54,7 @@ def stack_arrays(
             ("hidden", kinds[number + 1], counts[1]),
         ):
             own[f"{place}_bias"] = rng.normal(0, 0.5, count)
-            if unit_kind(kind).learns_sigma:
+            if unit_kind(kind).has_sigma:
                 own[f"{place}_log_sigma"] = rng.normal(0, 0.3, count)
             arrays[f"{number}/{place}_kind"] = np.array(kind)
         arrays |= {f"{number}/{name}": x.astype(np.float32) for name, x in own.items()}

@@ -30,6 +30,7 @@ from rbmcli.model.way_down import WayDown
 KINDS = [
     ("bernoulli", "bernoulli"),
     ("gaussian:learned", "bernoulli"),
+    ("gaussian:0.5", "bernoulli"),
     ("binomial:3", "softmax:2"),
     ("bernoulli", "gaussian:learned"),
     ("nrelu", "binomial:2"),

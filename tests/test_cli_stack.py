@@ -83,6 +83,7 @@ def stopped(process, log, layer):
         "--visible-kind gaussian --preprocess contrast,zca --validation 0.2 --lr 0.001",
         "--crop 6x6 --flip",
         "--visible-kind gaussian:learned --preprocess standardize --crop 6x6 --lr 0.001",
+        "--visible-kind gaussian:0.5 --preprocess standardize --lr 0.001 --hidden-bias -2",
         "--algorithm pcd --chains 7",
         "--algorithm pt --temperatures 3",
         "--hidden-kind nrelu --lr 0.001 --no-centering --nesterov",

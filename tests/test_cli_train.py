@@ -218,6 +218,11 @@ def test_no_epochs_give_the_machine_before_training(folder):
         weights = run.state["model/weights"]
         assert 0.005 < weights.std() < 0.02
         assert (run.state["model/hidden_bias"] == 0).all()
+        # Runs of a time when there was no such option can be resumed.
+        assert "hidden-bias" not in run.config
+    with train("--epochs", 0, "--hidden-bias", -2.5, output="b.h5") as run:
+        assert (run.state["model/hidden_bias"] == -2.5).all()
+        assert run.config["hidden-bias"] == -2.5
 
 
 def test_batch_larger_than_the_data(folder):
@@ -239,6 +244,7 @@ def test_batch_larger_than_the_data(folder):
         "--gibbs-steps 3",
         "--momentum 0",
         "--weight-decay 0.1",
+        "--hidden-bias -2",
         "--learning-rate 0.2",
         "--seed 1",
         "--limit 200",

@@ -14,7 +14,12 @@ from rbmcli.cli.stack_options import StackOptions
 from rbmcli.io.runfile import RunReader
 
 #: Recipes of `rbm stack`, and their hidden units.
-STACKS = {"dbn": [500, 2000], "deep": [500, 500, 2000], "labels": [500, 500, 2000]}
+STACKS = {
+    "dbn": [500, 2000],
+    "deep": [500, 500, 2000],
+    "labels": [500, 500, 2000],
+    "natural": ["24x10x10", "100x10x10"],
+}
 
 
 @pytest.fixture
@@ -126,7 +131,8 @@ def test_recipes_are_good(folder, recipes):
 def test_recipes_of_stacks_are_good(recipes, name):
     with stack.make_context("stack", ["digits", "--recipe", name, "-o", "run.h5"]) as ctx:
         options = StackOptions.resolve(ctx, ctx.params)
-    assert [layer.hidden for layer in options.layers] == STACKS[name]
+    sizes = [layer.hidden if layer.conv is None else layer.conv.text for layer in options.layers]
+    assert sizes == STACKS[name]
     assert options.label_units == (name == "labels")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rbmcli.draws import Draws
+from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.inference.chains import Chain
 from rbmcli.inference.exact import is_exact, log_likelihood, log_partition
@@ -29,7 +29,7 @@ from rbmcli.learning.trainer import Hyperparameters, Trainer
 from rbmcli.learning.update import Update
 from rbmcli.model.links import Phase, Rule
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import States
+from rbmcli.model.states import BitStates, States
 
 Parameters = dict[str, NDArray[np.float64]]
 
@@ -388,6 +388,62 @@ def test_a_centred_update_follows_the_gradient_in_centred_parameters(
     for name, values in parameters_of(model).items():
         step = (values - before[name]) / RATE
         np.testing.assert_allclose(step, exact[name], rtol=0, atol=TOLERANCE)
+
+
+def test_a_given_deviation_is_data_divided_by_it() -> None:
+    data = np.random.default_rng(6).normal([3, -1, 5], [0.5, 2, 4], (200, 3)).astype(np.float32)
+    given, unit = Rbm.dense((3,), 2, "gaussian:0.5"), Rbm.dense((3,), 2, "gaussian")
+    weights, bias = np.linspace(-0.4, 0.6, 6).reshape(3, 2), np.array([0.5, -1, 2])
+    given.load(
+        {
+            **given.parameters(),
+            "weights": weights,
+            "visible_bias": bias,
+            "hidden_bias": np.array([-0.3, 0.2]),
+        }
+    )
+    unit.load({**given.parameters(), "visible_bias": bias / 0.5})
+    of_data, of_quotient = (
+        model.visible.from_data(
+            values, np.arange(200), 1.0, "none", Draws(1).at(Purpose.BINARIZE, 0)
+        )
+        for model, values in ((given, data), (unit, data / np.float32(0.5)))
+    )
+    energies = free_energy(given, of_data), free_energy(unit, of_quotient)
+    np.testing.assert_allclose(energies[0], energies[1], rtol=1e-6)
+    # dv = sigma ds, for each unit.
+    assert log_partition(given) == pytest.approx(log_partition(unit) + 3 * np.log(0.5), rel=1e-6)
+    draw = Draws(1).at(Purpose.VISIBLE, 0)
+    drawn = [
+        model.visible.sample(model.visible_input(BitStates.empty(200, 2)), draw).to_array()
+        for model in (given, unit)
+    ]
+    values = given.visible.to_data(drawn[0])
+    np.testing.assert_allclose(values, 0.5 * drawn[1], rtol=1e-6)
+    assert abs(values.std(axis=0) - 0.5).max() < 0.1  # four standard errors
+
+
+@pytest.mark.parametrize("kinds", [("gaussian:0.5", "bernoulli"), ("bernoulli", "gaussian:3")])
+def test_a_given_deviation_stays(kinds: tuple[str, str]) -> None:
+    data = np.random.default_rng(6).random((200, 3)).astype(np.float32)
+    model = Rbm.dense((3,), 2, *kinds)
+    rate, steps = Schedule.parse("0.1"), Schedule.parse("1")
+    hyperparameters = Hyperparameters(1, 10, rate, rate, weight_decay=0.0, gibbs_steps=steps)
+    trainer = Trainer(
+        model, Images(data, 1.0, np.arange(200), "sample"), None, hyperparameters, seed=1
+    )
+    trainer.initialize()
+    before = model.copied().parameters()
+    list(trainer.run())
+    after = model.parameters()
+    layer, sigma = ("visible", 0.5) if kinds[1] == "bernoulli" else ("hidden", 3)
+    np.testing.assert_allclose(np.exp(after[f"{layer}_log_sigma"]), sigma, rtol=1e-6)
+    assert (after[f"{layer}_bias"] != before[f"{layer}_bias"]).all()
+    np.testing.assert_allclose(
+        getattr(model, layer).bias[: len(after[f"{layer}_bias"])],
+        after[f"{layer}_bias"] / sigma,
+        rtol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "gaussian:learned"])

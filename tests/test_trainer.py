@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reference import sigmoid, uniforms
 
 from rbmcli import _kernels
-from rbmcli.arrays import to_padded
+from rbmcli.arrays import to_padded, zeros
 from rbmcli.draws import Draw, Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.io.batches import Batches, split
@@ -345,6 +345,22 @@ def test_training_starts_from_small_weights_and_the_mean_of_the_data() -> None:
     assert not parameters["hidden_bias"].any()
 
 
+def test_hidden_biases_start_where_they_are_told_to() -> None:
+    images = Images(pixels(50, 784), 255.0, np.arange(50))
+    parameters = new_trainer(hyperparameters(hidden_bias=-2.5), images).model.parameters()
+    assert (parameters["hidden_bias"] == -2.5).all()
+    model = Rbm.convolutional((28, 28), (3, 5, 5), 2)
+    trainer = Trainer(model, images, None, hyperparameters(hidden_bias=-2.5), SEED)
+    trainer.initialize()
+    np.testing.assert_array_equal(model.parameters()["hidden_bias"], [-2.5] * 3)
+    # As units have it, too: one in a block of four is on with 4 / (4 + exp(2.5)).
+    blank = FloatStates(zeros((1, model.visible.ld)), 784)
+    on = model.hidden.kind.fed(
+        model.hidden_input(blank), model.hidden.units, zeros((1, model.hidden.ld))
+    )
+    np.testing.assert_allclose(on.to_array(), 4 / (4 + np.exp(2.5)), rtol=1e-5)
+
+
 def test_options_change_the_result() -> None:
     """Those compared above do differ from each other."""
     results = set()
@@ -360,6 +376,7 @@ def test_options_change_the_result() -> None:
         {"centering": True},
         {"l1": 0.05},
         {"nesterov": True},
+        {"hidden_bias": -1.0},
         {"max_norm": 0.1},
         {"sparsity": SparsityTarget(0.2, 0.7, "bias")},
         {"sparsity": SparsityTarget(0.2, 0.7, "both")},
@@ -368,7 +385,7 @@ def test_options_change_the_result() -> None:
         trainer = new_trainer(hyperparameters(**options))
         list(trainer.run())
         results.add(trainer.model.link.weights.tobytes())
-    assert len(results) == 14 + len(ALGORITHM_OPTIONS)
+    assert len(results) == 15 + len(ALGORITHM_OPTIONS)
 
 
 # Batches -----------------------------------------------------------------------------------------

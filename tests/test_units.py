@@ -113,7 +113,8 @@ def test_kinds_have_their_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "gauss", "gaussian:4", "softmax", "softmax:1", "softmax:1025", "binomial:0",
+    "name", ["", "gauss", "gaussian:x", "gaussian:0.01", "gaussian:21", "gaussian:-1",
+             "gaussian:nan", "gaussian:0.5:N", "softmax", "softmax:1", "softmax:1025", "binomial:0",
              "binomial:256", "binomial:-1", "binomial:x", "binomial:", "bernoulli:2"]
 )  # fmt: skip
 def test_names_that_are_none_are_refused(name: str) -> None:

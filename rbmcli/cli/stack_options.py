@@ -217,8 +217,8 @@ def _check_up_down(layers: Sequence[LayerOptions]) -> None:
                 " cannot train; leave it out"
             )
         for name in (options.visible_kind, options.hidden_kind):
-            if unit_kind(name).learns_sigma:
+            if unit_kind(name).has_sigma:
                 raise click.UsageError(
-                    f"--up-down: layer {number} has {name} units, whose deviations it cannot train;"
+                    f"--up-down: layer {number} has {name} units, whose deviations it cannot use;"
                     " use gaussian ones"
                 )

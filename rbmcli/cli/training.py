@@ -84,6 +84,7 @@ def new_trainer(
         regularization=Regularization(options.max_norm, options.max_spectral_norm, sparsity),
         patience=options.patience,
         label_weight=label_weight,
+        hidden_bias=options.hidden_bias,
     )
     return Trainer(model, training, validation, hyperparameters, seed, layer)
 

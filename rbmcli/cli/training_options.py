@@ -65,6 +65,7 @@ class TrainOptions:
     epochs: int
     batch_size: int
     learning_rate: Schedule
+    hidden_bias: float
     momentum: Schedule
     nesterov: bool
     weight_decay: float
@@ -92,6 +93,8 @@ class TrainOptions:
             del plain["hidden"]
         elif self.pool == POOL:
             del plain["pool"]
+        if not self.hidden_bias:
+            del plain["hidden-bias"]
         return {name: value for name, value in plain.items() if value is not None}
 
 
@@ -198,6 +201,10 @@ TRAINING: Groups = {
         click.option("--lr", "--learning-rate", "learning_rate", type=ScheduleType(0),
                      default="0.05", show_default=True, metavar="SCHEDULE",
                      help="Learning rate. With gaussian or nrelu units, begin with 0.001."),
+        click.option("--hidden-bias", type=FiniteRange(), default=0.0, show_default=True,
+                     metavar="BIAS", help="Where hidden biases start. Where many filters move over"
+                     " an image, begin with few units on, such as -5: else all filters learn the"
+                     " same."),
         click.option("--momentum", type=ScheduleType(0, 1), default="0.5@0,0.9@5",
                      show_default=True, metavar="SCHEDULE",
                      help="What is kept of the last step in the next one."),

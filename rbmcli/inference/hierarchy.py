@@ -38,8 +38,8 @@ def check_at_once(stack: Stack) -> None:
             "its ways up and down were trained apart, and only the way down draws images"
         )
     layers = [layer for machine in stack.machines for layer in (machine.visible, machine.hidden)]
-    if any(layer.kind.learns_sigma for layer in layers[1:]):
-        raise RbmError("its inner layers learn standard deviations, which levels do not share")
+    if any(layer.kind.has_sigma for layer in layers[1:]):
+        raise RbmError("its inner layers have standard deviations, which levels do not share")
 
 
 def usual_biases(stack: Stack, images: States) -> list[Floats]:

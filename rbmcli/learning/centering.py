@@ -51,7 +51,7 @@ class Centering:
     def start(self, data_mean: NDArray[Any]) -> None:
         """Begin at the data's mean (visible units,), and at the hidden biases' own.
 
-        Offsets are of states, which are data / sigma where the model learns deviations.
+        Offsets are of states, which are data / sigma where units have deviations.
         """
         visible, hidden = self._model.visible, self._model.hidden
         self.visible[: visible.units] = visible.shared(data_mean / visible.sigma)

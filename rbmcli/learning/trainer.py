@@ -25,7 +25,10 @@ from rbmcli.model.rbm import Rbm
 
 @dataclass(frozen=True)
 class Hyperparameters(LoopHyperparameters):
-    """What decides the course of training, besides the data, the machine and the seed."""
+    """What decides the course of training, besides the data, the machine and the seed.
+
+    hidden_bias: where hidden biases start.
+    """
 
     method: Method = field(default_factory=Method)
     l1: float = 0.0
@@ -33,6 +36,7 @@ class Hyperparameters(LoopHyperparameters):
     centering: bool = True
     regularization: Regularization = field(default_factory=Regularization)
     patience: int | None = None
+    hidden_bias: float = 0.0
 
     def rule(self, epoch: int) -> Rule:
         """The update rule during an epoch, counted from 0."""
@@ -59,6 +63,7 @@ class Trainer(Loop):
         super().__init__(hyperparameters, batches)
         self.model: Rbm = model
         self._patience = hyperparameters.patience
+        self._hidden_bias = hyperparameters.hidden_bias
         self._inputs = training
         self._monitor = Monitor(model, training, validation, self._draws)
         centering = Centering(model, training.mean) if hyperparameters.centering else None
@@ -74,7 +79,8 @@ class Trainer(Loop):
 
         below: a machine, fed from which this one begins as its transpose.
         """
-        self.model.initialize(self._inputs.mean, self._inputs.deviation, self._draws)
+        inputs, bias = self._inputs, self._hidden_bias
+        self.model.initialize(inputs.mean, inputs.deviation, self._draws, bias)
         if below is not None:
             self.model.start_as_transpose(below)
         self._update.start(self._inputs.mean)

@@ -1,7 +1,7 @@
 """A stack as affine maps, y = weight x + bias, as networks have them.
 
 x are values of units, in the data's terms, y the total inputs of the units that they lead to. Where
-standard deviations are learned, they are part of weights and biases: a state inside the machine is
+units have standard deviations, they are part of weights and biases: a state inside the machine is
 a value divided by sigma, and y are then means of values.
 
 A convolution is one too, with a weight for each tap of a filter, and a bias for each filter up or

@@ -1,7 +1,7 @@
 """A layer: units of one kind, with their parameters.
 
 Inside the machine everything is in natural terms (`rbmcli.model.units.kind`): a unit's total input
-is its natural bias plus what the link adds. Only where standard deviations are learned does that
+is its natural bias plus what the link adds. Only where units have standard deviations does that
 differ from what is stored: a Gaussian unit with E = (v - c)^2 / (2 sigma^2) - (v / sigma) x has the
 states s = v / sigma of unit variance, and the natural bias c / sigma.
 """
@@ -21,9 +21,7 @@ from rbmcli.arrays import Doubles, Floats, padded, to_padded, zeros
 from rbmcli.draws import Draw
 from rbmcli.model.states import BitStates, FloatStates, States
 from rbmcli.model.units import UnitKind
-
-#: Learned standard deviations stay within these, so that none collapses onto a datum.
-SIGMA_RANGE = (0.05, 20.0)
+from rbmcli.model.units.gaussian import SIGMA_RANGE
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +55,7 @@ class Layer:
 
     `shape` is how a state is shown, such as (28, 28); `units` its number of units.
     `bias` is the natural bias, float32 (padded units,). `parameters` and `velocities` hold what is
-    stored and learned by name, "bias" and, where they are learned, "log_sigma": each float32
+    stored by name, "bias" and, where units have standard deviations, "log_sigma": each float32
     (padded `count`,), one for each unit, or fewer where there is `sharing`.
     """
 
@@ -70,15 +68,17 @@ class Layer:
         self.units = math.prod(shape)
         self.ld = padded(self.units)
         self.count = self.units if sharing is None else len(sharing.units)
-        names = ("bias", "log_sigma") if kind.learns_sigma else ("bias",)
+        names = ("bias", "log_sigma") if kind.has_sigma else ("bias",)
         size = padded(self.count)
         self.parameters: dict[str, Floats] = {name: zeros((size,)) for name in names}
         self.velocities: dict[str, Floats] = {name: zeros((size,)) for name in names}
-        own = kind.learns_sigma or sharing is not None
+        if kind.given_sigma is not None:
+            self.parameters["log_sigma"][: self.count] = np.log(kind.given_sigma)
+        own = kind.has_sigma or sharing is not None
         self.bias: Floats = zeros((self.ld,)) if own else self.parameters["bias"]
 
     def like(self, kind: UnitKind | None = None) -> Layer:
-        """A layer of the same form with all parameters zero, of another kind if one is given."""
+        """A layer of the same form as it begins, of another kind if one is given."""
         return Layer(kind or self.kind, self.shape, self.sharing)
 
     # States -------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class Layer:
     ) -> States:
         """States of the rows `index` of `images` (n, units), of which x stands for x / scale."""
         states = self.kind.from_data(images, index, scale, binarize, draw)
-        if not self.kind.learns_sigma:
+        if not self.kind.has_sigma:
             return states
         values = states.floats()
         values[:, : self.units] /= self.sigma
@@ -109,7 +109,7 @@ class Layer:
 
     def to_data(self, states: NDArray[Any]) -> NDArray[Any]:
         """States (or means of states) (rows, units) in the data's own terms."""
-        return states * self.sigma if self.kind.learns_sigma else states
+        return states * self.sigma if self.kind.has_sigma else states
 
     def shown_range(self, data: States | None) -> tuple[float, float] | None:
         """The values in the data's own terms that pictures show as black and white.
@@ -131,13 +131,13 @@ class Layer:
 
     def adopted(self, states: States, other: Layer) -> States:
         """States of another layer, unit by unit, as this layer's; moved into its range."""
-        learned = self.kind.learns_sigma or other.kind.learns_sigma
+        learned = self.kind.has_sigma or other.kind.has_sigma
         if self.kind.as_bits or (self.kind.name == other.kind.name and not learned):
             return states
         values = states.floats().copy()
         own = values[:, : states.units]
         np.clip(other.to_data(own), *self.kind.valid_range, out=own)
-        if self.kind.learns_sigma:
+        if self.kind.has_sigma:
             own /= self.sigma
         return FloatStates(values, states.units)
 
@@ -202,7 +202,7 @@ class Layer:
 
     @property
     def _log_scale(self) -> float:
-        if not self.kind.learns_sigma:
+        if not self.kind.has_sigma:
             return 0.0
         return float(self._by_unit("log_sigma").sum(dtype=np.float64))
 
@@ -215,8 +215,8 @@ class Layer:
 
     @property
     def sigma(self) -> Floats:
-        """Standard deviations, float32 (units,); of a kind that does not learn them, ones."""
-        if not self.kind.learns_sigma:
+        """Standard deviations, float32 (units,); of a kind that has none, ones."""
+        if not self.kind.has_sigma:
             return np.ones(self.units, np.float32)
         return np.exp(self._by_unit("log_sigma"))
 
@@ -226,7 +226,7 @@ class Layer:
             squares = self.sharing.means(np.square(mean) + np.square(deviation))
             mean = self.sharing.means(mean)
             deviation = np.sqrt(np.maximum(squares - np.square(mean), 0))
-        if self.kind.learns_sigma:
+        if self.kind.has_sigma and self.kind.given_sigma is None:
             sigma = np.clip(deviation, *SIGMA_RANGE)
             self.parameters["log_sigma"][: self.count] = np.log(sigma)
         self.parameters["bias"][: self.count] = self.kind.bias_from_mean(mean)
@@ -234,7 +234,7 @@ class Layer:
 
     def refresh(self) -> None:
         """Make the natural bias that of the parameters, after these were changed."""
-        if self.kind.learns_sigma:
+        if self.kind.has_sigma:
             self.bias[: self.units] = self._by_unit("bias") / self.sigma
         elif self.sharing is not None:
             self.bias[: self.units] = self._by_unit("bias")
@@ -252,11 +252,11 @@ class Layer:
 
     def gradient_for(self, step: NDArray[Any]) -> NDArray[Any]:
         """What `step` must be given as the gradient of "bias" to move natural biases by `step`."""
-        return self.sigma**2 * step if self.kind.learns_sigma else step
+        return self.sigma**2 * step if self.kind.has_sigma else step
 
     def shift(self, bias: NDArray[Any], velocity: NDArray[Any]) -> None:
         """Add to the natural biases and to their velocities, (units,)."""
-        scale = self.sigma if self.kind.learns_sigma else np.float32(1)
+        scale = self.sigma if self.kind.has_sigma else np.float32(1)
         for arrays, change in ((self.parameters, bias), (self.velocities, velocity)):
             own, by_unit = arrays["bias"][: self.count], scale * change
             own += by_unit if self.sharing is None else self.sharing.means(by_unit)
@@ -270,7 +270,7 @@ class Layer:
         gradients: by name, (units,), as if every unit had parameters of its own; that of "bias" is
         with respect to the natural bias.
         """
-        if self.kind.learns_sigma:
+        if self.kind.has_sigma:
             gradients["bias"] = gradients["bias"] / self.sigma
         finite = True
         for name, gradient in gradients.items():
@@ -286,7 +286,7 @@ class Layer:
             else:
                 parameter += velocity
             finite &= bool(np.isfinite(parameter).all())
-        if self.kind.learns_sigma:
+        if "log_sigma" in gradients:
             log_sigma = self.parameters["log_sigma"][: self.count]
             np.clip(log_sigma, *np.log(SIGMA_RANGE), out=log_sigma)
         self.refresh()

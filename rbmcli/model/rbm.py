@@ -169,13 +169,22 @@ class Rbm:
         return exact
 
     def initialize(
-        self, data_mean: NDArray[Any], data_deviation: NDArray[Any], draws: Draws
+        self,
+        data_mean: NDArray[Any],
+        data_deviation: NDArray[Any],
+        draws: Draws,
+        hidden_bias: float = 0.0,
     ) -> None:
-        """Small random weights, and a visible layer that has the data's means and deviations."""
+        """Small random weights, and a visible layer that has the data's means and deviations.
+
+        hidden_bias: of all hidden units, their total input as long as weights are small.
+        """
         generator = draws.generator(Purpose.WEIGHTS)
         normal = generator.standard_normal(self.link.weights.shape, np.float32)
         self.link.set_weights(np.float32(INITIAL_WEIGHT) * normal)
         self.visible.initialize(data_mean, data_deviation)
+        self.hidden.parameters["bias"][: self.hidden.count] = hidden_bias
+        self.hidden.refresh()
 
     def start_as_transpose(self, below: Rbm) -> None:
         """Begin where this machine tells of the hidden units of `below` what `below` itself does.
@@ -246,7 +255,7 @@ class Rbm:
         """The parameters by their names in files; views, not copies.
 
         "weights" (visible, hidden), or of a convolution (filters, channels, height, width),
-        "visible_bias", "hidden_bias" and, where they are learned, "visible_log_sigma" and
+        "visible_bias", "hidden_bias" and, where units have deviations, "visible_log_sigma" and
         "hidden_log_sigma".
         """
         return {"weights": self.link.weights, **self._of_layers("parameters")}

@@ -148,16 +148,16 @@ class Stack:
 
         The ways up are the machines' weights and hidden biases, the ways down are copies of them
         with the visible biases. Nothing is shared with this stack. RbmError for a stack of one
-        machine, and where units learn their standard deviations.
+        machine, and where units have standard deviations.
         """
         if len(self.machines) == 1:
             raise RbmError("up-down is for stacks of two layers or more; this one has a single one")
         for level, machine in enumerate(self.machines):
             for layer in (machine.visible, machine.hidden):
-                if layer.kind.learns_sigma:
+                if layer.kind.has_sigma:
                     raise RbmError(
                         f"layer {level} has {layer.kind.name} units, whose deviations up-down"
-                        f" cannot train; train it with {layer.kind.without_sigma.name} units"
+                        f" does not know; train it with {layer.kind.without_sigma.name} units"
                     )
         ways = [w.copied() if isinstance(w, WayDown) else WayDown.of(w) for w in self.directed]
         return Stack([machine.copied() for machine in self.machines], ways)
@@ -219,9 +219,9 @@ class Stack:
         values, reach = way.patterns()[:, : machine.features], way.link.reach
         for below in reversed(range(level)):
             machine, above = self.machines[below], self.machines[below + 1]
-            if above.visible.kind.learns_sigma:
+            if above.visible.kind.has_sigma:
                 values = values * above.visible.sigma
-            if machine.hidden.kind.learns_sigma:
+            if machine.hidden.kind.has_sigma:
                 values = values / machine.hidden.sigma
             # Shared out evenly over the units of a block.
             spread = machine.hidden.kind.at_each(values) / np.float32(machine.hidden.kind.pool**2)

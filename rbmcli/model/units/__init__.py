@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rbmcli.errors import RbmError
 from rbmcli.model.units import binomial, softmax
 from rbmcli.model.units.bernoulli import Bernoulli
 from rbmcli.model.units.binomial import Binomial
-from rbmcli.model.units.gaussian import Gaussian
+from rbmcli.model.units.gaussian import SIGMA_RANGE, Gaussian
 from rbmcli.model.units.joint import Joint
 from rbmcli.model.units.kind import BINARIZE, UnitKind
 from rbmcli.model.units.nrelu import Nrelu
@@ -20,33 +21,47 @@ __all__ = ["BINARIZE", "KINDS", "Joint", "Pooled", "UnitKind", "unit_kind"]
 
 
 class _Numbered(NamedTuple):
-    """A family of kinds told apart by a whole number."""
+    """A family of kinds told apart by a number, a whole one unless `real`."""
 
-    make: Callable[[int], UnitKind]
-    least: int
-    most: int
+    make: Callable[[Any], UnitKind]
+    least: float
+    most: float
+    real: bool = False
+
+    def parse(self, number: str) -> float | None:
+        """The number, or None where it is none."""
+        form = r"\d+(\.\d*)?|\.\d+" if self.real else r"\d+"
+        if not re.fullmatch(form, number, re.ASCII):
+            return None
+        return float(number) if self.real else int(number)
 
 
-#: Every kind by name; a name that ends in ":N" stands for one kind for each number.
+#: Every kind by name; one that ends in ":N" or ":SIGMA" stands for one kind for each number.
 KINDS: dict[str, UnitKind | _Numbered] = {
     "bernoulli": Bernoulli(),
     "binomial:N": _Numbered(Binomial, 1, binomial.MOST),
     "gaussian": Gaussian(),
+    "gaussian:SIGMA": _Numbered(Gaussian, *SIGMA_RANGE, real=True),
     "gaussian:learned": Gaussian(learned=True),
     "nrelu": Nrelu(),
     "nrelu:exact": Nrelu(exact=True),
     "softmax:N": _Numbered(Softmax, 2, softmax.MOST),
 }
+_FAMILIES = {
+    name.partition(":")[0]: entry for name, entry in KINDS.items() if isinstance(entry, _Numbered)
+}
 
 
 def unit_kind(name: str) -> UnitKind:
     """The kind called `name`, such as "gaussian" or "binomial:8"; RbmError if there is none."""
+    kind = KINDS.get(name)
+    if isinstance(kind, UnitKind):
+        return kind
     family, _, number = name.partition(":")
-    entry = KINDS.get(name, KINDS.get(f"{family}:N"))
-    if isinstance(entry, UnitKind):
-        return entry
-    if entry is None or not number.isdecimal():
+    entry = _FAMILIES.get(family)
+    value = None if entry is None else entry.parse(number)
+    if entry is None or value is None:
         raise RbmError(f"'{name}' is not a kind of unit; there are {', '.join(KINDS)}")
-    if not entry.least <= int(number) <= entry.most:
-        raise RbmError(f"'{name}': N must be from {entry.least} to {entry.most}")
-    return entry.make(int(number))
+    if not entry.least <= value <= entry.most:
+        raise RbmError(f"'{name}': the number must be from {entry.least:g} to {entry.most:g}")
+    return entry.make(value)

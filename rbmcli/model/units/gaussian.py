@@ -1,7 +1,8 @@
 """Gaussian units, of unit variance within their layer.
 
-Where a layer learns standard deviations (`gaussian:learned`), states inside the machine are
-v / sigma, which have unit variance again; `rbmcli.model.layer` goes between the two.
+Where units have standard deviations, learned (`gaussian:learned`) or given (`gaussian:0.5`), states
+inside the machine are v / sigma, which have unit variance again; `rbmcli.model.layer` goes between
+the two.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from rbmcli.draws import Draw
 from rbmcli.model.states import States
 from rbmcli.model.units.kind import UnitKind, middles
 
+#: Standard deviations stay within these, so that none that is learned collapses onto a datum.
+SIGMA_RANGE = (0.05, 20.0)
 HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
 _quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
 
@@ -41,14 +44,16 @@ class Gaussian(UnitKind):
     quadratic = True
     squared_energy = True
 
-    def __init__(self, *, learned: bool = False) -> None:
+    def __init__(self, sigma: float | None = None, *, learned: bool = False) -> None:
         self.name = "gaussian:learned" if learned else "gaussian"
-        self.learns_sigma = learned
+        self.has_sigma = learned
+        if sigma is not None and sigma != 1:
+            self.name, self.has_sigma, self.given_sigma = f"gaussian:{sigma:g}", True, sigma
 
     @property
     def without_sigma(self) -> UnitKind:
         """Unit variance."""
-        return Gaussian() if self.learns_sigma else self
+        return Gaussian() if self.has_sigma else self
 
     def define_mean(self, total: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return total.copy()

@@ -47,7 +47,7 @@ class Joint(UnitKind):
 
     def __init__(self, blocks: Sequence[tuple[UnitKind, int]]) -> None:
         kinds = [kind for kind, _ in blocks]
-        if any(kind.squared_energy or kind.learns_sigma for kind in kinds):
+        if any(kind.squared_energy or kind.has_sigma for kind in kinds):
             raise RbmError(
                 "label units stand beside bernoulli, binomial:N, softmax:N or nrelu units, not"
                 " gaussian ones"

@@ -56,8 +56,11 @@ class UnitKind(ABC):
     quadratic: bool = False
     #: Whether the energy is written (s - bias)^2 / 2: with bias^2 / 2 beside the natural terms.
     squared_energy: ClassVar[bool] = False
-    #: Whether a layer of this kind learns the standard deviation of each unit.
-    learns_sigma: bool = False
+    #: Whether the units of a layer of this kind have standard deviations, which states inside the
+    #: machine are divided by.
+    has_sigma: bool = False
+    #: The standard deviation of all units, where they have one that is given and not learned.
+    given_sigma: float | None = None
 
     @abstractmethod
     def define_mean(self, total: NDArray[Any]) -> NDArray[Any]:
@@ -151,7 +154,7 @@ class UnitKind(ABC):
 
     @property
     def without_sigma(self) -> UnitKind:
-        """The kind of the states inside the machine, which have no deviation to be learned."""
+        """The kind of the states inside the machine, which have no deviations of their own."""
         return self
 
     @property
