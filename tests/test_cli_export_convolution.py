@@ -341,7 +341,7 @@ def test_tensors_make_the_same_features(folder, shape, kinds, hidden, classes):
             values = found = activated(layer["encoder_activation"], total)
         own = stack.machines[level].hidden
         expected = levels[level + 1].to_array()
-        expected = own.to_data(expected) if own.kind.learns_sigma else expected
+        expected = own.to_data(expected) if own.kind.has_sigma else expected
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=1e-5)
 
 

@@ -55,7 +55,8 @@ _MEASURED = 50
 @click.option("--walk", "walking", type=click.Choice(["top", "up-down", "all"]),
               help="How a stack walks: its top layer alone, from which images are drawn in the"
               " end; images up to the top layer and down again in every step; or all layers at"
-              " once, each given those below and above it.  [default: up-down with --clamp, else top]")  # fmt: skip
+              " once, each given those below and above it.  [default: up-down with --clamp, else"
+              " top]")  # fmt: skip
 @click.option("--temperatures", type=click.IntRange(2, 1000), metavar="N",
               help="Let every chain swap with replicas at N temperatures (parallel tempering), so"
               " that it walks between modes; N times the work.")  # fmt: skip

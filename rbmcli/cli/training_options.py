@@ -203,8 +203,7 @@ TRAINING: Groups = {
                      help="Learning rate. With gaussian or nrelu units, begin with 0.001."),
         click.option("--hidden-bias", type=FiniteRange(), default=0.0, show_default=True,
                      metavar="BIAS", help="Where hidden biases start. Where many filters move over"
-                     " an image, begin with few units on, such as -5: else all filters learn the"
-                     " same."),
+                     " an image it may help to begin with few units on, such as -5."),
         click.option("--momentum", type=ScheduleType(0, 1), default="0.5@0,0.9@5",
                      show_default=True, metavar="SCHEDULE",
                      help="What is kept of the last step in the next one."),

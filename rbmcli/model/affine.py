@@ -89,6 +89,6 @@ def _sigmas(machine: Rbm, visible: Layer) -> tuple[Floats, Floats]:
 
 def _sigma(layer: Layer) -> Floats:
     """Standard deviations, one for each bias, (layer.count,)."""
-    if not layer.kind.learns_sigma:
+    if not layer.kind.has_sigma:
         return np.ones(layer.count, np.float32)
     return np.exp(layer.parameters["log_sigma"][: layer.count])
