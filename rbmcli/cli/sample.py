@@ -55,7 +55,8 @@ _MEASURED = 50
 @click.option("--walk", "walking", type=click.Choice(["top", "up-down", "all"]),
               help="How a stack walks: its top layer alone, from which images are drawn in the"
               " end; images up to the top layer and down again in every step; or all layers at"
-              " once, each given those below and above it.  [default: up-down with --clamp, else top]")  # fmt: skip
+              " once, each given those below and above it.  [default: up-down with --clamp, else"
+              " top]")  # fmt: skip
 @click.option("--temperatures", type=click.IntRange(2, 1000), metavar="N",
               help="Let every chain swap with replicas at N temperatures (parallel tempering), so"
               " that it walks between modes; N times the work.")  # fmt: skip
@@ -145,6 +146,8 @@ def command(
             raise click.UsageError(f"{other} goes with --walk top")
         if start != "data":
             raise click.UsageError(f"--walk {walking} goes with --start data")
+    if classes and clamp is not None:
+        raise click.UsageError("--class holds label units, and --clamp images: choose one of them")
     if start != "data" and clamp is not None:
         raise click.UsageError("--clamp keeps parts of images, so it goes with --start data")
     check_free(output, force)
@@ -160,7 +163,10 @@ def command(
         elif walking is None:
             walking = "top" if mask is None else "up-down"
         if walking != "top" and temperatures is not None:
-            raise RbmError(f"{run_file}: is a stack, and --temperatures goes with --walk top")
+            raise RbmError(
+                f"{run_file}: is a stack, and --temperatures goes with --walk top, which --clamp"
+                " does not: leave one of them out"
+            )
         if walking == "all":
             _check_at_once(run_file, stack)
         held = None
