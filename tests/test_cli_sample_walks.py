@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +22,23 @@ each_walk = pytest.mark.parametrize("walk", WALKS)
 each_whole_walk = pytest.mark.parametrize("walk", WALKS[1:])
 
 
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two convolutions and a dense layer, without and with label units, and such a layer alone."""
-    monkeypatch.chdir(tmp_path)
-    pooled, plain = Filters(3, 2, 4, 2), Filters(4, 2, 2, 1)
-    write_stack("maps.h5", SHAPE, ["bernoulli"] * 4, [pooled, plain, 5])
-    write_stack("labels.h5", SHAPE, ["bernoulli"] * 4, [pooled, plain, 5], 3)
-    write_stack("one.h5", SHAPE, ["bernoulli"] * 2, [5], 3)
-    rng = np.random.default_rng(0)
-    np.save("images.npy", rng.integers(0, 2, (30, *SHAPE), np.uint8) * np.uint8(255))
+    path = tmp_path_factory.mktemp("stacks")
+    with chdir(path):
+        pooled, plain = Filters(3, 2, 4, 2), Filters(4, 2, 2, 1)
+        write_stack("maps.h5", SHAPE, ["bernoulli"] * 4, [pooled, plain, 5])
+        write_stack("labels.h5", SHAPE, ["bernoulli"] * 4, [pooled, plain, 5], 3)
+        write_stack("one.h5", SHAPE, ["bernoulli"] * 2, [5], 3)
+        images = np.random.default_rng(0).integers(0, 2, (30, *SHAPE), np.uint8)
+        np.save("images.npy", images * np.uint8(255))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
 
 
 def sample(run: str, output: str, *options: object) -> int:
