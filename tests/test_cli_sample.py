@@ -211,6 +211,8 @@ def test_failures(folder, capfd, options, says):
         ["-o", "a.png", "--start", "chains", "--source", "x"],
         ["-o", "a.png", "--start", "random", "--clamp", "upper"],
         ["-o", "a.png", "--start", "chains", "--clamp", "upper"],
+        ["-o", "a.png", "--class", "1", "--clamp", "upper"],
+        ["-o", "a.png", "--class", "1", "--clamp", "upper", "--source", "x"],
         ["-o", "a.png", "--temperatures", "1"],
     ],
     ids=str,
@@ -493,6 +495,7 @@ def test_chains_that_run_away_are_told(tmp_path, monkeypatch, capfd, output, opt
     told = capfd.readouterr().err
     assert told.count("\n") == 1
     assert "the chains have run away" in told
+    assert "--max-spectral-norm 0.8, or filters that move over images with a smaller --max" in told
     assert output not in names(tmp_path)
 
 

@@ -22,8 +22,8 @@ installed = pytest.mark.skipif(
 
 def test_every_package_is_listed():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
-    there = {".".join(p.parent.relative_to(ROOT).parts) for p in ROOT.glob("rbmcli/**/__init__.py")}
-    assert set(listed["packages"]) == there | {"rbmcli.recipes"}
+    there = [".".join(p.parent.relative_to(ROOT).parts) for p in ROOT.glob("rbmcli/**/__init__.py")]
+    assert sorted(listed["packages"]) == sorted([*there, "rbmcli.recipes"])
 
 
 @installed

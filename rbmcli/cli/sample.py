@@ -146,6 +146,8 @@ def command(
             raise click.UsageError(f"{other} goes with --walk top")
         if start != "data":
             raise click.UsageError(f"--walk {walking} goes with --start data")
+    if classes and clamp is not None:
+        raise click.UsageError("--class holds label units, and --clamp images: choose one of them")
     if start != "data" and clamp is not None:
         raise click.UsageError("--clamp keeps parts of images, so it goes with --start data")
     check_free(output, force)
@@ -161,7 +163,10 @@ def command(
         elif walking is None:
             walking = "top" if mask is None else "up-down"
         if walking != "top" and temperatures is not None:
-            raise RbmError(f"{run_file}: is a stack, and --temperatures goes with --walk top")
+            raise RbmError(
+                f"{run_file}: is a stack, and --temperatures goes with --walk top, which --clamp"
+                " does not: leave one of them out"
+            )
         if walking == "all":
             _check_at_once(run_file, stack)
         held = None

@@ -74,7 +74,8 @@ def finite(walk: Iterator[Seen], run_file: Path) -> Iterator[Seen]:
         if not np.isfinite(means).all():
             raise RbmError(
                 f"{run_file}: after {step} Gibbs steps the chains have run away: the weights of"
-                " two layers without upper bounds are too large; train with --max-spectral-norm 0.8"
+                " two layers without upper bounds are too large; train with --max-spectral-norm"
+                " 0.8, or filters that move over images with a smaller --max-norm"
             )
         yield states, means
 

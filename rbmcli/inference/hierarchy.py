@@ -73,8 +73,10 @@ def by_turns(
         states = stack.raised(images, up, sampled=True, machines=below)[-1]
         total = top.hidden_input(stack.standing_on(states, below))
         total = top.visible_input(top.hidden.sample(total, up))
-        drawn = top.visible.sample(total, apart(down, below))
+        drawn = top.visible.sample(total, apart(down, below), mean_out=total)
         images, means = stack.lowered(drawn, down)
+        if not below:
+            means = total  # what was lowered is states
         images = keep(images)
         yield images, keep(FloatStates(means, units)).floats()[:, :units]
 
