@@ -59,7 +59,7 @@ def read(
     resumed: a run file that goes on; its preprocessing is taken over if the options ask for it.
     """
     from rbmcli.io.sources import open_source
-    from rbmcli.io.sources.trimming import trimmed
+    from rbmcli.io.sources.borders import padded, trimmed
 
     draws = Draws(settings.seed)
 
@@ -72,6 +72,7 @@ def read(
             seed=settings.seed,
             **selection,
         )
+        dataset = padded(dataset, options.pad or 0)
         crop = options.crop
         if options.conv is not None:
             shape = dataset.image_shape if crop is None else (crop.height, crop.width)
@@ -189,7 +190,7 @@ def as_seen(
     takes it.
     """
     from rbmcli.io.sources import open_source
-    from rbmcli.io.sources.trimming import trimmed
+    from rbmcli.io.sources.borders import padded, trimmed
 
     config = run.config
     patches = Patches.parse(config["patches"]) if "patches" in config else None
@@ -205,6 +206,7 @@ def as_seen(
     if not quiet:
         for notice in dataset.notices:
             click.echo(f"note: {notice}", err=True)
+    dataset = padded(dataset, config.get("pad", 0))
     first = run.layers[0].config
     whole = isinstance(dataset.images, np.ndarray) and dataset.images.shape[1] == visible.units
     augmentation = None

@@ -51,6 +51,7 @@ class TrainOptions:
     preprocess: str | None
     whiten: bool
     patches: Patches | None
+    pad: int | None
     crop: Size | None
     crops_per_image: int | None
     flip: bool
@@ -150,6 +151,8 @@ TRAINING: Groups = {
         click.option("--patches", type=PatchesType(), metavar="N:HxW",
                      help="Learn N patches of this height and width, cut at random places from the"
                      " images; a folder's pictures may then be of different sizes."),
+        click.option("--pad", type=click.IntRange(1, 1000), metavar="N",
+                     help="Add N blank rows and columns on each side of the images."),
         click.option("--crop", type=SizeType(), metavar="HxW",
                      help="Crop an image at a random place each time it is trained on; its central"
                      " crop is what is measured. A folder's pictures may then be of different"
@@ -247,7 +250,7 @@ TRAINING: Groups = {
 #: What is the same for all layers of a stack, by the names of parameters.
 _OF_THE_RUN = {
     "labels", "only", "limit", "validation", "binarize", "preprocess", "whiten", "patches",
-    "crop", "crops_per_image", "flip", "max_time", "metrics",
+    "pad", "crop", "crops_per_image", "flip", "max_time", "metrics",
 }  # fmt: skip
 #: What may differ from layer to layer.
 LAYER_OPTIONS = {field.name for field in fields(TrainOptions)} - _OF_THE_RUN

@@ -1,4 +1,4 @@
-"""Cutting the borders of images that a machine cannot use."""
+"""Borders of images: blank ones added, and those cut that a machine cannot use."""
 
 from __future__ import annotations
 
@@ -6,8 +6,27 @@ from dataclasses import replace
 
 import numpy as np
 
+from rbmcli.errors import RbmError
 from rbmcli.io.sizes import Size
 from rbmcli.io.sources.dataset import Dataset
+
+
+def padded(dataset: Dataset, width: int) -> Dataset:
+    """Every image with so many blank rows and columns on each side; itself where there are none.
+
+    RbmError for images without rows and columns.
+    """
+    if not width:
+        return dataset
+    if len(dataset.image_shape) < 2 or not isinstance(dataset.images, np.ndarray):
+        raise RbmError(
+            f"{dataset.source}: --pad needs images of one size with rows and columns; store them as"
+            " (n, height, width)"
+        )
+    pictures = dataset.images.reshape(len(dataset.images), *dataset.image_shape)
+    sides = [(0, 0)] * (pictures.ndim - 2) + [(width, width)] * 2
+    wide = np.pad(pictures, sides)
+    return replace(dataset, images=wide.reshape(len(wide), -1), image_shape=wide.shape[1:])
 
 
 def trimmed(dataset: Dataset, size: Size) -> Dataset:
