@@ -2,12 +2,12 @@
 
     python linear_svm.py RUN.h5 TRAIN TEST [--labels FILE --test-labels FILE]
 
-Features are the pooled units' probabilities of all layers, side by side. First as they are, then after
-a linear map that is fitted to training images without their labels: principal components, each divided
-by its variance to the power of 0.4, so that what differs between most images does not drown what
-differs between few. With 1000 labels, the mean of 5 draws of so many training images, C chosen by
-5-fold cross-validation within each draw; also with each of these images shown shifted by a pixel to
-four sides besides. With all labels, C is chosen on the last sixth of the images.
+Features are the pooled units' probabilities of all layers, side by side. First as they are, then
+after a linear map that is fitted to training images without their labels: principal components,
+each divided by its variance to the power of 0.4, so that what differs between most images does not
+drown what differs between few. With 1000 labels, the mean of 5 draws of so many training images, C
+chosen by 5-fold cross-validation within each draw; also with each of these images shown shifted by
+a pixel to four sides besides. With all labels, C is chosen on the last sixth of the images.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import click
 import h5py
 import numpy as np
 import pytest
-from commands import RBM, contents, names, running, write_images
+from commands import RBM, contents, names, refused, running, write_images
 
 from rbmcli.cli.main import run as rbm
 from rbmcli.cli.train import command as train_command
@@ -55,6 +55,24 @@ def train(*options, output="run.h5", source="images.npy"):
 
 def column(run, name):
     return run.metrics[name].tolist()
+
+
+def test_blank_borders_are_seen_by_every_command(folder, capfd):
+    """--pad is part of the run: other commands pad their images alike."""
+    images = np.load(write_images(folder / "images.npy", 40, 8))
+    np.save("wide.npy", np.pad(images, ((0, 0), (2, 2), (2, 2))))
+    usual = ["--hidden", "5", "--epochs", "1", "--quiet", "-o"]
+    assert rbm(["train", "images.npy", "--pad", "2", *usual, "padded.h5"]) == 0
+    assert rbm(["train", "wide.npy", *usual, "wide.h5"]) == 0
+    padded, wide = (contents(folder / name) for name in ("padded.h5", "wide.h5"))
+    assert {name: padded[name] for name in wide} == wide
+    assert rbm(["features", "padded.h5", "images.npy", "-o", "padded.npz", "--quiet"]) == 0
+    assert rbm(["features", "wide.h5", "wide.npy", "-o", "wide.npz", "--quiet"]) == 0
+    with np.load("padded.npz") as one, np.load("wide.npz") as other:
+        np.testing.assert_array_equal(one["features"], other["features"])
+    np.save("flat.npy", images.reshape(40, -1))
+    told = refused(capfd, "train", "flat.npy", "--pad", "2", "-o", "flat.h5")
+    assert "flat.npy: --pad needs images of one size with rows and columns" in told
 
 
 def test_digits_with_defaults(tmp_path, monkeypatch, capfd):
