@@ -40,7 +40,7 @@ endef
 # All that `make reproduce` makes.
 RESULTS := $(addprefix results/,seven.gif cd1-cd5.gif filters500.gif pcd16.txt pcd500.txt completed.png \
     edges.png natural.gif natural-0.png natural-1.png fashion.png bars-and-stripes.png estimates.txt deep.txt labels.txt labels.png dbn.txt dbn.png \
-    fine-tuned.txt)
+    fine-tuned.txt maps.txt strokes.png occluded.png)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -70,6 +70,7 @@ format: $(VENV)/dev ## Bring the code into the project's style
 
 bench: $(BENCH_VENV)/installed ## Time an epoch against peers, and a stack against its layers (MNIST=folder)
 	$(BENCH_VENV)/bin/python benchmarks/epoch.py $(if $(MNIST),--mnist $(mnist))
+	$(BENCH_VENV)/bin/python benchmarks/convolving.py $(if $(MNIST),--mnist $(mnist))
 	$(BENCH_VENV)/bin/python benchmarks/stacking.py $(if $(MNIST),--mnist $(mnist))
 
 sanitize: $(VENV)/dev ## Run the kernel tests under AddressSanitizer and UBSan
@@ -113,7 +114,7 @@ demo/run.h5: $(VENV)/installed
 demo/filters.gif demo/filters.png: demo/run.h5
 	$(VENV)/bin/rbm render-gif $^ --scale 3 --force -o $@
 
-results/deep.h5 results/labels.h5 results/dbn.h5: results/%.h5: $(VENV)/installed
+results/deep.h5 results/labels.h5 results/dbn.h5 results/maps.h5 results/strokes.h5: results/%.h5: $(VENV)/installed
 	@mkdir -p $(@D)
 	$(VENV)/bin/rbm stack $(mnist) $(labels) --recipe $* --force -o $@
 
@@ -140,6 +141,19 @@ results/labels.txt: results/labels.h5
 results/dbn.txt: results/dbn.h5
 	$(VENV)/bin/rbm evaluate $< $(test) --bound-samples 10 > $@
 	@cat $@
+
+# A linear SVM on the pooled units of two layers of filters.
+results/maps.txt: results/maps.h5 | $(VENV)/reproduce
+	$(VENV)/bin/python reproduce/linear_svm.py $< $(mnist) $(test) $(labels) \
+	    $(if $(MNIST),--test-labels $(MNIST)/t10k-labels-idx1-ubyte.gz) > $@
+	@cat $@
+
+# What such layers draw, and how they complete the right halves of test images.
+results/strokes.png: results/strokes.h5
+	$(VENV)/bin/rbm sample $< --walk up-down -k 100 -n 60 --columns 12 --force -o $@
+
+results/occluded.png: results/strokes.h5
+	$(VENV)/bin/rbm sample $< --source $(test) --clamp left -k 100 -n 20 --force -o $@
 
 results/labels.png: results/labels.h5
 	$(VENV)/bin/rbm sample $< $(foreach class,0 1 2 3 4 5 6 7 8 9,--class $(class)) -n 10 -k 200 --force -o $@
