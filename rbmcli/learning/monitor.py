@@ -27,7 +27,7 @@ from rbmcli.model.states import States
 #: that it takes a few per cent of the time of an epoch on MNIST.
 SUBSET = 1000
 #: Numbers that the hidden units of images measured together hold at most.
-_NUMBERS = 1 << 24
+_NUMBERS = 1 << 22
 
 
 class Monitor:
