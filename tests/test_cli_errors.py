@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import struct
 
@@ -356,3 +357,29 @@ class TestResume:
         assert rbm([*command, "-o", "a.h5", "--resume"]) == 0
         assert rbm([*command, "-o", "b.h5"]) == 0
         assert contents(folder / "a.h5") == contents(folder / "b.h5")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"conv": 5}, "'5' is not a number and size of filters"),
+        ({"conv": "3x9x9"}, "filters of 9x9 (height x width) are larger than"),
+        ({"pool": 0}, "pool is 0"),
+        ({"pool": -1}, "pool is -1"),
+        ({"pool": "2"}, "pool is '2'"),
+        ({"pool": 2.0}, "pool is 2.0"),
+        ({"pool": 17}, "fewer than a block of 17x17"),
+        ({"hidden-kind": "nrelu"}, "nrelu hidden units cannot be pooled"),
+    ],
+)
+def test_damaged_convolutions(folder, capfd, changed, says):
+    command = ["train", "images.npy", "--conv", "3x3x3", "--epochs", "0", "--quiet"]
+    assert rbm([*command, "-o", "run.h5"]) == 0
+    with h5py.File("run.h5", "r+") as file:
+        file.attrs["config"] = json.dumps(json.loads(file.attrs["config"]) | changed)
+    assert rbm(["features", "run.h5", "images.npy", "-o", "features.npz"]) == 1
+    err = capfd.readouterr().err
+    assert err.startswith("rbm: error: run.h5: a damaged run file")
+    assert says in err
+    assert err.count("\n") == 1
+    assert "features.npz" not in names(folder)

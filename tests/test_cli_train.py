@@ -147,6 +147,12 @@ def test_images_are_trimmed_to_what_filters_and_blocks_use(folder, capfd):
     )
     assert rbm([*command, "b.h5", "central.npy"]) == 0
     assert "trimmed" not in capfd.readouterr().err
+    assert rbm([*command, "d.h5", "images.npy", "--crop", "7x8"]) == 0
+    assert "note: images.npy: crops of 7x8 (height x width) are trimmed to 6x7, which" in (
+        capfd.readouterr().err
+    )
+    assert rbm([*command, "e.h5", "images.npy", "--crop", "6x7"]) == 0
+    assert "trimmed" not in capfd.readouterr().err
     with (
         train("--conv", "6x3x4") as run,
         train("--conv", "6x3x4", output="c.h5", source="central.npy") as wanted,

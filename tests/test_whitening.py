@@ -91,6 +91,12 @@ def test_one_grey_becomes_zero():
     assert (whiten(np.full((2, 9, 7), 1 / 3, np.float32)) == 0).all()
 
 
+def test_one_colour_becomes_zero():
+    """What the transform rounds is not made as large as if it were a picture."""
+    colour = np.array([3, 141, 59], np.uint8)[:, np.newaxis, np.newaxis]
+    assert (whiten(np.broadcast_to(colour, (3, 20, 20))) == 0).all()
+
+
 def test_channels_have_one_deviation():
     pictures = np.stack([natural(30, 1), natural(30, 2), np.full((30, 30), 4.0)])
     white = whiten(pictures)

@@ -59,7 +59,7 @@ def read(
     resumed: a run file that goes on; its preprocessing is taken over if the options ask for it.
     """
     from rbmcli.io.sources import open_source
-    from rbmcli.io.sources.borders import padded, trimmed
+    from rbmcli.io.sources.borders import noted, padded, trimmed
 
     draws = Draws(settings.seed)
 
@@ -79,8 +79,8 @@ def read(
             used = _used(name, options.conv, options.pool, shape)
             if crop is None:
                 dataset = trimmed(dataset, used)
-            else:
-                crop = used
+            elif crop != used:
+                dataset, crop = noted(dataset, f"crops of {crop.text}", used), used
         shape, per_image = dataset.image_shape, options.crops_per_image or 1
         augmentation = Augmentation.of(shape, crop, options.flip, draws, name, per_image)
         rows, labels = np.arange(len(dataset.images)), dataset.labels

@@ -84,9 +84,9 @@ def in_pixels(
     That is the linear part of the inverse. Filters that cover a part of an image only are left as
     they are: what was done to a pixel depends on its place.
     """
-    flat = filters.reshape(len(filters), -1)
     if preprocessing is None or filters.shape[1:] != image_shape:
         return filters
+    flat = filters.reshape(len(filters), -1)
     return preprocessing.invert_linear(flat).reshape(filters.shape)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,13 +44,27 @@ def load_machine(section: Section, below: tuple[int, ...] | Layer) -> Rbm:
         config = section.config
         kinds = config["visible-kind"], config["hidden-kind"]
         if "conv" in config:
-            filters, planar = Filters.parse(config["conv"]).shape, not isinstance(below, Layer)
-            model = Rbm.convolutional(shape, filters, config["pool"], *kinds, planar=planar)
+            model = _convolutional(config, shape, planar=not isinstance(below, Layer))
         else:
             hidden = len(section.state["model/hidden_bias"]) // unit_kind(kinds[1]).group
             model = Rbm.dense(shape, hidden, *kinds, labels=int(config.get("classes", 0)))
         _load(model, section)
     return model
+
+
+def _convolutional(config: Mapping[str, Any], shape: tuple[int, ...], *, planar: bool) -> Rbm:
+    """The form of a convolution; LookupError or ValueError where the options are not those of one.
+
+    Training has checked them, so that others are damage, and not the user's to mend.
+    """
+    pool, kinds = config["pool"], (config["visible-kind"], config["hidden-kind"])
+    if not isinstance(pool, int) or pool < 1:
+        raise ValueError(f"pool is {pool!r}")
+    try:
+        filters = Filters.parse(str(config["conv"])).shape
+        return Rbm.convolutional(shape, filters, pool, *kinds, planar=planar)
+    except RbmError as error:
+        raise ValueError(error) from None
 
 
 def load_stack(run: RunReader, *, greedy: bool = False) -> Stack:

@@ -41,13 +41,18 @@ def trimmed(dataset: Dataset, size: Size) -> Dataset:
     assert isinstance(dataset.images, np.ndarray)  # only crops are cut from other pictures
     pictures = dataset.images.reshape(len(dataset.images), *dataset.image_shape)
     cut = pictures[..., top : top + size.height, left : left + size.width]
-    notice = (
-        f"{dataset.source}: images of {height}x{width} (height x width) are trimmed to {size.text},"
-        " which is what filters and pooling can use"
-    )
-    return replace(
+    smaller = replace(
         dataset,
         images=np.ascontiguousarray(cut).reshape(len(cut), -1),
         image_shape=(*dataset.image_shape[:-2], size.height, size.width),
-        notices=(*dataset.notices, notice),
     )
+    return noted(smaller, f"images of {height}x{width}", size)
+
+
+def noted(dataset: Dataset, what: str, size: Size) -> Dataset:
+    """The data set with the notice that `what`, of a size, is trimmed to this one."""
+    notice = (
+        f"{dataset.source}: {what} (height x width) are trimmed to {size.text}, which is what"
+        " filters and pooling can use"
+    )
+    return replace(dataset, notices=(*dataset.notices, notice))

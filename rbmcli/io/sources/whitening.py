@@ -41,9 +41,9 @@ def whiten(picture: NDArray[Any]) -> Floats:
     """A picture (..., height, width), filtered, with mean 0 and standard deviation 1; float32.
 
     Each of its channels is filtered by itself, and the deviation is that of all. One of a single
-    grey becomes 0.
+    grey becomes 0, and so does one of a single colour.
     """
-    if picture.min() == picture.max():
+    if (picture.min(axis=(-2, -1)) == picture.max(axis=(-2, -1))).all():
         return np.zeros(picture.shape, np.float32)
     height, width = picture.shape[-2:]
     # A picture and its mirror images go on periodically without seams, so no edge shows that is not

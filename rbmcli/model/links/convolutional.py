@@ -299,7 +299,7 @@ class ConvolutionalLink(Link[Floats]):
     # Norms --------------------------------------------------------------------------------------
 
     def power_step(self, direction: Floats, most: float = np.inf) -> tuple[float, Floats]:
-        """As for a dense link, but weights are never shrunk: no filter has one place only."""
+        """As for a dense link, but weights, which places share, are never shrunk."""
         below, above = zeros((1, padded(self.visible))), zeros((1, padded(self.hidden)))
         hidden = FloatStates(direction[np.newaxis], self.hidden)
         self.down(hidden, zeros((padded(self.visible),)), below)
