@@ -59,12 +59,6 @@ class DenseLink(Link[DenseGradient]):
     def like(self) -> Self:  # noqa: D102
         return type(self)(self.visible, self.hidden)
 
-    @property
-    def fixed(self) -> Link[Any]:  # noqa: D102
-        from rbmcli.model.links.fixed import FixedLink
-
-        return FixedLink(self)
-
     def filters(self, visible_shape: tuple[int, ...]) -> Floats:
         """Weights as pictures: each hidden unit's, float32 (hidden, *visible_shape)."""
         return self.patterns().reshape(self.hidden, *visible_shape)

@@ -8,18 +8,25 @@ there are units, however many are on ("method of the four Russians", Arlazarov e
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from rbmcli import _kernels
 from rbmcli.arrays import Floats, zeros
 from rbmcli.model.links.dense import DenseLink
+from rbmcli.model.links.link import Link
 from rbmcli.model.states import BitStates, States
 
 #: Units whose weights are summed beforehand: half a byte.
 _TOGETHER = 4
 #: Bits denser than this are looked up: a little above 1 / _TOGETHER, where as many rows are added.
 _LOOK_UP_ABOVE = 0.27
+
+
+def fixed(link: Link[Any]) -> Link[Any]:
+    """A link as it is now, for long walks with the same machine: not to be changed."""
+    return FixedLink(link) if isinstance(link, DenseLink) else link
 
 
 class FixedLink(DenseLink):

@@ -99,11 +99,6 @@ class Link(ABC, Generic[Gradient]):
     def like(self) -> Self:
         """A link of the same form, with all weights zero."""
 
-    @property
-    def fixed(self) -> Link[Any]:
-        """The link as it is now, for long walks with the same machine: not to be changed."""
-        return self
-
     @abstractmethod
     def filters(self, visible_shape: tuple[int, ...]) -> Floats:
         """Weights as pictures, float32 (filters, *shape), for visible units of this shape."""
