@@ -664,8 +664,12 @@ cdef _require_lists(const uint32_t[::1] start, const uint32_t[::1] index, Py_ssi
 
 
 cdef _memory(size_t size):
-    """Memory for a kernel to work in, from the start of a cache line on."""
-    _require(size < <size_t>1 << 34, "the maps are too large")
+    """Memory for a kernel to work in, from the start of a cache line on.
+
+    MemoryError for so much that offsets of floats, which are of 32 bits, would not reach its end.
+    """
+    if size >= <size_t>1 << 34:
+        raise MemoryError("the maps are too large")
     memory = np.empty(size + 64, np.uint8)
     return memory[-memory.ctypes.data % 64:]
 

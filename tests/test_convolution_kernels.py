@@ -468,6 +468,16 @@ def test_pooled_means_and_bits(memory: Memory, rng: np.random.Generator) -> None
 # The module --------------------------------------------------------------------------------------
 
 
+def test_more_memory_than_offsets_reach_is_refused() -> None:
+    """Gradients of so many chunks take 16 GiB; nothing of what is given is touched before."""
+    filters, rows = padded(28_000), 2_000
+    maps = (28, 28, 1, 28, 28, filters, 1, 1)
+    gradient, hidden = np.zeros((784, filters), np.float32), np.zeros((rows, filters), np.float32)
+    start, index = np.zeros(rows + 1, np.uint32), np.zeros(1, np.uint32)
+    with pytest.raises(MemoryError, match="the maps are too large"):
+        _kernels.correlate_listed(maps, start, index, hidden, 1.0, gradient)
+
+
 def test_wrong_shapes_are_refused() -> None:
     maps = Maps(6, 7, 3, 3, 2, 5, 2)
     start, index = np.zeros(3, np.uint32), np.zeros(9, np.uint32)
