@@ -16,7 +16,9 @@ from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack
 from rbmcli.model.states import States, beside, one_hot
 
+#: Images raised together, and numbers that the hidden units of so many hold at most.
 _BLOCK = 1000
+_NUMBERS = 1 << 26
 
 
 class Inputs(Protocol):
@@ -81,9 +83,10 @@ class Activations:
         """(mean, deviation) from one pass, each image drawn once."""
         hidden = self.below.top.hidden
         total, squares = np.zeros(hidden.fed_units), np.zeros(hidden.fed_units)
-        for start in range(0, len(self.rows), _BLOCK):
+        together = max(1, min(_BLOCK, _NUMBERS // hidden.units))
+        for start in range(0, len(self.rows), together):
             draw = self.draws.at(Purpose.ACTIVATIONS, 0, 0, start)
-            fed = self._fed(self.rows[start : start + _BLOCK], draw, None)
+            fed = self._fed(self.rows[start : start + together], draw, None)
             values = hidden.to_data(fed.to_array()).astype(np.float64)
             total += values.sum(axis=0)
             squares += np.square(values).sum(axis=0)
