@@ -80,7 +80,7 @@ def test_features_and_labels_of_a_machine() -> None:
     ("kind", "labels", "message"),
     [
         ("gaussian", 3, "label units stand beside"),
-        ("bernoulli", 1, "'softmax:1': N must be"),
+        ("bernoulli", 1, "'softmax:1': the number must be"),
         ("bernoulli", -2, "'softmax:-2' is not a kind"),
         ("softmax:4", 3, "6 visible units are not whole groups of 4"),
     ],
