@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from epoch import environment
+from epoch import environment, report
 
 FILTERS, SIDE, POOL, BATCH = 40, 11, 2, 100
 
@@ -144,16 +143,7 @@ def main() -> None:
     rounds = [
         {name: measured(name) for name in ("ours", *options.against)} for _ in range(options.rounds)
     ]
-    for name in rounds[0]:
-        seconds = statistics.median(times[name] for times in rounds)
-        ratios = sorted(times[name] / times["ours"] for times in rounds)
-        ratio = (
-            ""
-            if name == "ours"
-            else f"   takes {statistics.median(ratios):.2f} times ours"
-            f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        )
-        print(f"  {name:13} {seconds:8.3f}{ratio}", flush=True)
+    report(rounds)
 
 
 if __name__ == "__main__":

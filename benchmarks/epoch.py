@@ -110,6 +110,20 @@ def measure(row: Row, source: str, threads: int) -> dict[str, float]:
     return seconds
 
 
+def report(rounds: list[dict[str, float]]) -> None:
+    """Print the median seconds of all that took turns, and their ratios to ours."""
+    for name in rounds[0]:
+        seconds = statistics.median(times[name] for times in rounds)
+        ratios = sorted(times[name] / times["ours"] for times in rounds)
+        ratio = (
+            ""
+            if name == "ours"
+            else f"   takes {statistics.median(ratios):.2f} times ours"
+            f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
+        print(f"  {name:13} {seconds:8.3f}{ratio}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -124,18 +138,7 @@ def main() -> None:
     for row in (ROWS[number] for number in options.rows):
         rounds = [measure(row, sources[row.data], options.threads) for _ in range(options.rounds)]
         print(f"\n{row.data}, 784 x {row.hidden}, batch {row.batch} {row.options}")
-        for name in rounds[0]:
-            seconds = statistics.median(times[name] for times in rounds)
-            ratios = sorted(times[name] / times["ours"] for times in rounds)
-            ratio = (
-                ""
-                if name == "ours"
-                else (
-                    f"   takes {statistics.median(ratios):.2f} times ours"
-                    f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-                )
-            )
-            print(f"  {name:13} {seconds:8.3f}{ratio}", flush=True)
+        report(rounds)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,12 @@ def apart(draw: Draw, number: int) -> Draw:
     return (key, step, substep, first_row)
 
 
+def later_rows(draw: Draw, number: int) -> Draw:
+    """The draws of the same step and substep, of rows from row `number` of `draw` on."""
+    key, step, substep, first_row = draw
+    return (key, step, substep, first_row + number)
+
+
 @cache
 def _key(seed: int, layer: int, purpose: Purpose) -> int:
     place = _mix(layer * 2**32 + int(purpose) + 1)

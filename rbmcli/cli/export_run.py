@@ -142,13 +142,13 @@ def _about_maps(machine: Rbm, level: int) -> dict[str, Any]:
     from rbmcli.model.links import ConvolutionalLink
 
     if isinstance(machine.link, ConvolutionalLink):
-        maps, pool = machine.link.maps, machine.hidden.kind.pool
+        maps, (height, width, filters) = machine.link.maps, machine.hidden.fed_shape
         return {
             "convolution": "valid",
             "input_shape": (maps.channels, maps.height, maps.width),
             "hidden_shape": (maps.filters, maps.hidden_height, maps.hidden_width),
-            "pool": pool,
-            "output_shape": (maps.filters, maps.hidden_height // pool, maps.hidden_width // pool),
+            "pool": machine.hidden.kind.pool,
+            "output_shape": (filters, height, width),
         }
     if level and len(machine.feature_shape) == 3:
         return {"input_shape": machine.feature_shape, "input_order": "height, width, maps"}

@@ -140,7 +140,8 @@ class Stacking:
             self._machines.append(machine)
             return None
         labels = self._classes if options is self._options.layers[-1] else 0
-        model = self._machine(number, options, below, labels)
+        shape = data.image_shape if below is None else below.hidden.fed_shape
+        model = new_machine(options, shape, labels, planar=below is None)
         trainer = new_trainer(
             model,
             self._inputs(data.training, data.labels, model, options, number),
@@ -221,15 +222,6 @@ class Stacking:
         with RunReader(self._course.output) as run:
             section = run.layers[number]
             return load_machine(section, stands_on) if section.finished else None
-
-    def _machine(self, number: int, options: LayerOptions, below: Rbm | None, labels: int) -> Rbm:
-        """A machine for a layer, all its parameters zero."""
-        if below is None:
-            return new_machine(options, self._data.image_shape, labels)
-        try:
-            return new_machine(options, below.hidden.fed_shape, labels, planar=False)
-        except RbmError as error:
-            raise RbmError(f"layer {number}: {error}") from None
 
     def _inputs(
         self,

@@ -22,9 +22,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from rbmcli.arrays import Floats
-from rbmcli.draws import Draws, Purpose, apart
+from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.inference.clamping import Clamp, unclamped
+from rbmcli.inference.reconstruction import up_and_down
 from rbmcli.model.stack import Stack
 from rbmcli.model.states import FloatStates, States
 
@@ -65,19 +66,13 @@ def by_turns(
     off on the way up.
     """
     keep = clamp or unclamped
-    units, draws, top, below = start.units, Draws(seed), stack.top, len(stack.machines) - 1
+    units, draws = start.units, Draws(seed)
     images = keep(start)
     yield images, images.floats()[:, :units]
     for step in range(1, gibbs_steps + 1):
         up, down = draws.at(Purpose.HIDDEN, step), draws.at(Purpose.VISIBLE, step)
-        states = stack.raised(images, up, sampled=True, machines=below)[-1]
-        total = top.hidden_input(stack.standing_on(states, below))
-        total = top.visible_input(top.hidden.sample(total, up))
-        drawn = top.visible.sample(total, apart(down, below), mean_out=total)
-        images, means = stack.lowered(drawn, down)
-        if not below:
-            means = total  # what was lowered is states
-        images = keep(images)
+        drawn, means = up_and_down(stack, images, up, down)
+        images = keep(drawn)
         yield images, keep(FloatStates(means, units)).floats()[:, :units]
 
 

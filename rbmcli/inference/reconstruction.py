@@ -11,7 +11,7 @@ from rbmcli.draws import Draw, apart
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack
-from rbmcli.model.states import States
+from rbmcli.model.states import FloatStates, States, columns
 
 
 class Reconstruction(NamedTuple):
@@ -40,16 +40,24 @@ def reconstruction_error(stack: Stack, images: States, up: Draw, down: Draw) -> 
     i below by `apart(up, i)`), and downwards by `down`, but for the images' units, whose means
     are compared. Of a stack of one machine without label units, as of `reconstruct`.
     """
-    below = len(stack.machines) - 1
+    return _squared_error(stack.image_layer, up_and_down(stack, images, up, down)[1], images)
+
+
+def up_and_down(stack: Stack, images: States, up: Draw, down: Draw) -> tuple[States, Floats]:
+    """Images taken up to the top machine, through a step of it, and down again; and their means.
+
+    The draws are named as in `reconstruction_error`. Label units are off on the way up. The means
+    are float32 (rows, ld of the images' units).
+    """
+    top, below = stack.top, len(stack.machines) - 1
     states = stack.raised(images, up, sampled=True, machines=below)[-1]
-    top = stack.top
     total = top.hidden_input(stack.standing_on(states, below))
     total = top.visible_input(top.hidden.sample(total, up))
+    drawn = top.visible.sample(total, apart(down, below), mean_out=total)
     if below:
-        _, means = stack.lowered(top.visible.sample(total, apart(down, below)), down)
-    else:
-        means = stack.lowered(top.visible.mean(total), down)[1]
-    return _squared_error(stack.image_layer, means, images)
+        return stack.lowered(drawn, down)
+    means = columns(FloatStates(total, top.visible.units), 0, top.features)
+    return columns(drawn, 0, top.features), means.floats()
 
 
 def _squared_error(layer: Layer, means: Floats, states: States) -> Doubles:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.draws import Draws, Purpose
+from rbmcli.draws import Draws, Purpose, later_rows
 from rbmcli.inference.free_energy import (
     free_energy,
     has_pseudo_likelihood,
@@ -50,12 +50,10 @@ class Monitor:
         measured = []
         for rows in self._blocks(self._training):
             visible = self._training.states(model.visible, rows)
-            key, step, substep, first_row = self._hidden_draw
-            draw = (key, step, substep, first_row + rows.start)
             pseudo = np.full(visible.rows, np.nan)
             if has_pseudo_likelihood(model, visible):
                 pseudo = pseudo_log_likelihood(model, visible, self._groups[rows])
-            reconstruction = reconstruct(model, visible, draw)
+            reconstruction = reconstruct(model, visible, later_rows(self._hidden_draw, rows.start))
             measured.append(
                 (
                     free_energy(model, visible),
@@ -106,6 +104,5 @@ class Subset:
 
     def states(self, layer: Layer, chosen: slice = slice(None)) -> States:
         """Visible states for a layer, of the chosen images."""
-        key, step, substep, first_row = self._draw
-        draw = (key, step, substep, first_row + (chosen.start or 0))
+        draw = later_rows(self._draw, chosen.start or 0)
         return self._inputs.states(self.rows[chosen], layer, draw)

@@ -281,7 +281,7 @@ class ConvolutionalLink(Link[Floats]):
         return [self.change_products(self._displayed(gradient), visible, hidden)]
 
     def change_products(  # noqa: D102
-        self, change: Floats, visible: Floats, hidden: Floats
+        self, change: NDArray[Any], visible: Floats, hidden: Floats
     ) -> tuple[Floats, Floats]:
         down = np.einsum("kcyx,c->k", change, self._by_channel(visible))
         return np.zeros(self.visible, np.float32), self._by_position(down)
@@ -293,8 +293,8 @@ class ConvolutionalLink(Link[Floats]):
             return 0.0, 0.0
         weights = self.weights.astype(np.float64)
         pull = rule.decay * weights + rule.l1 * np.sign(weights)
-        down = np.einsum("kcyx,c->k", pull, self._by_channel(visible))
-        return 0.0, self._by_position(down).astype(np.float64)
+        _, down = self.change_products(pull, visible, hidden)
+        return 0.0, down.astype(np.float64)
 
     # Norms --------------------------------------------------------------------------------------
 
