@@ -49,7 +49,7 @@ def command(run_file: Path, output: Path, force: bool, settings: Settings) -> No
       python3 -c "import numpy; print(numpy.load('weights.npz')['weights'].shape)"
     """
     from rbmcli.cli.models import load_stack
-    from rbmcli.files import check_free
+    from rbmcli.files import check_output
     from rbmcli.io.outputs import check_tensors, save_arrays, save_tensors
     from rbmcli.io.runfile import RunReader
     from rbmcli.io.weights import weights_arrays
@@ -61,7 +61,7 @@ def command(run_file: Path, output: Path, force: bool, settings: Settings) -> No
         )
     if suffix == ".safetensors":
         check_tensors(output)
-    check_free(output, force)
+    check_output(output, force)
     with RunReader(run_file) as run:
         stack, image_shape = load_stack(run), run.image_shape
         done = {name: run.config[name] for name in ("whiten", "preprocess") if run.config.get(name)}

@@ -68,7 +68,7 @@ def command(
     from rbmcli.cli.progress import Progress
     from rbmcli.cli.threads import default_threads
     from rbmcli.draws import Draws
-    from rbmcli.files import check_free
+    from rbmcli.files import check_output
     from rbmcli.inference.features import chosen_layers, width
     from rbmcli.io.outputs import Rows, save_arrays
     from rbmcli.io.runfile import RunReader
@@ -77,7 +77,7 @@ def command(
         raise click.BadParameter(
             f"'{output.suffix}' is not one of {', '.join(_SUFFIXES)}", param_hint="'--output'"
         )
-    check_free(output, force)
+    check_output(output, force)
     _kernels.set_threads(settings.threads or default_threads())
     with RunReader(run_file) as run:
         stack = load_stack(run)

@@ -119,7 +119,7 @@ def command(
     from rbmcli.cli.sample_start import start_states, usual_images
     from rbmcli.cli.threads import default_threads
     from rbmcli.draws import Draws
-    from rbmcli.files import check_free
+    from rbmcli.files import check_output
     from rbmcli.inference.chains import fantasies, random_start
     from rbmcli.inference.clamping import Clamp, check_mask
     from rbmcli.inference.descent import descend
@@ -150,7 +150,7 @@ def command(
         raise click.UsageError("--class holds label units, and --clamp images: choose one of them")
     if start != "data" and clamp is not None:
         raise click.UsageError("--clamp keeps parts of images, so it goes with --start data")
-    check_free(output, force)
+    check_output(output, force)
     _kernels.set_threads(settings.threads or default_threads())
     with RunReader(run_file) as run:
         stack = load_stack(run)

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rbmcli.io.durable import write_at
+from rbmcli.files import write_at
 
 
 class FileImage(io.RawIOBase):

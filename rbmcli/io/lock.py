@@ -20,8 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rbmcli.errors import RbmError
-from rbmcli.files import remedy
-from rbmcli.io.durable import write_at
+from rbmcli.files import remedy, write_at
 
 #: Seconds for which a taken lock is tried again: `is_locked` holds it for an instant.
 _PATIENCE = 0.3

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from rbmcli.arrays import Floats
 from rbmcli.errors import RbmError
-from rbmcli.files import new_file
-from rbmcli.io.durable import write_at
+from rbmcli.files import new_file, write_at
 from rbmcli.io.hdf5_image import FileImage, reserve
 
 

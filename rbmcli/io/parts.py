@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.io.durable import link_or_copy, sync_folder, write_at
+from rbmcli.files import link_or_copy, sync_folder, write_at
 from rbmcli.io.hdf5_image import FileImage, reserve
 
 #: Rows the first part has room for. A later one has room for as many as there are already, which

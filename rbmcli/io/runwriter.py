@@ -19,8 +19,7 @@ import numpy as np
 
 from rbmcli import __version__
 from rbmcli.errors import RbmError
-from rbmcli.files import check_free, remedy
-from rbmcli.io.durable import aside_name, replacing
+from rbmcli.files import check_output, real, remedy, remove_aside, replacing
 from rbmcli.io.hdf5_image import FileImage, reserve
 from rbmcli.io.lock import Lock, outlasting_readers
 from rbmcli.io.parts import DATASET, DTYPE, Part, SnapshotLog, is_part_of, outlast
@@ -55,7 +54,7 @@ class RunWriter:
         self.path = path
         self.config = dict(config)
         self.data = dict(data)
-        self._target = _real(path)
+        self._target = real(path)
         self._lock = lock
         self._image_shape = tuple(image_shape)
         self._sections: dict[str, SectionWriter] = {}
@@ -81,9 +80,9 @@ class RunWriter:
         Raises RbmError where the folder cannot be written, where another process writes `path`,
         and where `path` exists, unless `force`.
         """
-        path, target = Path(path), _real(path)
+        path, target = Path(path), real(path)
         with _owned(target) as lock:
-            check_free(path, force, _CHOICES)
+            check_output(path, force, _CHOICES)
             for name in _referenced(target) or ():
                 lock.doubt(name)
             return cls(path, lock, config=config, data=data, image_shape=image_shape)
@@ -95,7 +94,7 @@ class RunWriter:
         Its sections are taken into memory, but for their filters. Raises RbmError where `path` is
         no run file, where snapshots are missing, and where another process writes it.
         """
-        path, target = Path(path), _real(path)
+        path, target = Path(path), real(path)
         if not target.exists():
             raise RbmError(f"{path}: no such file to resume from")
         with _owned(target) as lock, RunReader(path) as run:
@@ -263,11 +262,6 @@ class RunWriter:
             ) from error
 
 
-def _real(path: str | os.PathLike[str]) -> Path:
-    """Follow links, so that the file itself is replaced and not a link to it."""
-    return Path(os.path.realpath(path))
-
-
 @contextmanager
 def _owned(target: Path) -> Iterator[Lock]:
     """Take the lock of `target`, clear up after a killed holder; release it if the block raises."""
@@ -277,7 +271,7 @@ def _owned(target: Path) -> Iterator[Lock]:
         raise RbmError(f"{target}: not a name in UTF-8, as HDF5 needs: choose another") from None
     lock = Lock(target)
     try:
-        aside_name(target).unlink(missing_ok=True)
+        remove_aside(target)
         _settle(target, lock)
         yield lock
     except BaseException:
@@ -287,8 +281,8 @@ def _owned(target: Path) -> Iterator[Lock]:
 
 def check_new(path: Path, force: bool) -> None:
     """RbmError where `RunWriter.create` would refuse `path`; nothing is changed."""
-    with _owned(_real(path)) as lock:
-        check_free(path, force, _CHOICES)
+    with _owned(real(path)) as lock:
+        check_output(path, force, _CHOICES)
         lock.release()
 
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.io.durable import write_at
+from rbmcli.files import write_at
 from rbmcli.io.hdf5_image import reserve
 from rbmcli.io.parts import DATASET, DTYPE, SnapshotLog, join
 from rbmcli.io.section import ROOT, Section, Value
