@@ -106,7 +106,7 @@ def command(
     from rbmcli.inference.exact import check_exact
     from rbmcli.inference.features import chosen_layers
     from rbmcli.io.runfile import RunReader
-    from rbmcli.io.section import UP_DOWN
+    from rbmcli.io.schema import UP_DOWN
 
     if classifier is None and (classifier_labels is not None or layer is not None):
         raise click.UsageError("--classifier-labels and --layer go with --classifier")

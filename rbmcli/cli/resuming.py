@@ -13,11 +13,11 @@ from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from rbmcli.cli.journal import restore
-from rbmcli.cli.models import damage_told
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
-from rbmcli.io.section import ROOT
+from rbmcli.io.schema import ROOT
+from rbmcli.io.section import damage_of
 from rbmcli.learning.loop import Loop
 from rbmcli.learning.schedules import Schedule
 
@@ -39,7 +39,7 @@ def with_stored(
     ctx: click.Context, output: Path, source: str, seed: int, values: Mapping[str, Any]
 ) -> tuple[str, int, dict[str, Any]]:
     """(source, seed, option values), those not asked for now being what they were in the run."""
-    with RunReader(output) as run:
+    with RunReader(output) as run, damage_of(output):
         if "imported_from" in run.data:
             raise RbmError(
                 f"{output}: cannot resume: it was imported, so there is no training to go on with;"
@@ -54,23 +54,32 @@ def with_stored(
         return ctx.get_parameter_source(name) is ParameterSource.DEFAULT
 
     parameters = {parameter.name: parameter for parameter in ctx.command.params}
-    resolved = {
-        name: as_stored(ctx, parameters[name], stored) if unasked(name) else value
-        for name, value in values.items()
-    }
-    return (
-        stored_source if unasked("source") else source,
-        int(stored["seed"]) if unasked("seed") else seed,
-        resolved,
-    )
+    with damage_of(output):
+        resolved = {
+            name: as_stored(ctx, parameters[name], stored) if unasked(name) else value
+            for name, value in values.items()
+        }
+        return (
+            stored_source if unasked("source") else source,
+            int(stored["seed"]) if unasked("seed") else seed,
+            resolved,
+        )
 
 
 def as_stored(ctx: click.Context, parameter: click.Parameter, stored: Mapping[str, Any]) -> Any:
-    """The value of a parameter in a run; its default where the run says nothing of it."""
-    written = stored.get(str(parameter.name).replace("_", "-"))
+    """The value of a parameter in a run; its default where the run says nothing of it.
+
+    ValueError where the run says what the parameter cannot be.
+    """
+    name = str(parameter.name).replace("_", "-")
+    written = stored.get(name)
     if written is None and isinstance(parameter.default, (str, int, float)):
         written = parameter.default
-    return parameter.type_cast_value(ctx, written)
+    try:
+        return parameter.type_cast_value(ctx, written)
+    except (click.ClickException, ValueError, TypeError, OverflowError) as error:
+        reason = error.message if isinstance(error, click.ClickException) else error
+        raise ValueError(f"option {name}: {reason}") from None
 
 
 def take_up(
@@ -86,7 +95,7 @@ def take_up(
     """
     with ExitStack() as on_failure:
         writer = on_failure.enter_context(RunWriter.resume(output))
-        with RunReader(output) as run, damage_told(output):
+        with RunReader(output) as run, damage_of(output):
             stored = run.config if but_for is None else but_for(run.config, config)
             action = "resume" if but_for is None else "grow"
             _check_same(output, stored, config, run.data, data, action)
@@ -97,7 +106,7 @@ def take_up(
 
 def restored(output: Path, key: str, trainer: Loop) -> float:
     """Put a trainer where the last checkpoint of its section left it; return the seconds so far."""
-    with RunReader(output) as run, damage_told(output):
+    with RunReader(output) as run, damage_of(output):
         section = run.sections[key]
         restore(trainer, section.state, _rows(section.metrics))
         return float(section.wall_clock["seconds"][-1])

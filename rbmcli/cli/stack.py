@@ -102,7 +102,7 @@ def _writer(
     from rbmcli.cli.growing import but_for_what_is_added
     from rbmcli.cli.resuming import take_up
     from rbmcli.io.runwriter import RunWriter
-    from rbmcli.io.section import ROOT, layer_key
+    from rbmcli.io.schema import ROOT, layer_key
 
     config = options.config(settings.seed)
     if resume:

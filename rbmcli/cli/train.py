@@ -90,7 +90,7 @@ def _open(
     from rbmcli.cli.resuming import restored, take_up
     from rbmcli.cli.training import new_machine, new_trainer
     from rbmcli.io.runwriter import RunWriter, check_new
-    from rbmcli.io.section import ROOT
+    from rbmcli.io.schema import ROOT
 
     if not resume:
         check_new(output, force)  # before data are fetched and read
