@@ -104,10 +104,15 @@ def take_up(
     return writer
 
 
-def restored(output: Path, key: str, trainer: Loop) -> float:
-    """Put a trainer where the last checkpoint of its section left it; return the seconds so far."""
+def restored(output: Path, key: str, trainer: Loop, filters: tuple[int, ...]) -> float:
+    """Put a trainer where the last checkpoint of its section left it; return the seconds so far.
+
+    filters: the shape of a snapshot that it will add.
+    """
     with RunReader(output) as run, damage_of(output):
         section = run.sections[key]
+        if section.dataset[1][1:] != filters:
+            raise ValueError(f"filters have shape {section.dataset[1]}, for snapshots of {filters}")
         restore(trainer, section.state, _rows(section.metrics))
         return float(section.wall_clock["seconds"][-1])
 

@@ -204,7 +204,7 @@ class Stacking:
         restore: bool,
     ) -> Journal:
         """The journal of a section; of one that the file has, the loop is put where it left off."""
-        seconds = restored(self._course.output, key, loop) if restore else None
+        seconds = restored(self._course.output, key, loop, filters().shape) if restore else None
         return Journal(
             loop,
             self._writer.section(key),

@@ -103,7 +103,7 @@ def _open(
         writer = take_up(output, config, data.provenance)
         with ExitStack() as on_failure:
             on_failure.enter_context(writer)
-            seconds = restored(output, ROOT, trainer)
+            seconds = restored(output, ROOT, trainer, model.filters().shape)
             on_failure.pop_all()
         section = writer.section(ROOT)
     else:

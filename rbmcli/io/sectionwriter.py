@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -177,8 +178,9 @@ class SectionWriter:
         self._commit = commit
         self._explained = explained
         self._contents = contents
-        self._filters_epoch = contents.filters_epoch.tolist() if contents else []
-        self._checksums = contents.checksums.tolist() if contents else []
+        # These grow in place, and are copied as they lie: lists of numbers would cost more each time.
+        self._filters_epoch = array("d", contents.filters_epoch if contents else [])
+        self._checksums = array("I", contents.checksums if contents else [])
         self._metrics = Table(contents.metrics if contents else None)
         self._wall_clock = Table(contents.wall_clock if contents else None)
 
