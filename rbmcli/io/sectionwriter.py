@@ -178,7 +178,7 @@ class SectionWriter:
         self._commit = commit
         self._explained = explained
         self._contents = contents
-        # These grow in place, and are copied as they lie: lists of numbers would cost more each time.
+        # These grow in place and are copied as they lie, where lists of numbers would cost more.
         self._filters_epoch = array("d", contents.filters_epoch if contents else [])
         self._checksums = array("I", contents.checksums if contents else [])
         self._metrics = Table(contents.metrics if contents else None)
