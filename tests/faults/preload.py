@@ -13,8 +13,8 @@ from typing import Any
 
 SOURCE = Path(__file__).parent / "fault.c"
 
-#: Kinds of calls that may fail for want of room: on a full disk the others go through.
-_NEED_ROOM = "OWSTRLC"
+#: Kinds of calls that may fail for want of room; on a full disk the others go through.
+_NEED_ROOM = "OWSRL"
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Fault:
 
 
 #: By the names of the command line. What a file system does not say of a call is left out: no
-#: unlink fails because a disk is full.
+#: unlink fails because a disk is full. A close tells of writes that failed late, and tells it once.
 FAULTS = {
-    "ENOSPC": Fault(errno.ENOSPC, _NEED_ROOM),
+    "ENOSPC": Fault(errno.ENOSPC, _NEED_ROOM + "C"),
     "sticky-ENOSPC": Fault(errno.ENOSPC, _NEED_ROOM, sticky=True),
-    "EDQUOT": Fault(errno.EDQUOT, _NEED_ROOM),
+    "EDQUOT": Fault(errno.EDQUOT, _NEED_ROOM + "C"),
     "EIO": Fault(errno.EIO, "OWSTRLCUH"),
-    "sticky-EIO": Fault(errno.EIO, "OWSTRLCUH", sticky=True),
+    "sticky-EIO": Fault(errno.EIO, "OWSTRLUH", sticky=True),
     "EACCES": Fault(errno.EACCES, "ORLUH"),
     "ENOLCK": Fault(errno.ENOLCK, "F"),
     "short": Fault(-3, "W"),
