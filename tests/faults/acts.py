@@ -5,12 +5,17 @@ Each act takes words, prints as `rbm` does, and returns an exit status.
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 
+from faults.problems import digest, logged
 from rbmcli.cli.main import main
 from rbmcli.errors import RbmError
 from rbmcli.io.masks import read_mask
@@ -70,8 +75,36 @@ def _mask(words: Sequence[str]) -> None:
         raise Nonsense(f"a mask of {found.dtype} {found.shape}")
 
 
+def noting(words: Sequence[str]) -> int:
+    """The command line `rbm`; each file that run.h5 becomes is noted in a file, the first word.
+
+    A line of JSON for each: its digest, its last section, and how many lines the metrics log has.
+    """
+    notes, log, *rest = words
+    replace = os.replace
+
+    def watched(source: Any, target: Any, **options: Any) -> None:
+        replace(source, target, **options)
+        if Path(target).name == "run.h5":
+            note(Path(target), Path(notes), Path(log))
+
+    os.replace = watched  # type: ignore[assignment]
+    return command(rest)
+
+
+def note(run: Path, notes: Path, log: Path) -> None:
+    """Note what a run file holds now."""
+    with h5py.File(run) as file:
+        layers = [f"layers/{number}" for number in range(len(file.get("layers", ())))]
+        section = "up-down" if "up-down" in file else (["", *layers])[-1]
+    told = {"digest": digest(run), "section": section, "lines": len(logged(log))}
+    with notes.open("a") as file:
+        print(json.dumps(told), file=file)
+
+
 ACTS: dict[str, Callable[[Sequence[str]], int]] = {
     "rbm": command,
+    "noting": noting,
     "source": _reader(_source),
     "mask": _reader(_mask),
 }

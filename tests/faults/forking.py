@@ -76,12 +76,19 @@ def _printed(file: int) -> str:
     return os.pread(file, size, 0).decode(errors="backslashreplace")
 
 
+def _nameless() -> int:
+    """A descriptor of an empty file that nobody else knows of."""
+    descriptor, name = tempfile.mkstemp()
+    os.unlink(name)
+    return descriptor
+
+
 class _Child:
     """A forked process that does jobs one after another, and what is known of it here."""
 
     def __init__(self, request: dict[str, Any], preloaded: Preloaded | None) -> None:
         self.jobs: list[list[str]] = request["jobs"]
-        self.out, self.err = (tempfile.TemporaryFile() for _ in range(2))
+        self.out, self.err = _nameless(), _nameless()
         self.reports, there = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -94,14 +101,14 @@ class _Child:
         try:
             os.setsid()
             os.chdir(request["cwd"])
-            for number, file in enumerate((os.devnull, self.out, self.err)):
-                held = os.open(file, os.O_RDWR) if isinstance(file, str) else file.fileno()
-                os.dup2(held, number)
+            null = os.open(os.devnull, os.O_RDWR)
+            for number, file in enumerate((null, self.out, self.err)):
+                os.dup2(file, number)
             reports = os.dup2(reports, 3, inheritable=False)
             os.closerange(4, 256)
-            sys.stdin = open(0, closefd=False)
-            sys.stdout = open(1, "w", closefd=False)
-            sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")
+            sys.stdin = os.fdopen(0, closefd=False)
+            sys.stdout = os.fdopen(1, "w", closefd=False)
+            sys.stderr = os.fdopen(2, "w", closefd=False, errors="backslashreplace")
             for name, value in request["limits"].items():
                 resource.setrlimit(getattr(resource, name), (value, value))
             if preloaded and request["plan"]:
@@ -159,8 +166,7 @@ class _Child:
             began = time.monotonic() if lines else began
         _, status, usage = os.wait4(self.pid, 0)
         if len(told) < len(self.jobs):
-            files = self.out.fileno(), self.err.fileno()
-            out, err = map(_printed, files)
+            out, err = _printed(self.out), _printed(self.err)
             code = os.waitstatus_to_exitcode(status)
             seconds = time.monotonic() - began
             peak = usage.ru_maxrss * 1024
@@ -175,9 +181,8 @@ class _Child:
             while time.monotonic() < deadline:
                 if os.waitpid(-1, os.WNOHANG)[0] == 0:
                     time.sleep(0.001)
-        os.close(self.reports)
-        self.out.close()
-        self.err.close()
+        for file in (self.reports, self.out, self.err):
+            os.close(file)
 
 
 _KEYS = ("status", "out", "err", "seconds", "peak", "hung")

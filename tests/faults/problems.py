@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ def held(path: Path) -> dict[str, Any]:
         note("", file)
         file.visititems(note)
     return found
+
+
+def digest(path: Path) -> str:
+    """A digest of what `held` gives: two checkpoints that are the same have the same."""
+    return hashlib.sha256(repr(sorted(held(path).items())).encode()).hexdigest()
 
 
 def has_lost_filters(path: Path) -> bool:

@@ -299,9 +299,10 @@ class _Trial:
             allowed |= {self.call[2:]}
         if scenario.is_run and path.exists():
             allowed |= parts_of(path)
+        if fault.sticky and "U" in fault.kinds:  # nothing can be removed
+            return
         if strays := _names(self.folder) - allowed:
-            if not (fault.sticky and "U" in fault.kinds):
-                self.wrong("strays", sorted(strays))
+            self.wrong("strays", sorted(strays))
 
     def go_on(self, done: Outcome) -> None:
         """Without faults all comes to the end it ought to have, and nothing else is left."""
