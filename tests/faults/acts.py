@@ -102,9 +102,17 @@ def note(run: Path, notes: Path, log: Path) -> None:
         print(json.dumps(told), file=file)
 
 
+def inside(words: Sequence[str]) -> int:
+    """Another act, in the folder that is the first word."""
+    folder, act, *rest = words
+    os.chdir(folder)
+    return ACTS[act](rest)
+
+
 ACTS: dict[str, Callable[[Sequence[str]], int]] = {
     "rbm": command,
     "noting": noting,
+    "inside": inside,
     "source": _reader(_source),
     "mask": _reader(_mask),
 }
