@@ -40,7 +40,10 @@ def _reader(read: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], 
     def act(words: Sequence[str]) -> int:
         try:
             read(words)
-        except RbmError as error:  # as the command line shows it
+        except (RbmError, MemoryError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is None:
+                raise
+            # The command line shows all of these as a line.
             print(f"rbm: error: {' '.join(str(error).split())}", file=sys.stderr)
             return 1
         return 0

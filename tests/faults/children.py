@@ -21,6 +21,7 @@ from faults.preload import Plan
 DOCUMENTED = (0, 1, 2, 75)
 
 _TESTS = Path(__file__).resolve().parent.parent
+_EXCEPTION = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)", re.MULTILINE)
 _FRAME = re.compile(r'File "(.*?)", line (\d+), in (\S+)')
 
 
@@ -55,7 +56,7 @@ class Outcome:
         frames = _FRAME.findall(self.err)
         own = [frame for frame in frames if "/rbmcli/" in frame[0]]
         name, line, function = (own or frames or [("?", "?", "?")])[-1]
-        what = self.err.strip().splitlines()[-1].split(":")[0][:80]
+        what = (_EXCEPTION.findall(self.err) or ["?"])[-1]
         return f"{what} at {name.rpartition('/rbmcli/')[2]}:{line} {function}"
 
 

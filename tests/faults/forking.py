@@ -37,7 +37,7 @@ _LATE = (
     "zipfile",
 )
 
-#: Most characters of what a child prints that are handed on.
+#: Of what a child prints, so many bytes of the beginning and of the end are handed on.
 _MOST_PRINTED = 20_000
 
 #: prctl: orphans of a killed child (an encoder) become children of this process, to wait for.
@@ -72,8 +72,11 @@ def _forget_peak() -> None:
 
 
 def _printed(file: int) -> str:
-    size = min(os.fstat(file).st_size, _MOST_PRINTED)
-    return os.pread(file, size, 0).decode(errors="backslashreplace")
+    size = os.fstat(file).st_size
+    content = os.pread(file, min(size, _MOST_PRINTED), 0)
+    if (more := size - len(content)) > 0:
+        content += os.pread(file, min(more, _MOST_PRINTED), size - min(more, _MOST_PRINTED))
+    return content.decode(errors="backslashreplace")
 
 
 def _nameless() -> int:

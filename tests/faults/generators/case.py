@@ -28,10 +28,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a generator writes, and what it may lead astray to: an empty folder.
+    """Where a generator writes, and what it may lead astray to.
 
-    corpus: valid files by name. outside: a folder that nothing may read from or write to, with
-    "secret.h5", "secret.bin" and "victim".
+    folder: an empty one. corpus: valid files by name. outside: a folder that nothing may read from
+    or write to, with "secret.h5", "secret.bin" and "victim".
     """
 
     folder: Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from random import Random
@@ -62,8 +61,7 @@ def hdf5_bytes(rng: Random, place: Place) -> Case:
 def hdf5_structure(rng: Random, place: Place) -> Case:
     """Something else in the place of the images.
 
-    Links to other files are followed here, since whoever names a source means what it leads to; but
-    not what a file says of where its bytes are, without its reader knowing.
+    What leads to other files is followed: whoever names a source means what it leads to.
     """
     with h5py.File(place.folder / "images.h5", "w") as file:
         how = rng.choice(tuple(_STRUCTURES))
@@ -75,13 +73,14 @@ def hdf5_structure(rng: Random, place: Place) -> Case:
 
 
 def _stored_outside(rng: Random, file: h5py.File, place: Place) -> None:
-    path = str(place.outside / rng.choice(("secret.bin", "missing")))
+    (place.folder / "stored").write_bytes(bytes(20))
+    path = str(place.folder / rng.choice(("stored", "missing", "images.h5")))
     file.create_dataset("images", (4, 8), "u1", external=[(path, 0, h5py.h5f.UNLIMITED)])
 
 
 def _virtual(rng: Random, file: h5py.File, place: Place) -> None:
-    path = place.outside / "secret.h5"
-    name = rng.choice((str(path), os.path.relpath(path, place.folder), ".", "%b", ""))
+    path = place.bring("cd.h5")
+    name = rng.choice((str(path), "cd.h5", "missing.h5", ".", "%b", ""))
     layout = h5py.VirtualLayout((3, 8), "f4")
     layout[:] = h5py.VirtualSource(name, "filters", (4, 8), "f4")[:3]
     file.create_virtual_dataset("images", layout)
