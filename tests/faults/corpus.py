@@ -269,6 +269,19 @@ def gzip_twice(place: Place) -> Case:
     return Case("gzip twice", (["source", "images.gz"],))
 
 
+def heap_without_end(place: Place) -> Case:
+    """A heap of texts in which an object of no size follows itself: HDF5 would read for ever."""
+    path = _run(place)
+    data = bytearray(path.read_bytes())
+    heap = data.find(b"GCOL")
+    at = heap + 16
+    while int.from_bytes(data[at : at + 2], "little"):  # the last object has the index 0
+        at += 16 + -(-int.from_bytes(data[at + 8 : at + 16], "little") // 8) * 8
+    data[at + 8 : at + 16] = bytes(8)
+    path.write_bytes(data)
+    return Case("heap without end", (_INFO, _EXPORT, _RESUME))
+
+
 def weights_for_millions_of_layers(place: Place) -> Case:
     """A number of a layer that a list of layers cannot have."""
     arrays = dense_weights()
@@ -298,5 +311,6 @@ FOUND: tuple[tuple[Callable[[Place], Case], bool], ...] = (
     (picture_is_postscript, True),
     (archive_lies, False),
     (gzip_twice, True),
+    (heap_without_end, True),
     (weights_for_millions_of_layers, True),
 )

@@ -39,7 +39,7 @@ def _scaled(file: h5py.File) -> None:
     file.create_dataset("table", data=np.zeros(3, [("a", "f4"), ("b", "S3")]))
 
 
-_FORMS: tuple[Callable[[h5py.File], None], ...] = (_plain, _packed, _mixed, _scaled)
+FORMS: tuple[Callable[[h5py.File], None], ...] = (_plain, _packed, _mixed, _scaled)
 
 
 def hdf5(form: Callable[[h5py.File], None], version: str = "earliest") -> bytes:
@@ -53,7 +53,7 @@ def hdf5(form: Callable[[h5py.File], None], version: str = "earliest") -> bytes:
 def hdf5_bytes(rng: Random, place: Place) -> Case:
     """Bytes of an HDF5 file changed."""
     version = rng.choice(("earliest", "v110", "latest"))
-    content, label = changed_bytes(rng, hdf5(rng.choice(_FORMS), version))
+    content, label = changed_bytes(rng, hdf5(rng.choice(FORMS), version))
     (place.folder / "images.h5").write_bytes(content)
     return read(rng, label, "images.h5" + rng.choice(("", "", ":images", ":/g/images")))
 

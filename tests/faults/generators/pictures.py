@@ -28,6 +28,8 @@ _FORMS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     *((mode, name, {}) for mode, name in (("RGB", "ICO"), ("RGB", "TGA"), ("RGB", "EPS"))),
     *((mode, name, {}) for mode, name in (("RGB", "PCX"), ("1", "XBM"), ("RGB", "SGI"))),
 )
+#: How many forms there are.
+COUNT = len(_FORMS)
 _SUFFIXES = ("png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "webp", "pgm", "PNG")
 
 
@@ -64,7 +66,7 @@ def broken_picture(rng: Random) -> tuple[bytes, str]:
         content = zlib.compress(bytes(rng.choice((0, 100, 10_000))))
         made = _png(rng.choice(sizes), rng.choice(sizes), rng.choice((0, 2, 3, 6)), content)
         return made, "a size that is none"
-    form = rng.randrange(len(_FORMS))
+    form = rng.randrange(COUNT)
     content, how = changed_bytes(rng, picture(form))
     if rng.random() < 0.1:
         content, how = picture(form), "sound"
