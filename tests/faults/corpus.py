@@ -269,6 +269,25 @@ def gzip_twice(place: Place) -> Case:
     return Case("gzip twice", (["source", "images.gz"],))
 
 
+def images_joined_from_another_rank(place: Place) -> Case:
+    """Images joined from a data set of another rank than they say: HDF5 would divide by zero."""
+    place.bring("cd.h5")
+    layout = h5py.VirtualLayout((3, 8), "f4")
+    layout[:] = h5py.VirtualSource("cd.h5", "filters", (4, 8), "f4")[:3]
+    with h5py.File(place.folder / "images.h5", "w") as file:
+        file.create_virtual_dataset("images", layout)
+    return Case("images joined from another rank", (["source", "images.h5"],))
+
+
+def part_of_another_rank(place: Place) -> Case:
+    """The same of filters, and the file that they are in."""
+    _run(place, "killed")
+    for beside in place.corpus.glob("killed.h5.filters.*"):
+        with h5py.File(place.folder / beside.name.replace("killed", "run"), "w") as file:
+            file["filters"] = np.zeros((64, 6), "f4")
+    return Case("part of another rank", (_INFO, _RENDER, _EXPORT, _RESUME))
+
+
 def heap_without_end(place: Place) -> Case:
     """A heap of texts in which an object of no size follows itself: HDF5 would read for ever."""
     path = _run(place)
@@ -311,6 +330,8 @@ FOUND: tuple[tuple[Callable[[Place], Case], bool], ...] = (
     (picture_is_postscript, True),
     (archive_lies, False),
     (gzip_twice, True),
+    (images_joined_from_another_rank, False),
+    (part_of_another_rank, True),
     (heap_without_end, True),
     (weights_for_millions_of_layers, True),
 )

@@ -50,8 +50,17 @@ TARGETS: dict[str, Generator] = {
     "metrics-log": texts.metrics_log,
 }
 
+_WARNING = re.compile(r"^(\S+):(\d+): (\w*Warning)", re.MULTILINE)
 #: What a terminal obeys, but for the ends of lines.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _said(done: Outcome) -> str:
+    """What standard error has that it should not have, so that the same looks the same."""
+    if warned := _WARNING.search(done.err):
+        return f"{warned[3]} at {'/'.join(Path(warned[1]).parts[-2:])}:{warned[2]}"
+    lines = [line for line in done.err.splitlines() if not line.startswith("rbm: error: ")]
+    return re.sub("[0-9]+", "N", lines[0])[:60] if lines else repr(done.err[:60])
 
 
 def wrong_with(job: Sequence[str], done: Outcome) -> str | None:
@@ -67,10 +76,10 @@ def wrong_with(job: Sequence[str], done: Outcome) -> str | None:
     if done.peak > MEMORY:
         return "more than 1 GB"
     if done.status == 1 and done.refusal is None:
-        return "not one line"
+        return f"not one line: {_said(done)}"
     # An evaluation says what it leaves out.
     if done.status in (0, 75) and done.err and ("Warning" in done.err or job[1] != "evaluate"):
-        return f"noise: {re.sub('[0-9]+', 'N', done.err.strip().splitlines()[-1])[:60]}"
+        return f"noise: {_said(done)}"
     if _CONTROL.search(done.out + done.err):
         return "control characters"
     return None
