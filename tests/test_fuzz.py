@@ -24,7 +24,14 @@ def fuzz() -> Iterator[Fuzzing]:
         yield fuzz
 
 
+#: How many files of a kind, where it is not 30: most can go wrong with run files.
+EXAMPLES = {"run-structure": 120, "run-bytes": 60, "beside-run": 60}
+
 _number = itertools.count()
+
+#: Choices that Hypothesis makes itself are more often simple, and can be made simpler still; others
+#: are as even as those of the program.
+_RANDOM = st.randoms(use_true_random=False) | st.randoms(use_true_random=True)
 
 
 def check(fuzz: Fuzzing, make: Callable[[Place], Case]) -> list[int]:
@@ -40,19 +47,19 @@ def test_broken_files(target: str, fuzz: Fuzzing) -> None:
 
     # Not made smaller where it fails: the finding names the case, and that takes minutes.
     @settings(
-        max_examples=40,
+        max_examples=EXAMPLES.get(target, 30),
         derandomize=True,
         database=None,
         deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.randoms(use_true_random=False))
+    @given(_RANDOM)
     def try_one(rng: Random) -> None:
         statuses.extend(check(fuzz, lambda place: TARGETS[target](rng, place)))
 
     try_one()
-    assert len(statuses) >= 40
+    assert len(statuses) >= 30
     assert {1, 2} & set(statuses)
 
 
