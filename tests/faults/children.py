@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,21 @@ class Children:
         if done.status != status:
             raise RuntimeError(f"rbm {' '.join(map(str, words))}: {done}")
         return done
+
+    def kill_at_replacement(self, number: int, *words: object, cwd: Path) -> None:
+        """Run a command that is killed as it replaces run.h5 for so many times, from 1.
+
+        It is run undisturbed in a copy of its folder before, to know which call that is.
+        """
+        copy, log = cwd.with_name(f"{cwd.name}-copy"), cwd.with_name(f"{cwd.name}-calls")
+        shutil.copytree(cwd, copy)
+        self.must(*words, cwd=copy, plan=Plan(str(copy), log=str(log)))
+        calls = log.read_text().splitlines()
+        places = [place for place, call in enumerate(calls, 1) if call == "R run.h5"]
+        plan = Plan(str(cwd), places[number - 1], "kill")
+        self.must(*words, cwd=cwd, plan=plan, status=-9)
+        shutil.rmtree(copy)
+        log.unlink()
 
     def close(self) -> None:
         """End the process that children are forked from."""

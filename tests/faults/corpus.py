@@ -21,7 +21,6 @@ from faults.children import Children
 from faults.generators.arrays import dense_weights, idx, npy, npz, some_images
 from faults.generators.case import Case, Place
 from faults.generators.runs import as_version_1
-from faults.preload import Plan
 from faults.problems import write_data
 
 #: What the files outside hold, again and again: finite as float32, and found wherever it is copied.
@@ -69,8 +68,7 @@ def _make_killed(forking: Children, work: Path) -> None:
     words = ("train", "images.npy", "--hidden", "6", "--epochs", "9", *_TINY)
     often = ("--checkpoint-every", "1steps", "--snapshot-every", "1steps")
     if forking.library is not None:
-        plan = Plan(str(work), 420, "kill")
-        forking.must(*words, *often, cwd=work, plan=plan, status=-9)
+        forking.kill_at_replacement(11, *words, *often, cwd=work)
     else:
         pid = forking.start(["rbm", *words, *often], cwd=work)
         while not (work / "run.h5.filters.1").exists():

@@ -116,9 +116,7 @@ def _prepare(forking: Children, folder: Path, steps: Iterable[str]) -> None:
             case "stopped":
                 forking.must(*TRAIN, "--max-time", "1e-6s", cwd=folder, status=75)
             case "killed":
-                plan = Plan(str(folder), _MIDDLE, "kill")
-                forking.must(*TRAIN, cwd=folder, plan=plan, status=-9)
-                assert (folder / "run.h5").exists()
+                forking.kill_at_replacement(4, *TRAIN, cwd=folder)
             case "exported":
                 forking.must("export", "run.h5", "-o", "o.npz", "--quiet", cwd=folder)
                 with (folder / "o.npz").open("ab") as file:
@@ -127,10 +125,6 @@ def _prepare(forking: Children, folder: Path, steps: Iterable[str]) -> None:
                 forking.must(*(TRAIN if step == "weights" else UP_DOWN), cwd=folder)
                 forking.must(*_EXPORT, "weights.npz", cwd=folder)
                 (folder / "run.h5").unlink()
-
-
-#: A call of `TRAIN` that comes after a few checkpoints.
-_MIDDLE = 120
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -64,12 +65,28 @@ def commands(rng: Random, run: str) -> list[list[str]]:
 
 def as_version_1(path: Path) -> None:
     """Make a run file one of format version 1, which has no checksums, and so is looked into."""
-    with h5py.File(path, "r+") as file:
+    with h5py.File(path, "r+") as file:  # HDF5 cuts off what it does not know of, as a seal
         file.attrs["version"] = 1
 
 
+def unseal(path: Path) -> None:
+    """Cut off the seal of a run file, if it has one."""
+    with h5py.File(path, "r+") as file:
+        file.attrs["version"] = file.attrs["version"]
+
+
 def seal(path: Path) -> None:
-    """Make checksums agree with what a run file holds now; files of version 1 have none."""
+    """Give a run file without a seal one that agrees with all of its bytes."""
+    if _SEALING is None:  # this version has no seals
+        return
+    sealing, size = importlib.import_module("rbmcli.io.seal"), path.stat().st_size
+    with path.open("r+b") as file:
+        whole = sealing.crc_of(file.fileno(), 0, size)
+        file.seek(size)
+        file.write(sealing.Seal(size, whole, [], []).to_bytes())
+
+
+_SEALING = importlib.util.find_spec("rbmcli.io.seal")
 
 
 def _settle_checksums(rng: Random, path: Path) -> str:
@@ -89,15 +106,20 @@ def run_bytes(rng: Random, place: Place) -> Case:
     """Bytes of a run file changed, some of them in HDF5's own structures."""
     run = rng.choice(RUNS)
     path = _begin(place, run)
-    if rng.random() < 0.5:
+    how = rng.choice(("as it is", "version 1", "version 1", "sealed", "sealed"))
+    if how == "version 1":
         as_version_1(path)
+    elif how == "sealed":
+        unseal(path)
     content = path.read_bytes()
     if rng.random() < 0.7:
         content, label = changed_bytes(rng, content)
     else:
         content, label = _changed_structures(rng, content)
     path.write_bytes(content)
-    return Case(label, commands(rng, run))
+    if how == "sealed":
+        seal(path)
+    return Case(f"{label}, {how}", commands(rng, run))
 
 
 def _begin(place: Place, run: str) -> Path:
