@@ -2,7 +2,8 @@
  * of them lets something go wrong: the call fails, writes less than it was given, or the process
  * is killed before it or within it. `preload.py` speaks of the same things by name.
  *
- * Nothing is counted until `fault_arm` is called. Each call has a kind, a letter:
+ * Nothing is counted until `fault_arm` is called, and nothing in processes forked from that one.
+ * Each call has a kind, a letter:
  *
  *   O open for writing    W write    S fsync     R rename    T ftruncate
  *   C close               U unlink   L link      F flock     H chmod, chown
@@ -42,7 +43,7 @@ static struct {
     int sticky;  /* whether it happens at all later calls of `kinds` too */
     int then;    /* errno of writes after a short one */
     long so_far; /* calls counted */
-    int armed;
+    pid_t armed; /* the process that counts; 0 for none */
 } plan;
 
 static struct {
@@ -60,7 +61,7 @@ void fault_arm(const char *folder, const char *log, const char *kinds, long call
     plan.sticky = sticky;
     plan.then = then;
     plan.so_far = 0;
-    plan.armed = 1;
+    plan.armed = getpid();
 }
 
 void fault_watch(const char *folder, const char *log) {
@@ -71,8 +72,8 @@ void fault_watch(const char *folder, const char *log) {
 
 /* The library's own output goes round the calls that it stands in for. */
 static void append(const char *log, const char *line, size_t bytes) {
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
-                          0600);
+    int fd =
+        (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
     if (syscall(SYS_write, fd, line, bytes) < 0)
@@ -84,6 +85,10 @@ static void die(void) {
     syscall(SYS_kill, getpid(), SIGKILL);
     for (;;)
         pause();
+}
+
+static int armed(void) {
+    return plan.armed && plan.armed == getpid();
 }
 
 static int below(const char *folder, const char *path) {
@@ -133,14 +138,14 @@ static int count(char kind, const char *path) {
 
 static int named(char kind, int at, const char *name) {
     char path[PATH_MAX];
-    int kept = errno, what = plan.armed && absolute(at, name, path) ? count(kind, path) : NOTHING;
+    int kept = errno, what = armed() && absolute(at, name, path) ? count(kind, path) : NOTHING;
     errno = what > 0 ? what : kept;
     return what;
 }
 
 static int opened(char kind, int fd) {
     char path[PATH_MAX];
-    int kept = errno, what = plan.armed && path_of(fd, path) ? count(kind, path) : NOTHING;
+    int kept = errno, what = armed() && path_of(fd, path) ? count(kind, path) : NOTHING;
     errno = what > 0 ? what : kept;
     return what;
 }
@@ -172,19 +177,19 @@ static int to_write(int flags) {
     }                                                                                              \
     if (to_write(flags) && named('O', at, path) > 0)                                               \
         return -1;                                                                                 \
-    return watched(real_call);
+    return watched(real_call)
 
 int open(const char *path, int flags, ...) {
-    OPEN_BODY(AT_FDCWD, REAL(open)(path, flags, mode))
+    OPEN_BODY(AT_FDCWD, REAL(open)(path, flags, mode));
 }
 int open64(const char *path, int flags, ...) {
-    OPEN_BODY(AT_FDCWD, REAL(open64)(path, flags, mode))
+    OPEN_BODY(AT_FDCWD, REAL(open64)(path, flags, mode));
 }
 int openat(int dir, const char *path, int flags, ...) {
-    OPEN_BODY(dir, REAL(openat)(dir, path, flags, mode))
+    OPEN_BODY(dir, REAL(openat)(dir, path, flags, mode));
 }
 int openat64(int dir, const char *path, int flags, ...) {
-    OPEN_BODY(dir, REAL(openat64)(dir, path, flags, mode))
+    OPEN_BODY(dir, REAL(openat64)(dir, path, flags, mode));
 }
 
 /* A write of `bytes`, which `some` does in part and `all` as it was asked for. */
@@ -198,88 +203,88 @@ int openat64(int dir, const char *path, int flags, ...) {
             return -1;                                                                             \
         die();                                                                                     \
     }                                                                                              \
-    return what == SHORT || what == PARTIAL ? some : all;
+    return what == SHORT || what == PARTIAL ? some : all
 
 ssize_t write(int fd, const void *data, size_t bytes) {
-    WRITE_BODY(bytes, REAL(write)(fd, data, part), REAL(write)(fd, data, bytes))
+    WRITE_BODY(bytes, REAL(write)(fd, data, part), REAL(write)(fd, data, bytes));
 }
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t place) {
-    WRITE_BODY(bytes, REAL(pwrite)(fd, data, part, place), REAL(pwrite)(fd, data, bytes, place))
+    WRITE_BODY(bytes, REAL(pwrite)(fd, data, part, place), REAL(pwrite)(fd, data, bytes, place));
 }
 ssize_t pwrite64(int fd, const void *data, size_t bytes, off64_t place) {
     WRITE_BODY(bytes, REAL(pwrite64)(fd, data, part, place),
-               REAL(pwrite64)(fd, data, bytes, place))
+               REAL(pwrite64)(fd, data, bytes, place));
 }
 ssize_t writev(int fd, const struct iovec *pieces, int n) {
     size_t first = n > 0 ? pieces[0].iov_len : 0;
-    WRITE_BODY(first, REAL(write)(fd, pieces[0].iov_base, part), REAL(writev)(fd, pieces, n))
+    WRITE_BODY(first, REAL(write)(fd, pieces[0].iov_base, part), REAL(writev)(fd, pieces, n));
 }
 ssize_t sendfile(int fd, int in, off_t *place, size_t bytes) {
-    WRITE_BODY(bytes, REAL(sendfile)(fd, in, place, part), REAL(sendfile)(fd, in, place, bytes))
+    WRITE_BODY(bytes, REAL(sendfile)(fd, in, place, part), REAL(sendfile)(fd, in, place, bytes));
 }
 ssize_t sendfile64(int fd, int in, off64_t *place, size_t bytes) {
     WRITE_BODY(bytes, REAL(sendfile64)(fd, in, place, part),
-               REAL(sendfile64)(fd, in, place, bytes))
+               REAL(sendfile64)(fd, in, place, bytes));
 }
 
 /* A call that fails as a whole or not at all. */
-#define OR_FAIL(decision, real_call) return (decision) > 0 ? -1 : (real_call);
+#define OR_FAIL(decision, real_call) return (decision) > 0 ? -1 : (real_call)
 
 int fsync(int fd) {
-    OR_FAIL(opened('S', fd), REAL(fsync)(fd))
+    OR_FAIL(opened('S', fd), REAL(fsync)(fd));
 }
 int fdatasync(int fd) {
-    OR_FAIL(opened('S', fd), REAL(fdatasync)(fd))
+    OR_FAIL(opened('S', fd), REAL(fdatasync)(fd));
 }
 int ftruncate(int fd, off_t size) {
-    OR_FAIL(opened('T', fd), REAL(ftruncate)(fd, size))
+    OR_FAIL(opened('T', fd), REAL(ftruncate)(fd, size));
 }
 int ftruncate64(int fd, off64_t size) {
-    OR_FAIL(opened('T', fd), REAL(ftruncate64)(fd, size))
+    OR_FAIL(opened('T', fd), REAL(ftruncate64)(fd, size));
 }
 int flock(int fd, int how) {
-    OR_FAIL(opened('F', fd), REAL(flock)(fd, how))
+    OR_FAIL(opened('F', fd), REAL(flock)(fd, how));
 }
 int rename(const char *old, const char *new) {
-    OR_FAIL(named('R', AT_FDCWD, new), REAL(rename)(old, new))
+    OR_FAIL(named('R', AT_FDCWD, new), REAL(rename)(old, new));
 }
 int renameat(int old_dir, const char *old, int new_dir, const char *new) {
-    OR_FAIL(named('R', new_dir, new), REAL(renameat)(old_dir, old, new_dir, new))
+    OR_FAIL(named('R', new_dir, new), REAL(renameat)(old_dir, old, new_dir, new));
 }
 int renameat2(int old_dir, const char *old, int new_dir, const char *new, unsigned flags) {
-    OR_FAIL(named('R', new_dir, new), REAL(renameat2)(old_dir, old, new_dir, new, flags))
+    OR_FAIL(named('R', new_dir, new), REAL(renameat2)(old_dir, old, new_dir, new, flags));
 }
 int link(const char *old, const char *new) {
-    OR_FAIL(named('L', AT_FDCWD, new), REAL(link)(old, new))
+    OR_FAIL(named('L', AT_FDCWD, new), REAL(link)(old, new));
 }
 int linkat(int old_dir, const char *old, int new_dir, const char *new, int flags) {
-    OR_FAIL(named('L', new_dir, new), REAL(linkat)(old_dir, old, new_dir, new, flags))
+    OR_FAIL(named('L', new_dir, new), REAL(linkat)(old_dir, old, new_dir, new, flags));
 }
 int unlink(const char *path) {
-    OR_FAIL(named('U', AT_FDCWD, path), REAL(unlink)(path))
+    OR_FAIL(named('U', AT_FDCWD, path), REAL(unlink)(path));
 }
 int unlinkat(int dir, const char *path, int flags) {
-    OR_FAIL(named('U', dir, path), REAL(unlinkat)(dir, path, flags))
+    OR_FAIL(named('U', dir, path), REAL(unlinkat)(dir, path, flags));
 }
 int chmod(const char *path, mode_t mode) {
-    OR_FAIL(named('H', AT_FDCWD, path), REAL(chmod)(path, mode))
+    OR_FAIL(named('H', AT_FDCWD, path), REAL(chmod)(path, mode));
 }
 int fchmod(int fd, mode_t mode) {
-    OR_FAIL(opened('H', fd), REAL(fchmod)(fd, mode))
+    OR_FAIL(opened('H', fd), REAL(fchmod)(fd, mode));
 }
 int fchmodat(int dir, const char *path, mode_t mode, int flags) {
-    OR_FAIL(named('H', dir, path), REAL(fchmodat)(dir, path, mode, flags))
+    OR_FAIL(named('H', dir, path), REAL(fchmodat)(dir, path, mode, flags));
 }
 int chown(const char *path, uid_t owner, gid_t group) {
-    OR_FAIL(named('H', AT_FDCWD, path), REAL(chown)(path, owner, group))
+    OR_FAIL(named('H', AT_FDCWD, path), REAL(chown)(path, owner, group));
 }
 int fchown(int fd, uid_t owner, gid_t group) {
-    OR_FAIL(opened('H', fd), REAL(fchown)(fd, owner, group))
+    OR_FAIL(opened('H', fd), REAL(fchown)(fd, owner, group));
 }
 
 /* A descriptor is gone after a failed close too, as on Linux. Only those that write are counted. */
 int close(int fd) {
-    int flags = plan.armed ? fcntl(fd, F_GETFL) : -1;
+    int flags = armed() ? fcntl(fd, F_GETFL) : -1;
     int what = flags >= 0 && (flags & O_ACCMODE) != O_RDONLY ? opened('C', fd) : NOTHING;
     int number = errno, result = REAL(close)(fd);
     if (what > 0) {
