@@ -197,8 +197,8 @@ class Killing:
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self.undisturbed.pristine, self.folder)
         path, reached = self.folder / "run.h5", -1
-        for _ in range(min(most, self.chance.randint(1, 4))):
-            killed, least = self.kill_once(path, reached)
+        for more in range(min(most, self.chance.randint(1, 4)), 0, -1):
+            killed, least = self.kill_once(path, reached, more)
             number = self.check(path, max(reached, least))
             if number is None:
                 return
@@ -210,8 +210,11 @@ class Killing:
                 break
         self.check_end(path, reached)
 
-    def kill_once(self, path: Path, reached: int) -> tuple[bool, int]:
-        """Go on and kill; whether it was in time, and the number of the file surely reached."""
+    def kill_once(self, path: Path, reached: int, more: int) -> tuple[bool, int]:
+        """Go on and kill; whether it was in time, and the number of the file surely reached.
+
+        more: how many kills there will be, with this one; all are to be spread over the life.
+        """
         log, life = self.folder / "log", self.undisturbed.life
         log.unlink(missing_ok=True)
         words = self.undisturbed.life.onward(reached)
@@ -224,7 +227,8 @@ class Killing:
             time.sleep(self.chance.uniform(0, 0.01 + self.undisturbed.seconds / 10))
         else:
             left = 1 - max(0, reached) / len(self.undisturbed.sections)
-            time.sleep(self.chance.uniform(0, 1.02 * left * self.undisturbed.seconds))
+            first = 1 - self.chance.random() ** (1 / more)  # the first of so many, evenly spread
+            time.sleep(1.02 * first * left * self.undisturbed.seconds)
         os.kill(pid, signal.SIGKILL)  # it is waited for only below, so the number is its own
         (done,) = self.forking.wait()
         if done.status not in (0, -signal.SIGKILL) or done.out or done.err:
