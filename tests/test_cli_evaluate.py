@@ -288,7 +288,10 @@ def test_for_a_reader(folder, capfd, monkeypatch):
     assert rbm(["evaluate", "run.h5", "images.npy", *FEW, "--binarize", "none"]) == 0
     out, err = capfd.readouterr()
     assert out.splitlines()[-1].split() == ["log_likelihood", "-"]
-    assert err.startswith("no likelihood: ")
+    assert err.splitlines()[0] == (
+        "images.npy: 90 images of 4x4, bytes 0 to 255 taken as 0 to 1, no labels"
+    )
+    assert err.splitlines()[1].startswith("no likelihood: ")
 
 
 def test_progress_is_shown(folder, capfd, monkeypatch):
@@ -408,7 +411,9 @@ def test_a_stack_for_a_reader(folder, capfd, monkeypatch):
     assert "kinds                  bernoulli over bernoulli over bernoulli\n" in out
     assert re.search(r"log_likelihood_bound   -[\d.]+, standard error unknown\n", out)
     assert "label_error            -\n" in out
-    assert err == "no label error: images.npy has no labels; name some with --labels\n"
+    lines = err.splitlines()
+    assert lines[0].startswith("images.npy: 1 image of 4x4, bytes ")
+    assert lines[1:] == ["no label error: images.npy has no labels; name some with --labels"]
     np.save("labels.npy", np.zeros(90, int))
     too_large_to_count(monkeypatch)
     assert rbm(["evaluate", "run.h5", "images.npy", *FEW, "--labels", "labels.npy"]) == 0

@@ -42,7 +42,6 @@ class TrainingData:
 
     labels: int64, by the row numbers of `training`, where there are any; validation_labels
     likewise. channels: "first" or "last" of the dimensions of an image, in arrays of several.
-    told: what was read, and what is odd about it, lines for the user.
     """
 
     training: Images
@@ -53,7 +52,6 @@ class TrainingData:
     channels: str
     preprocessing: Preprocessing | None
     provenance: dict[str, Any]
-    told: tuple[str, ...]
 
 
 def read(
@@ -148,10 +146,10 @@ def read(
         provenance["counts"] = counts
     if validation is not None:
         validation = validation.for_kind(kind, datasets[-1].source + done, counts)
-    told = [each.described(counts=training.are_counts) for each in datasets]
+    told = [line for each in datasets for line in each.lines(counts=training.are_counts)]
     told += [f"note: {doubt}" for doubt in doubts(training, kind, source)]
     return TrainingData(
-        training,
+        replace(training, told=tuple(told)),
         validation,
         training.labels,
         None if validation is None else validation.labels,
@@ -159,13 +157,12 @@ def read(
         dataset.channels,
         preprocessing,
         provenance,
-        tuple(told),
     )
 
 
-def tell(data: TrainingData, settings: Settings) -> None:
-    """Print what was read, once it is known that the run can begin."""
-    for line in () if settings.quiet else data.told:
+def tell(images: Images, quiet: bool) -> None:
+    """Print what was read, once it is known that it can be used."""
+    for line in () if quiet else images.told:
         click.echo(printable(line), err=True)
 
 
@@ -177,7 +174,7 @@ def starts(
     seed: int,
     *,
     channels: str | None = None,
-    quiet: bool = True,
+    quiet: bool,
 ) -> Images:
     """`count` images drawn by `seed` from another source or the run's own, as `as_seen`.
 
@@ -223,7 +220,7 @@ def as_seen(
     """Images of a source as the machine of a run sees them, for its visible layer.
 
     They are whitened, cut to patches, cropped (in the centre) and preprocessed as those of the run;
-    labels come along, where there are any.
+    labels come along, where there are any. Notices are printed unless `quiet`.
     pick: the numbers of the images wanted, given how many there are. channels: as in the run where
     it is None. expected: where the source is known from the run file alone, what that says of it.
     selection: as `open_source` takes it.
@@ -292,9 +289,7 @@ def as_seen(
     if preprocessing is not None:
         images = images.preprocessed(preprocessing)
     images = images.for_kind(visible.kind, dataset.source, run.data.get("counts"))
-    if not quiet:
-        click.echo(printable(dataset.described(counts=images.are_counts)), err=True)
-    return images
+    return replace(images, told=tuple(dataset.lines(counts=images.are_counts)))
 
 
 def _note(notice: str) -> None:

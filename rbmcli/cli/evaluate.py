@@ -101,7 +101,7 @@ def command(
 
     from rbmcli import _kernels
     from rbmcli.cli import facts, measuring
-    from rbmcli.cli.datasets import as_seen
+    from rbmcli.cli.datasets import as_seen, tell
     from rbmcli.cli.models import load_stack
     from rbmcli.cli.threads import default_threads
     from rbmcli.inference.classifier import check_available
@@ -157,10 +157,12 @@ def command(
     }
     # What the user may have to mend comes first: the likelihood takes long.
     of_classes: measuring.Facts = {"label_error": None} if stack.top.classes else {}
+    if stack.top.classes and images.labels is not None:
+        of_classes |= measuring.label_facts(stack, images, source, label_samples, settings)
+    for each in filter(None, (images, training)):
+        tell(each, settings.quiet)
     if stack.top.classes and images.labels is None:
         click.echo(f"no label error: {source} has no labels; name some with --labels", err=True)
-    elif stack.top.classes:
-        of_classes |= measuring.label_facts(stack, images, source, label_samples, settings)
     if training is not None:
         of_classes |= measuring.classifier_facts(stack, layers, training, images, settings)
     if single:

@@ -71,7 +71,7 @@ def command(
     import numpy as np
 
     from rbmcli import _kernels
-    from rbmcli.cli.datasets import as_seen
+    from rbmcli.cli.datasets import as_seen, tell
     from rbmcli.cli.models import load_stack
     from rbmcli.cli.progress import Progress
     from rbmcli.cli.threads import default_threads
@@ -101,6 +101,7 @@ def command(
             labels=labels,
             limit=limit,
         )
+    tell(images, settings.quiet)
     shape = (len(images.rows), width(stack, layers))
     with Progress(100, settings.quiet) as progress:
         blocks = _blocks(stack, images, layers, samples, Draws(settings.seed), progress)

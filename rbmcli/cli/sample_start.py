@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rbmcli.cli.datasets import starts
+from rbmcli.cli.datasets import starts, tell
 from rbmcli.cli.models import load_chains
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
@@ -54,6 +54,7 @@ def start_states(
         return Start(None, random_start(top.visible, count, seed))
     layer = stack.image_layer
     images = starts(run, source, layer, count, seed, channels=channels, quiet=quiet)
+    tell(images, quiet or source is None)
     draw = Draws(seed).at(Purpose.BINARIZE, 0)
     states = images.states(images.rows, stack.image_layer, draw)
     below = len(stack.machines) - 1
@@ -65,5 +66,5 @@ def usual_images(
     run: RunReader, stack: Stack, source: str | None, channels: str | None, seed: int
 ) -> States:
     """Images, of the source or the run's own, to see how active units usually are."""
-    images = starts(run, source, stack.image_layer, None, seed, channels=channels)
+    images = starts(run, source, stack.image_layer, None, seed, channels=channels, quiet=True)
     return images.states(images.rows, stack.image_layer, Draws(seed).at(Purpose.BINARIZE, 1))

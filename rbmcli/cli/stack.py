@@ -83,7 +83,7 @@ def command(
         for notice in () if settings.quiet else notices:
             click.echo(f"note: {notice}", err=True)
         writer = _writer(output, options, settings, data, resume=resume, grow=grow, force=force)
-        datasets.tell(data, settings)
+        datasets.tell(data.training, settings.quiet)
         course = Course(output, settings, stopping, MetricsLog(options.defaults.metrics))
         stacking = Stacking(course, writer, data, classes, options)
         return course.conclude(writer, stacking.train)

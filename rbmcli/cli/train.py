@@ -116,7 +116,7 @@ def _open(
             force=force,
         )
         section = writer.begin(ROOT, snapshot_shape=model.filters().shape)
-    datasets.tell(data, settings)
+    datasets.tell(data.training, settings.quiet)
     journal = Journal(
         trainer,
         section,

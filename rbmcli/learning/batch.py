@@ -35,6 +35,7 @@ class Images:
     preprocessing: what is done to an image each time, after that.
     unit: what a value x / scale is divided by for the units that it is for.
     labels: int64, by row number, where there are any.
+    told: what the user may be told of them, lines.
     """
 
     pixels: Pixels
@@ -45,6 +46,7 @@ class Images:
     preprocessing: Preprocessing | None = None
     unit: float = 1.0
     labels: NDArray[np.int64] | None = None
+    told: tuple[str, ...] = ()
 
     def for_kind(self, kind: UnitKind, where: str, counts: bool | None = None) -> Images:
         """The images as units of this kind read them; RbmError where a value is out of range.

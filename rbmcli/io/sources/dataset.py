@@ -29,7 +29,7 @@ class Dataset:
     notices: lines worth telling the user.
     labels_from: what the labels are called, or their file.
     channels: "last" where an image's channels stood behind its rows and columns, else "first".
-    whitened: whether the images were.
+    whitened: whether the images were. doubt: why there is nothing to learn from them, if so.
     """
 
     images: Pixels
@@ -41,6 +41,7 @@ class Dataset:
     labels_from: str = ""
     channels: str = "first"
     whitened: bool = False
+    doubt: str | None = None
 
     @staticmethod
     def of(
@@ -54,15 +55,13 @@ class Dataset:
         """The data set of images not yet flattened: (n, ...), or of different sizes.
 
         shape: that of an image, where they are flattened. Where there is nothing to be learned from
-        them, a notice says so.
+        them, `doubt` says so.
         """
         if not isinstance(images, np.ndarray):
             shape = tuple(np.min([image.shape for image in images], axis=0).tolist())
         elif shape is None:
             shape, images = images.shape[1:], images.reshape(len(images), -1)
-        if (why := _blank(images)) is not None:
-            notices += (f"{source}: {why}",)
-        return Dataset(images, shape, scale, labels, source, notices)
+        return Dataset(images, shape, scale, labels, source, notices, doubt=_blank(images))
 
     def told(self, *, labels_from: str, channels: str, whitened: bool) -> Dataset:
         """The same, which says more of where it is from."""
@@ -92,6 +91,11 @@ class Dataset:
             f"{self.source}: {count} image{'' if count == 1 else 's'} of {shape}, {what}"
             f" {shown(least)} to {shown(most)} {taken}, {labels}"
         )
+
+    def lines(self, *, counts: bool = False) -> list[str]:
+        """What to tell the user once the images can be used: `described`, and the doubt."""
+        doubt = [] if self.doubt is None else [f"note: {self.source}: {self.doubt}"]
+        return [self.described(counts=counts), *doubt]
 
     @property
     def extremes(self) -> tuple[float, float]:
