@@ -420,7 +420,9 @@ def test_a_stack_for_a_reader(folder, capfd, monkeypatch):
     out, err = capfd.readouterr()
     assert re.search(r"log_likelihood_bound   -[\d.]+ \(-.* to -.*\), standard error [\d.]+\n", out)
     assert re.search(r"label_error            [\d.]+%\n", out)
-    assert err == ""
+    assert err.splitlines() == [
+        "images.npy: 90 images of 4x4, bytes 0 to 255 taken as 0 to 1, labels from labels.npy"
+    ]
 
 
 def test_a_stack_without_a_bound(folder, capfd, monkeypatch):
@@ -499,7 +501,9 @@ def test_labels_that_do_not_fit(folder, capfd, monkeypatch):
     message = fails(capfd, "run.h5", "images.npy", *labels)
     assert "--classifier-labels" in message
     np.save("same.npy", np.ones(90, int))
-    message = fails(capfd, "run.h5", "images.npy", *labels, "--classifier-labels", "same.npy")
+    message = fails(
+        capfd, "run.h5", "images.npy", *labels, "--classifier-labels", "same.npy", "--quiet"
+    )
     assert "two classes or more" in message
 
 

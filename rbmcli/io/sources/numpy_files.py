@@ -33,6 +33,8 @@ NPZ_MAGIC = b"PK"
 _MOST_HEADER = 10_000
 #: Bytes of a table of contents, some hundred thousand names, that can be read in no time.
 _MOST_CONTENTS = 1 << 25
+#: Characters of a library's message.
+_MOST_QUOTED = 80
 _SUFFIX = ".npy"
 _SPARSE = ("csr", "csc", "coo", "bsr", "dia")
 
@@ -78,8 +80,10 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
             with zipfile.ZipFile(file) as archive:
                 yield archive
         except _DAMAGE as error:
+            reason = str(error)  # which may quote what the file holds
+            reason = reason if len(reason) <= _MOST_QUOTED else f"{reason[:_MOST_QUOTED]}..."
             raise RbmError(
-                f"{path}: damaged ({error}); get a sound copy, or write it again with numpy.savez"
+                f"{path}: damaged ({reason}); get a sound copy, or write it again with numpy.savez"
             ) from None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +18,9 @@ from rbmcli.io.sources.pictures import Pictures
 from rbmcli.io.sources.streams import check_unpacked
 from rbmcli.opening import opened
 
+# What Pillow logs of a damaged file, it raises as well.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp"}
 #: What these are to Pillow, which is to try no others: some of those run programs.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -24,7 +29,7 @@ _PAGED = ("GIF", "TIFF", "WEBP")
 _PAGED_MAGIC = (b"GIF8", b"II", b"MM", b"RIFF")
 
 #: Pixels of a picture, so that a small file cannot take gigabytes.
-_MOST_PIXELS = 100_000_000
+_MOST_PIXELS = 64_000_000
 #: TIFF's tag of what a page is, and what it is where the page is no picture of its own: a smaller
 #: copy of another, or a mask.
 _KIND_OF_PAGE, _NO_PICTURE = 254, 1 | 4
@@ -121,14 +126,14 @@ def _grey(picture: Image.Image, path: Path) -> tuple[np.ndarray, bool]:
     """(the greys of a picture, laid on white; whether any of it is transparent)."""
     if picture.width * picture.height > _MOST_PIXELS:
         raise RbmError(
-            f"{path}: {picture.width} x {picture.height} pixels are more than {_MOST_PIXELS}; cut"
-            " it into smaller pictures"
+            f"{path}: {picture.width} x {picture.height} pixels, more than {_MOST_PIXELS};"
+            " cut it into smaller pictures"
         )
     if picture.mode.startswith(("I", "F")):  # Pillow would clip what lies above 255.
         raise RbmError(f"{path}: has more than 8 bits a pixel; save it with 8")
-    with _damage_told(path):
+    with _damage_told(path), _hushed(picture):
         if "transparency" in picture.info or {"A", "a"}.intersection(picture.getbands()):
-            colours = picture.convert("RGBA")
+            colours = picture if picture.mode == "RGBA" else picture.convert("RGBA")
             opaque = colours.getchannel("A")
             if opaque.getextrema()[0] != 255:
                 paper = Image.new("L", picture.size, 255)
@@ -153,8 +158,17 @@ def _damage_told(path: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings(action="ignore"):
             yield
-    except (RbmError, MemoryError):
+    except RbmError:
         raise
+    except MemoryError:
+        raise RbmError(
+            f"{path}: not a readable picture (it asks for more memory than there is); mend or"
+            " remove it"
+        ) from None
+    except Image.DecompressionBombError:
+        raise RbmError(
+            f"{path}: more than {_MOST_PIXELS} pixels; cut it into smaller pictures"
+        ) from None
     except UnidentifiedImageError:
         raise RbmError(
             f"{path}: not a readable picture (none of BMP, GIF, JPEG, PGM, PNG, TIFF and WebP);"
@@ -163,6 +177,23 @@ def _damage_told(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise RbmError(f"{path}: not a readable picture ({reason}); mend or remove it") from None
+
+
+@contextmanager
+def _hushed(picture: Image.Image) -> Iterator[None]:
+    """Keep libtiff from writing to standard error itself; what is wrong, Pillow raises."""
+    if picture.format != "TIFF":
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _notices(
