@@ -111,7 +111,7 @@ def _labels(
     if asked is not None:
         return to_labels(_read_labels(asked, source), asked, images), asked, ()
     if raw.labels is None:
-        return None, "", ()
+        return None, "", () if raw.unlabelled is None else (raw.unlabelled,)
     try:
         return to_labels(raw.labels, source, images), raw.labels_from, ()
     except RbmError as error:
@@ -130,15 +130,16 @@ def _read_path(source: str) -> Raw:
     names = container.array_names(path)
     name = _choose_images(path, names, name)
     labels, why_none = naming.labels_of(name, names)
-    notices: tuple[str, ...] = () if why_none is None else (f"{path}: {why_none}",)
+    notices: tuple[str, ...] = ()
     if _start(path, len(_MATLAB)) == _MATLAB:
-        notices += (
+        notices = (
             f"{path}: MATLAB writes its dimensions in the other order, so its last one counts the"
             " images, and their rows and columns are exchanged",
         )
     array = container.read_array(path, name)
     if labels is None:
-        return Raw(array, notices=notices)
+        unlabelled = None if why_none is None else f"{path}: {why_none}"
+        return Raw(array, notices=notices, unlabelled=unlabelled)
     return Raw(array, container.read_array(path, labels), labels, notices)
 
 

@@ -17,14 +17,18 @@ _CHANNELS = (1, 3, 4)
 
 
 class Raw(NamedTuple):
-    """What a format yields: images (n, ...) of any type, or pictures still to be read; labels
-    beside them, and what these are called; lines for the user.
+    """What a format yields.
+
+    images: (n, ...) of any type, or pictures still to be read. labels: those beside them, and
+    labels_from: what these are called. notices: lines for the user. unlabelled: why there are no
+    labels where the user might think so.
     """
 
     images: np.ndarray | Pictures
     labels: np.ndarray | None = None
     labels_from: str = ""
     notices: tuple[str, ...] = ()
+    unlabelled: str | None = None
 
 
 def channels_before(
