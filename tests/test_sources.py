@@ -623,6 +623,14 @@ def test_labels_of_another_length_are_never_used(tmp_path):
     assert "11 labels for 12 images" in data.notices[0]
 
 
+def test_labels_that_cannot_be_read_do_not_stop_the_images(tmp_path):
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=np.array(["cat", None] * 6))
+    data = open_source(str(tmp_path / "x.npz"))
+    assert data.labels is None
+    assert "labels, are not used: " in data.notices[0]
+    assert "Python objects" in data.notices[0]
+
+
 def test_a_file_of_labels_is_asked_for_those_of_the_part(tmp_path):
     np.savez(tmp_path / "y.npz", y_train=LABELS, y_test=LABELS + 5)
     np.save(tmp_path / "x_test.npy", IMAGES)

@@ -140,7 +140,11 @@ def _read_path(source: str) -> Raw:
     if labels is None:
         unlabelled = None if why_none is None else f"{path}: {why_none}"
         return Raw(array, notices=notices, unlabelled=unlabelled)
-    return Raw(array, container.read_array(path, labels), labels, notices)
+    try:
+        return Raw(array, container.read_array(path, labels), labels, notices)
+    except RbmError as error:  # nobody asked for them
+        unlabelled = f"the labels beside the images, {labels}, are not used: {error}"
+        return Raw(array, notices=notices, unlabelled=unlabelled)
 
 
 def _read_labels(labels: str, source: str) -> np.ndarray:
