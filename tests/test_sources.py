@@ -991,3 +991,21 @@ def test_blank_images_are_doubted(images, doubt, tmp_path):
     np.save(tmp_path / "x.npy", images)
     found = open_source(str(tmp_path / "x.npy")).doubt
     assert found is None if doubt is None else found.startswith(doubt)
+
+
+@pytest.mark.parametrize("fault", ["size", "damage", None])
+def test_pictures_are_closed_again(fault, tmp_path):
+    pages = [Image.fromarray(image) for image in IMAGES[:3]]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    if fault == "size":
+        save_png(tmp_path / "b.png", IMAGES[0].T)
+    if fault == "damage":
+        (tmp_path / "b.png").write_bytes(b"none")
+    before = os.listdir("/proc/self/fd")
+    caught = None  # which would keep alive what is not closed
+    try:
+        open_source(str(tmp_path))
+    except RbmError as error:
+        caught = error
+    assert (caught is None) == (fault is None)
+    assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -12,7 +12,6 @@ from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack, check_joint
 from rbmcli.model.units import unit_kind
 
-
 #: Values of an image that filters may move over: a file of a few numbers must not take gigabytes.
 _MOST_VALUES = 1 << 24
 

@@ -71,6 +71,26 @@ def open_source(
     Raises RbmError for everything in the data that the user can mend.
     """
     raw = named.read(source, quiet=quiet) if named.is_named(source) else _read_path(source)
+    try:
+        return _dataset(raw, source, labels, only, limit, whiten, patches, crop, channels, seed)
+    finally:
+        if isinstance(raw.images, Pictures):
+            raw.images.close()
+
+
+def _dataset(
+    raw: Raw,
+    source: str,
+    labels: str | None,
+    only: Sequence[int],
+    limit: int | None,
+    whiten: bool,
+    patches: Patches | None,
+    crop: Size | None,
+    channels: str | None,
+    seed: int,
+) -> Dataset:
+    """What `open_source` makes of what a format yields."""
     pictures, scale, notices = raw.images, 255.0, raw.notices
     order = channels or "first"
     if not isinstance(pictures, Pictures):

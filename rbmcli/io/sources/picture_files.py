@@ -57,10 +57,9 @@ def read_later(paths: Sequence[Path], folder: Path) -> tuple[Pictures, list[int]
         return grey
 
     def notices() -> tuple[str, ...]:
-        reader.close()
         return tuple(_notices(folder, counts, len(transparent), len(first_only)))
 
-    return Pictures([str(path) for path, _ in of], make, notices), counts
+    return Pictures([str(path) for path, _ in of], make, notices, reader.close), counts
 
 
 def read_alone(path: Path) -> np.ndarray:
