@@ -41,12 +41,12 @@ def fails(capfd, *arguments: str, status: int = 1) -> str:
     ("name", "content", "says"),
     [
         ("cut.gz", lambda x: gzip.compress(idx(x))[:-400], "cut.gz: truncated"),
-        ("magic", lambda x: idx(x, magic=0x01020304), "magic: starts with the bytes 01 02 03 04"),
+        ("magic", lambda x: idx(x, magic=0x01020304), "magic: is of a format that is not known"),
         ("type", lambda x: idx(x, magic=0x1003), "type: IDX element type 0x10 is unknown"),
         ("count", lambda x: idx(x, count=61), "count: the header says 61 items but the file holds"),
         ("huge", lambda x: idx(x, count=2**32 - 1), "huge: the header says 4294967295 items"),
         ("empty", lambda x: b"", "empty: is empty"),
-        ("text.npy", lambda x: b"1 2 3\n4 5 6\n", "text.npy: starts with the bytes"),
+        ("text.npy", lambda x: b"1 2 3\n4 5 6\n", "text.npy: is a table as text"),
         ("cut.npy", lambda x: b"\x93NUMPY\x01\x00", "cut.npy: damaged"),
     ],
 )

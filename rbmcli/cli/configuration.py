@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from rbmcli.opening import opened
+
 #: Options that make no sense in a file.
 _COMMAND_LINE_ONLY = {
     *("output", "config", "recipe", "resume", "force", "grow", "help", "quiet", "threads"),
@@ -48,7 +50,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
     if path is None:
         return None
     try:
-        text = path.read_text("utf-8")
+        with opened(path) as file:
+            text = file.read().decode("utf-8")
     except UnicodeDecodeError:
         raise click.BadParameter(f"{path} is not a text file", ctx, param) from None
     ctx.default_map = {**(ctx.default_map or {}), **_parameters(text, str(path), ctx, param)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from rbmcli.cli.options import Settings, common_options, json_option
+from rbmcli.cli.options import Settings, channels_option, common_options, json_option
 from rbmcli.cli.parameters import LayerType
 from rbmcli.errors import RbmError
 
@@ -56,6 +56,7 @@ _RAISE_IMAGES, _RAISE_CHAINS = 500, 1
               "  [default: the top one]")  # fmt: skip
 @click.option("--binarize", type=click.Choice(["sample", "threshold", "none"]),
               help="How values become states.  [default: as in the run]")  # fmt: skip
+@channels_option
 @click.option("--limit", type=click.IntRange(min=1), help="Keep the first so many images.")
 @json_option
 @common_options
@@ -75,6 +76,7 @@ def command(
     classifier_labels: str | None,
     layer: int | Literal["all"] | None,
     binarize: str | None,
+    channels: str | None,
     limit: int | None,
     as_json: bool,
     settings: Settings,
@@ -99,7 +101,7 @@ def command(
 
     from rbmcli import _kernels
     from rbmcli.cli import facts, measuring
-    from rbmcli.cli.datasets import as_seen
+    from rbmcli.cli.datasets import as_seen, tell
     from rbmcli.cli.models import load_stack
     from rbmcli.cli.threads import default_threads
     from rbmcli.inference.classifier import check_available
@@ -133,14 +135,14 @@ def command(
         how, image_layer = binarize or run.config["binarize"], stack.image_layer
         images = as_seen(
             run, source, image_layer, np.arange, how,
-            quiet=settings.quiet, limit=limit, labels=labels,
+            channels=channels, quiet=settings.quiet, limit=limit, labels=labels,
         )  # fmt: skip
         training = None
         if classifier is not None:
             _check_labels(images, source, "--labels")
             training = as_seen(
                 run, classifier, image_layer, np.arange, how,
-                quiet=settings.quiet, labels=classifier_labels,
+                channels=channels, quiet=settings.quiet, labels=classifier_labels,
             )  # fmt: skip
             _check_labels(training, classifier, "--classifier-labels")
 
@@ -155,10 +157,12 @@ def command(
     }
     # What the user may have to mend comes first: the likelihood takes long.
     of_classes: measuring.Facts = {"label_error": None} if stack.top.classes else {}
+    if stack.top.classes and images.labels is not None:
+        of_classes |= measuring.label_facts(stack, images, source, label_samples, settings)
+    for each in filter(None, (images, training)):
+        tell(each, settings.quiet)
     if stack.top.classes and images.labels is None:
         click.echo(f"no label error: {source} has no labels; name some with --labels", err=True)
-    elif stack.top.classes:
-        of_classes |= measuring.label_facts(stack, images, source, label_samples, settings)
     if training is not None:
         of_classes |= measuring.classifier_facts(stack, layers, training, images, settings)
     if single:

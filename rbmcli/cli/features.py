@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from rbmcli.cli.options import Settings, common_options, force_option, output_option
+from rbmcli.cli.options import (
+    Settings,
+    channels_option,
+    common_options,
+    force_option,
+    output_option,
+)
 from rbmcli.cli.parameters import LayerType
 
 if TYPE_CHECKING:
@@ -34,6 +40,7 @@ _SUFFIXES = (".h5", ".npz")
               help="Labels of the images.  [default: those in SOURCE, if any]")  # fmt: skip
 @click.option("--binarize", type=click.Choice(["sample", "threshold", "none"]), default="none",
               show_default=True, help="How values become states of the images' units.")  # fmt: skip
+@channels_option
 @click.option("--limit", type=click.IntRange(min=1), help="Keep the first so many images.")
 @force_option
 @common_options
@@ -45,6 +52,7 @@ def command(
     samples: bool,
     labels: str | None,
     binarize: str,
+    channels: str | None,
     limit: int | None,
     force: bool,
     settings: Settings,
@@ -63,7 +71,7 @@ def command(
     import numpy as np
 
     from rbmcli import _kernels
-    from rbmcli.cli.datasets import as_seen
+    from rbmcli.cli.datasets import as_seen, tell
     from rbmcli.cli.models import load_stack
     from rbmcli.cli.progress import Progress
     from rbmcli.cli.threads import default_threads
@@ -88,10 +96,12 @@ def command(
             stack.image_layer,
             np.arange,
             binarize,
+            channels=channels,
             quiet=settings.quiet,
             labels=labels,
             limit=limit,
         )
+    tell(images, settings.quiet)
     shape = (len(images.rows), width(stack, layers))
     with Progress(100, settings.quiet) as progress:
         blocks = _blocks(stack, images, layers, samples, Draws(settings.seed), progress)

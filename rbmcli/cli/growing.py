@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from rbmcli.cli.resuming import as_stored
+from rbmcli.cli.resuming import EARLIER, as_stored
 from rbmcli.cli.specs import Spec
 from rbmcli.cli.training_options import LAYER_OPTIONS
 from rbmcli.errors import RbmError
@@ -61,7 +61,7 @@ def with_grown(
     """
     with RunReader(output) as run, damage_of(output):
         _check_can_grow(run)
-        stored, stored_source = as_stack(run.config), str(run.data["source"])
+        stored, stored_source = EARLIER | as_stack(run.config), str(run.data["source"])
     parameters = {parameter.name: parameter for parameter in ctx.command.params}
 
     def asked(name: str) -> bool:

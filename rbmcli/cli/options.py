@@ -63,6 +63,17 @@ def force_option(function: F) -> F:
     )
 
 
+def channels_option(function: F) -> F:
+    """Add --channels, for commands that read images."""
+    return click.option(
+        "--channels",
+        type=click.Choice(["first", "last"]),
+        help="Where the channels (colours) of images of an array of four dimensions are: before"
+        " rows and columns, or behind them.  [default: as in the run; of a new one, last where the"
+        " last dimension is 1, 3 or 4 and the second is not]",
+    )(function)
+
+
 def json_option(function: F) -> F:
     """Add --json, for commands that print a table."""
     return click.option(

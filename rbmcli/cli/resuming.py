@@ -32,6 +32,8 @@ _MAY_DIFFER = {
     "max-time",
     "metrics",
 }
+#: What options were in runs of versions that did not have them.
+EARLIER = {"channels": "first"}
 _SCHEDULES = ("learning-rate", "momentum", "gibbs-steps")
 
 
@@ -48,7 +50,7 @@ def with_stored(
         begun = "train" if ROOT in run.sections else "stack"
         if ctx.info_name != begun:
             raise RbmError(f"{output}: was begun by `rbm {begun}`: resume it with that")
-        stored, stored_source = run.config, str(run.data["source"])
+        stored, stored_source = EARLIER | run.config, str(run.data["source"])
 
     def unasked(name: str) -> bool:
         return ctx.get_parameter_source(name) is ParameterSource.DEFAULT
@@ -130,6 +132,7 @@ def _check_same(
     action: str,
 ) -> None:
     """RbmError, naming what differs, unless a run may go on with these options and data."""
+    stored = {**EARLIER, **stored}
     different = [
         f"{name} was {_shown(stored, name)}, now {_shown(asked, name)}"
         for name in sorted({*stored, *asked} - _MAY_DIFFER)

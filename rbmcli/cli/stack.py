@@ -83,6 +83,7 @@ def command(
         for notice in () if settings.quiet else notices:
             click.echo(f"note: {notice}", err=True)
         writer = _writer(output, options, settings, data, resume=resume, grow=grow, force=force)
+        datasets.tell(data.training, settings.quiet)
         course = Course(output, settings, stopping, MetricsLog(options.defaults.metrics))
         stacking = Stacking(course, writer, data, classes, options)
         return course.conclude(writer, stacking.train)
@@ -104,7 +105,7 @@ def _writer(
     from rbmcli.io.runwriter import RunWriter
     from rbmcli.io.schema import ROOT, layer_key
 
-    config = options.config(settings.seed)
+    config = options.config(settings.seed) | {"channels": data.channels}
     if resume:
         return take_up(output, config, data.provenance)
     if grow:

@@ -97,7 +97,7 @@ def _open(
     data = datasets.read(source, options, settings, output if resume else None)
     model = new_machine(options, data.image_shape)
     trainer = new_trainer(model, data.training, data.validation, options, settings.seed)
-    config = options.config(settings.seed)
+    config = options.config(settings.seed) | {"channels": data.channels}
     seconds = None
     if resume:
         writer = take_up(output, config, data.provenance)
@@ -116,6 +116,7 @@ def _open(
             force=force,
         )
         section = writer.begin(ROOT, snapshot_shape=model.filters().shape)
+    datasets.tell(data.training, settings.quiet)
     journal = Journal(
         trainer,
         section,

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from rbmcli.arrays import LOG_SIGMA_LIMIT, Floats
 from rbmcli.errors import RbmError
 from rbmcli.io.sources import numpy_files
+from rbmcli.opening import opened
 
 _NEEDED = ("weights", "visible_bias", "hidden_bias")
 _LOG_SIGMAS = ("visible_log_sigma", "hidden_log_sigma")
@@ -100,9 +101,9 @@ def read_weights(path: Path) -> WeightsFile:
     RbmError where it is damaged, where arrays are missing, of a wrong type or shape, and where
     values are not finite.
     """
-    if not path.is_file():
-        raise RbmError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}: give an .npz")
-    with path.open("rb") as file:
+    if not path.exists():
+        raise RbmError(f"{path}: no such file: give an .npz")
+    with opened(path) as file:
         if file.read(2) != numpy_files.NPZ_MAGIC:
             raise RbmError(f"{path}: not an .npz file: write one with numpy.savez")
         file.seek(0)
