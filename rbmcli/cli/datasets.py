@@ -73,6 +73,7 @@ def read(
             patches=options.patches,
             crop=options.crop,
             channels=channels,
+            follow_links=options.follow_links,
             seed=settings.seed,
             **selection,
         )
@@ -174,6 +175,7 @@ def starts(
     seed: int,
     *,
     channels: str | None = None,
+    follow_links: bool = False,
     quiet: bool,
 ) -> Images:
     """`count` images drawn by `seed` from another source or the run's own, as `as_seen`.
@@ -183,6 +185,7 @@ def starts(
     """
     config = run.config
     own: dict[str, Any] = {}
+    following = {"follow_links": follow_links}
     if source is None and "source" not in run.data:
         raise RbmError(
             f"{run.path}: was imported without data; name images with --source, or use"
@@ -201,7 +204,15 @@ def starts(
 
     quiet = quiet or bool(own)
     return as_seen(
-        run, source, visible, pick, config["binarize"], channels=channels, quiet=quiet, **own
+        run,
+        source,
+        visible,
+        pick,
+        config["binarize"],
+        channels=channels,
+        quiet=quiet,
+        **own,
+        **following,
     )
 
 

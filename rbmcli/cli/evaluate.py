@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from rbmcli.cli.options import Settings, channels_option, common_options, json_option
+from rbmcli.cli.options import (
+    Settings,
+    channels_option,
+    common_options,
+    follow_links_option,
+    json_option,
+)
 from rbmcli.cli.parameters import LayerType
 from rbmcli.errors import RbmError
 
@@ -57,6 +63,7 @@ _RAISE_IMAGES, _RAISE_CHAINS = 500, 1
 @click.option("--binarize", type=click.Choice(["sample", "threshold", "none"]),
               help="How values become states.  [default: as in the run]")  # fmt: skip
 @channels_option
+@follow_links_option
 @click.option("--limit", type=click.IntRange(min=1), help="Keep the first so many images.")
 @json_option
 @common_options
@@ -77,6 +84,7 @@ def command(
     layer: int | Literal["all"] | None,
     binarize: str | None,
     channels: str | None,
+    follow_links: bool,
     limit: int | None,
     as_json: bool,
     settings: Settings,
@@ -135,14 +143,16 @@ def command(
         how, image_layer = binarize or run.config["binarize"], stack.image_layer
         images = as_seen(
             run, source, image_layer, np.arange, how,
-            channels=channels, quiet=settings.quiet, limit=limit, labels=labels,
+            channels=channels, follow_links=follow_links, quiet=settings.quiet, limit=limit,
+            labels=labels,
         )  # fmt: skip
         training = None
         if classifier is not None:
             _check_labels(images, source, "--labels")
             training = as_seen(
                 run, classifier, image_layer, np.arange, how,
-                channels=channels, quiet=settings.quiet, labels=classifier_labels,
+                channels=channels, follow_links=follow_links, quiet=settings.quiet,
+                labels=classifier_labels,
             )  # fmt: skip
             _check_labels(training, classifier, "--classifier-labels")
 

@@ -11,6 +11,7 @@ from rbmcli.cli.options import (
     Settings,
     channels_option,
     common_options,
+    follow_links_option,
     force_option,
     output_option,
 )
@@ -41,6 +42,7 @@ _SUFFIXES = (".h5", ".npz")
 @click.option("--binarize", type=click.Choice(["sample", "threshold", "none"]), default="none",
               show_default=True, help="How values become states of the images' units.")  # fmt: skip
 @channels_option
+@follow_links_option
 @click.option("--limit", type=click.IntRange(min=1), help="Keep the first so many images.")
 @force_option
 @common_options
@@ -53,6 +55,7 @@ def command(
     labels: str | None,
     binarize: str,
     channels: str | None,
+    follow_links: bool,
     limit: int | None,
     force: bool,
     settings: Settings,
@@ -97,6 +100,7 @@ def command(
             np.arange,
             binarize,
             channels=channels,
+            follow_links=follow_links,
             quiet=settings.quiet,
             labels=labels,
             limit=limit,

@@ -74,6 +74,16 @@ def channels_option(function: F) -> F:
     )(function)
 
 
+def follow_links_option(function: F) -> F:
+    """Add --follow-links, for commands that read images."""
+    return click.option(
+        "--follow-links",
+        is_flag=True,
+        help="Let an HDF5 source bring in files from other folders, by links in it, external storage"
+        " or virtual data sets. For files that you trust.",
+    )(function)
+
+
 def json_option(function: F) -> F:
     """Add --json, for commands that print a table."""
     return click.option(

@@ -12,6 +12,7 @@ from rbmcli.cli.options import (
     Settings,
     channels_option,
     common_options,
+    follow_links_option,
     force_option,
     output_option,
 )
@@ -53,6 +54,7 @@ _MEASURED = 50
               " random]")  # fmt: skip
 @click.option("--source", help="The images of --start data.  [default: those of the run]")
 @channels_option
+@follow_links_option
 @click.option("--class", "classes", type=click.IntRange(min=0), multiple=True, metavar="LABEL",
               help="Draw images of this class: hold the label units of a stack that has them. Once"
               " for each class; each has a row of the grid.")  # fmt: skip
@@ -85,6 +87,7 @@ def command(
     start: str | None,
     source: str | None,
     channels: str | None,
+    follow_links: bool,
     classes: tuple[int, ...],
     clamp: str | None,
     walking: str | None,
@@ -189,10 +192,23 @@ def command(
             if start == "chains":
                 count = min(count, load_chains(section, top).rows)
         begin = start_states(
-            run, stack, start, source, channels, count, settings.seed, quiet=settings.quiet
+            run,
+            stack,
+            start,
+            source,
+            count,
+            settings.seed,
+            channels=channels,
+            follow_links=follow_links,
+            quiet=settings.quiet,
         )
         if walking == "all":
-            usual = usual_biases(stack, usual_images(run, stack, source, channels, settings.seed))
+            usual = usual_biases(
+                stack,
+                usual_images(
+                    run, stack, source, settings.seed, channels=channels, follow_links=follow_links
+                ),
+            )
         reference = load_reference(section, top)
         first_step = int(section.state["trainer/step"]) if start == "chains" else 0
         images = sample_output.Images(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,15 +28,15 @@ def start_states(
     stack: Stack,
     start: str,
     source: str | None,
-    channels: str | None,
     count: int,
     seed: int,
     *,
     quiet: bool,
+    **reading: Any,
 ) -> Start:
     """`count` states to start from: at "data", at "random", or at the "chains" of the run.
 
-    quiet: say nothing of what was read from a source.
+    quiet: say nothing of what was read from a source. reading: how, as `starts` takes it.
     """
     top = stack.top
     if start == "chains":
@@ -53,7 +53,7 @@ def start_states(
     if start == "random":
         return Start(None, random_start(top.visible, count, seed))
     layer = stack.image_layer
-    images = starts(run, source, layer, count, seed, channels=channels, quiet=quiet)
+    images = starts(run, source, layer, count, seed, quiet=quiet, **reading)
     tell(images, quiet or source is None)
     draw = Draws(seed).at(Purpose.BINARIZE, 0)
     states = images.states(images.rows, stack.image_layer, draw)
@@ -63,8 +63,8 @@ def start_states(
 
 
 def usual_images(
-    run: RunReader, stack: Stack, source: str | None, channels: str | None, seed: int
+    run: RunReader, stack: Stack, source: str | None, seed: int, **reading: Any
 ) -> States:
     """Images, of the source or the run's own, to see how active units usually are."""
-    images = starts(run, source, stack.image_layer, None, seed, channels=channels, quiet=True)
+    images = starts(run, source, stack.image_layer, None, seed, quiet=True, **reading)
     return images.states(images.rows, stack.image_layer, Draws(seed).at(Purpose.BINARIZE, 1))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from rbmcli.cli.configuration import read_config, read_recipe
-from rbmcli.cli.options import channels_option, force_option, output_option
+from rbmcli.cli.options import channels_option, follow_links_option, force_option, output_option
 from rbmcli.cli.parameters import (
     DurationType,
     FiltersType,
@@ -47,6 +47,7 @@ class TrainOptions:
     only: tuple[int, ...]
     limit: int | None
     channels: str | None
+    follow_links: bool
     validation: str | None
     binarize: str
     preprocess: str | None
@@ -91,6 +92,7 @@ class TrainOptions:
             name.replace("_", "-"): getattr(value, "text", value) for name, value in values.items()
         }
         plain["only"] = list(self.only)
+        del plain["follow-links"]  # whom to trust is said each time
         if self.conv is not None:
             del plain["hidden"]
         elif self.pool == POOL:
@@ -144,6 +146,7 @@ TRAINING: Groups = {
         click.option("--limit", type=click.IntRange(min=1), metavar="N",
                      help="Keep the first so many images."),
         channels_option,
+        follow_links_option,
         click.option("--validation", metavar="FRACTION|FILE",
                      help="Hold out this fraction of the images, or measure on another source."),
         click.option("--whiten", is_flag=True,
@@ -251,7 +254,7 @@ TRAINING: Groups = {
 
 #: What is the same for all layers of a stack, by the names of parameters.
 _OF_THE_RUN = {
-    "labels", "only", "limit", "channels", "validation", "binarize", "preprocess", "whiten",
+    "labels", "only", "limit", "channels", "follow_links", "validation", "binarize", "preprocess", "whiten",
     "patches", "pad", "crop", "crops_per_image", "flip", "max_time", "metrics",
 }  # fmt: skip
 #: What may differ from layer to layer.

@@ -37,64 +37,66 @@ def is_hdf5(path: Path) -> bool:
     return bool(h5py.is_hdf5(path))
 
 
-def array_names(path: Path) -> list[str]:
-    """Return the paths of all data sets in the file, without the leading slash.
+class Files:
+    """HDF5 files as sources. follow: whether they may bring in files from other folders."""
 
-    Links among them are not followed: they can be asked for by name.
-    """
+    def __init__(self, follow: bool = False) -> None:
+        self._follow = follow
 
-    def names() -> list[str]:
-        with open_hdf5(path) as file:
-            return [x.name for x in entries(file) if isinstance(x.item, h5py.Dataset)]
+    def array_names(self, path: Path) -> list[str]:
+        """Return the paths of all data sets in the file, without the leading slash.
 
-    return _twice(path, names)
+        Links among them are not followed: they can be asked for by name.
+        """
 
+        def names() -> list[str]:
+            with open_hdf5(path) as file:
+                return [x.name for x in entries(file) if isinstance(x.item, h5py.Dataset)]
 
-def read_array(path: Path, name: str, *, follow: bool = False) -> np.ndarray:
-    """Return the data set called `name`; RbmError if it cannot be read or holds nothing.
+        return _twice(path, names)
 
-    follow: whether links, and parts of virtual data sets, may lead to files out of the folder.
-    """
+    def read_array(self, path: Path, name: str) -> np.ndarray:
+        """Return the data set called `name`; RbmError if it cannot be read or holds nothing."""
+        follow = self._follow
 
-    def form() -> tuple[tuple[int, ...], np.dtype[Any], bool]:
-        with open_hdf5(path) as file:
-            found = _checked(path, _descend(path, file, name, follow), name, follow)
-            layout = found.id.get_create_plist().get_layout()
-            return found.shape, found.dtype, layout == h5py.h5d.CONTIGUOUS
+        def form() -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+            with open_hdf5(path) as file:
+                found = _checked(path, _descend(path, file, name, follow), name, follow)
+                layout = found.id.get_create_plist().get_layout()
+                return found.shape, found.dtype, layout == h5py.h5d.CONTIGUOUS
 
-    shape, dtype, plain = _twice(path, form)
-    size = math.prod(shape) * dtype.itemsize
-    # Memory that a child fills for its parent: what is packed is unpacked there, and only once.
-    array = np.empty(shape, dtype)
-    if size and not plain:
-        array = np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
+        shape, dtype, plain = _twice(path, form)
+        size = math.prod(shape) * dtype.itemsize
+        # Memory that a child fills for its parent: what is packed is unpacked there, and only once.
+        array = np.empty(shape, dtype)
+        if size and not plain:
+            array = np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
 
-    def read() -> None:
-        with open_hdf5(path) as file:
-            found = _descend(path, file, name, follow)
-            assert isinstance(found, h5py.Dataset)
-            step = max(1, _BLOCK // max(size // max(shape[0], 1), 1)) if shape else 1
-            for start in range(0, shape[0] if shape else 1, step):
-                where = np.s_[start : start + step] if shape else ()
-                if size:
-                    found.read_direct(array, where, where)
-                going_on()
+        def read() -> None:
+            with open_hdf5(path) as file:
+                found = _descend(path, file, name, follow)
+                assert isinstance(found, h5py.Dataset)
+                step = max(1, _BLOCK // max(size // max(shape[0], 1), 1)) if shape else 1
+                for start in range(0, shape[0] if shape else 1, step):
+                    where = np.s_[start : start + step] if shape else ()
+                    if size:
+                        found.read_direct(array, where, where)
+                    going_on()
 
-    with _told(path):
-        if plain or not probe(read):
-            read()
-    return array
+        with _told(path):
+            if plain or not probe(read):
+                read()
+        return array
 
-
-def has(path: Path, name: str) -> bool:
-    """Tell whether there is something called `name`, a link as well."""
-    try:
-        with open_hdf5(path) as file:
-            parent, _, leaf = name.strip("/").rpartition("/")
-            group = _descend(path, file, parent, follow=False)
-            return isinstance(group, h5py.Group) and group.id.links.exists(leaf.encode())
-    except (RbmError, OSError, KeyError, RuntimeError, ValueError):
-        return False
+    def has(self, path: Path, name: str) -> bool:
+        """Tell whether there is something called `name`, a link as well."""
+        try:
+            with open_hdf5(path) as file:
+                parent, _, leaf = name.strip("/").rpartition("/")
+                group = _descend(path, file, parent, follow=False)
+                return isinstance(group, h5py.Group) and group.id.links.exists(leaf.encode())
+        except (RbmError, OSError, KeyError, RuntimeError, ValueError):
+            return False
 
 
 def _twice(path: Path, read: Callable[[], T]) -> T:

@@ -65,6 +65,11 @@ def array_names(path: Path) -> list[str]:
         return list(_members(archive, path))
 
 
+def has(path: Path, name: str) -> bool:
+    """Tell whether there is an array called `name`."""
+    return name in array_names(path)
+
+
 def read_array(path: Path, name: str) -> np.ndarray:
     """Return the array called `name` in a `.npz` file; RbmError as for `read_npy`."""
     with _archive(path) as archive:

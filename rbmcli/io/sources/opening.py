@@ -38,6 +38,9 @@ class _Container(Protocol):
     def array_names(self, path: Path) -> list[str]:
         """Return the names of the arrays in the file."""
 
+    def has(self, path: Path, name: str) -> bool:
+        """Tell whether there is something called so, be it a link."""
+
     def read_array(self, path: Path, name: str) -> np.ndarray:
         """Return one of them."""
 
@@ -52,6 +55,7 @@ def open_source(
     patches: Patches | None = None,
     crop: Size | None = None,
     channels: str | None = None,
+    follow_links: bool = False,
     seed: int = 0,
     quiet: bool = False,
 ) -> Dataset:
@@ -66,13 +70,20 @@ def open_source(
         patch has its image's label. seed: of their places.
     crop: what will be cut from the images, which in a folder may then be of different sizes.
     channels: "first" or "last" of the dimensions of an image; None to tell by the shape.
+    follow_links: whether an HDF5 file may bring in files from other folders.
     quiet: show no progress while fetching.
 
     Raises RbmError for everything in the data that the user can mend.
     """
-    raw = named.read(source, quiet=quiet) if named.is_named(source) else _read_path(source)
+    if named.is_named(source):
+        raw = named.read(source, quiet=quiet)
+    else:
+        raw = _read_path(source, follow_links)
+    asked = None if labels is None else _read_labels(labels, source, follow_links)
     try:
-        return _dataset(raw, source, labels, only, limit, whiten, patches, crop, channels, seed)
+        return _dataset(
+            raw, source, labels, asked, only, limit, whiten, patches, crop, channels, seed
+        )
     finally:
         if isinstance(raw.images, Pictures):
             raw.images.close()
@@ -82,6 +93,7 @@ def _dataset(
     raw: Raw,
     source: str,
     labels: str | None,
+    asked: np.ndarray | None,
     only: Sequence[int],
     limit: int | None,
     whiten: bool,
@@ -90,7 +102,7 @@ def _dataset(
     channels: str | None,
     seed: int,
 ) -> Dataset:
-    """What `open_source` makes of what a format yields."""
+    """What `open_source` makes of what a format yields; asked: what is in `labels`."""
     pictures, scale, notices = raw.images, 255.0, raw.notices
     order = channels or "first"
     if not isinstance(pictures, Pictures):
@@ -98,7 +110,7 @@ def _dataset(
         notices += said
         pictures, scale, said = to_images(pictures, source)
         notices += said
-    numbers, labels_from, said = _labels(raw, source, labels, len(pictures))
+    numbers, labels_from, said = _labels(raw, source, labels, asked, len(pictures))
     notices += said
     if only and numbers is None and said:
         raise RbmError(f"{said[0]}; name them with --labels")
@@ -125,11 +137,11 @@ def _dataset(
 
 
 def _labels(
-    raw: Raw, source: str, asked: str | None, images: int
+    raw: Raw, source: str, name: str | None, asked: np.ndarray | None, images: int
 ) -> tuple[np.ndarray | None, str, tuple[str, ...]]:
     """(labels, where they are from, what to tell the user): those asked for, or those beside."""
-    if asked is not None:
-        return to_labels(_read_labels(asked, source), asked, images), asked, ()
+    if name is not None and asked is not None:
+        return to_labels(asked, name, images), name, ()
     if raw.labels is None:
         return None, "", () if raw.unlabelled is None else (raw.unlabelled,)
     try:
@@ -140,14 +152,14 @@ def _labels(
         return None, "", (said,)
 
 
-def _read_path(source: str) -> Raw:
+def _read_path(source: str, follow_links: bool) -> Raw:
     path, name = _split(source)
     if path.is_dir():
         return folder.read(path)
-    container = _container(path)
+    container = _container(path, follow_links)
     if container is None:
         return Raw(_read_single(path, name))
-    names = container.array_names(path)
+    names = _names(container, path, name)
     name = _choose_images(path, names, name)
     labels, why_none = naming.labels_of(name, names)
     notices: tuple[str, ...] = ()
@@ -167,13 +179,21 @@ def _read_path(source: str) -> Raw:
         return Raw(array, notices=notices, unlabelled=unlabelled)
 
 
-def _read_labels(labels: str, source: str) -> np.ndarray:
+def _names(container: _Container, path: Path, asked: str | None) -> list[str]:
+    """The names of the arrays in a file; that of a link only where it is asked for."""
+    names = container.array_names(path)
+    if asked is not None and asked not in names and container.has(path, asked):
+        names.append(asked)
+    return names
+
+
+def _read_labels(labels: str, source: str, follow_links: bool) -> np.ndarray:
     """Labels that the user named, of the images of a source."""
     path, name = _split(labels)
-    container = _container(path)
+    container = _container(path, follow_links)
     if container is None:
         return _read_single(path, name)
-    names = container.array_names(path)
+    names = _names(container, path, name)
     if name is None:
         name = naming.labels_among(names, _own_name(source))
     return container.read_array(path, _wanted(path, names, name))
@@ -201,14 +221,14 @@ def _split(source: str) -> tuple[Path, str | None]:
     raise RbmError(f"{source}: no such file or folder; named sets are {sets}")
 
 
-def _container(path: Path) -> _Container | None:
+def _container(path: Path, follow_links: bool) -> _Container | None:
     """Return the module that reads files of several arrays like this one, or None."""
     if path.is_dir():
         raise RbmError(f"{path}: is a folder; name a file")
     if _start(path, len(numpy_files.NPZ_MAGIC)) == numpy_files.NPZ_MAGIC:
         return numpy_files
     check_regular(path)
-    return hdf5 if hdf5.is_hdf5(path) else None
+    return hdf5.Files(follow_links) if hdf5.is_hdf5(path) else None
 
 
 def _read_single(path: Path, name: str | None) -> np.ndarray:

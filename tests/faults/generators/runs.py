@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -355,8 +356,11 @@ _OPTIONS = (
 
 
 def _attribute(rng: Random, file: h5py.File, place: Place) -> str:
-    groups = [file, *(file[name] for name in ("layers/0", "layers/1", "up-down") if name in file)]
-    group = rng.choice(groups)
+    groups = [file]
+    for name in ("layers/0", "layers/1", "up-down"):
+        with suppress(KeyError, RuntimeError, OSError):  # what an earlier change broke
+            groups.append(file[name])
+    group = rng.choice([group for group in groups if len(group.attrs)])
     name = rng.choice(sorted(group.attrs))
     if name in ("config", "data") and rng.random() < 0.85:
         value = json.loads(group.attrs[name])
