@@ -19,7 +19,7 @@ def write_run(path, epochs=(0, 1, 2), hidden=6, finish=True, shape=(8, 8)):
     for epoch in epochs:
         noise = random.standard_normal(pattern.shape, dtype=np.float32)
         machine.snapshot(float(epoch), pattern * np.float32(epoch) + noise)
-    machine.checkpoint({"model/weights": pattern})
+    machine.checkpoint({"model/weights": pattern.reshape(len(pattern), -1).T})
     if finish:
         writer.finish()
     return writer

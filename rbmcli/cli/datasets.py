@@ -185,7 +185,6 @@ def starts(
     """
     config = run.config
     own: dict[str, Any] = {}
-    following = {"follow_links": follow_links}
     if source is None and "source" not in run.data:
         raise RbmError(
             f"{run.path}: was imported without data; name images with --source, or use"
@@ -211,8 +210,8 @@ def starts(
         config["binarize"],
         channels=channels,
         quiet=quiet,
+        follow_links=follow_links,
         **own,
-        **following,
     )
 
 

@@ -79,8 +79,8 @@ def follow_links_option(function: F) -> F:
     return click.option(
         "--follow-links",
         is_flag=True,
-        help="Let an HDF5 source bring in files from other folders, by links in it, external storage"
-        " or virtual data sets. For files that you trust.",
+        help="Let an HDF5 source bring in files from other folders, by links in it, external"
+        " storage or virtual data sets. For files that you trust.",
     )(function)
 
 

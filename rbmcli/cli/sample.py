@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -191,6 +191,7 @@ def command(
             count = _COUNT
             if start == "chains":
                 count = min(count, load_chains(section, top).rows)
+        reading: dict[str, Any] = {"channels": channels, "follow_links": follow_links}
         begin = start_states(
             run,
             stack,
@@ -198,17 +199,11 @@ def command(
             source,
             count,
             settings.seed,
-            channels=channels,
-            follow_links=follow_links,
             quiet=settings.quiet,
+            **reading,
         )
         if walking == "all":
-            usual = usual_biases(
-                stack,
-                usual_images(
-                    run, stack, source, settings.seed, channels=channels, follow_links=follow_links
-                ),
-            )
+            usual = usual_biases(stack, usual_images(run, stack, source, settings.seed, **reading))
         reference = load_reference(section, top)
         first_step = int(section.state["trainer/step"]) if start == "chains" else 0
         images = sample_output.Images(

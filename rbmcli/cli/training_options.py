@@ -254,8 +254,8 @@ TRAINING: Groups = {
 
 #: What is the same for all layers of a stack, by the names of parameters.
 _OF_THE_RUN = {
-    "labels", "only", "limit", "channels", "follow_links", "validation", "binarize", "preprocess", "whiten",
-    "patches", "pad", "crop", "crops_per_image", "flip", "max_time", "metrics",
+    "labels", "only", "limit", "channels", "follow_links", "validation", "binarize", "preprocess",
+    "whiten", "patches", "pad", "crop", "crops_per_image", "flip", "max_time", "metrics",
 }  # fmt: skip
 #: What may differ from layer to layer.
 LAYER_OPTIONS = {field.name for field in fields(TrainOptions)} - _OF_THE_RUN
