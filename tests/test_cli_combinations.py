@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import h5py
 import numpy as np
 import pytest
+from changing import changing
 from commands import refused
 
 from rbmcli.cli.main import run as rbm
@@ -292,7 +292,7 @@ class TestEvaluate:
         self.trained(
             "real.npy", "--visible-kind", "gaussian", "--hidden-kind", hidden, "--lr", "0.001"
         )
-        with h5py.File("run.h5", "r+") as run:
+        with changing("run.h5") as run:
             run["model/weights"][:] = 0.5  # of 16 x 6: the norm is 0.5 sqrt(96)
         capfd.readouterr()
         assert rbm(["evaluate", "run.h5", "real.npy", "--quiet"]) == 0

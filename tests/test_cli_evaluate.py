@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
+from changing import changing
 from commands import names, write_images
 
 from rbmcli.arrays import to_padded
@@ -253,7 +253,7 @@ def test_no_likelihood_without_a_density(folder, capfd):
     assert found["binarize"] == "none"
     assert found["log_partition"]["method"] == "ais"
     assert found["pseudo_log_likelihood"] is None
-    with h5py.File("run.h5", "r+") as file:
+    with changing("run.h5") as file:
         file["model/weights"][...] *= 1.001 / np.linalg.norm(file["model/weights"][...], 2)
     found, err = refused(capfd)
     assert "spectral norm of the weights is below 1, and it is 1.001" in err

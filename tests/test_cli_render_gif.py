@@ -182,7 +182,7 @@ def test_nothing_is_overwritten_without_force(folder, capsys):
         (["run.h5", "text.h5", "-o", "a.gif"], "text.h5: not an HDF5 file"),
         (["empty.h5", "-o", "a.gif"], "empty.h5: holds no filters yet"),
         (["run.h5", "-o", "a.tiff"], "a.tiff: "),
-        (["run.h5", "-o", "nowhere/a.gif"], "nowhere/a.gif: cannot be written"),
+        (["run.h5", "-o", "nowhere/a.gif"], "nowhere/a.gif: there is no folder"),
         (["run.h5", "-o", "a.gif", "--filters", "6-9"], "run.h5: has no filter 6; it has 0 to 5"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from changing import changing
 from commands import names, refused, write_images
 
 from rbmcli.cli.main import run as rbm
@@ -45,7 +46,7 @@ def config(path: str = "run.h5") -> dict:
 
 def without(option: str, path: str = "run.h5") -> None:
     """Make a run file of what an earlier version would have written."""
-    with h5py.File(path, "r+") as file:
+    with changing(path) as file:
         stored = json.loads(file.attrs["config"])
         del stored[option]
         file.attrs["config"] = json.dumps(stored)
@@ -289,7 +290,7 @@ def test_labels_named_by_a_run_alone_must_be_those_of_the_run(folder, capfd):
 
 def test_a_run_without_a_checksum_names_nothing(folder, capfd):
     train("images.npy")
-    with h5py.File("run.h5", "r+") as file:
+    with changing("run.h5") as file:
         data = json.loads(file.attrs["data"])
         del data["sha256"]
         file.attrs["data"] = json.dumps(data)

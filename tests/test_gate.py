@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from changing import sealed_anew
 
 from rbmcli.cli.main import run as rbm
 from rbmcli.errors import RbmError
 from rbmcli.io import probe as probing
 from rbmcli.io.probe import Unreadable, probe
 from rbmcli.io.runfile import RunReader
-from rbmcli.io.seal import Seal, read_seal
+from rbmcli.io.seal import read_seal
 
 TRAIN = "train images.npy --batch-size 20 --limit 40 --threads 1 -q -o run.h5".split()  # noqa: SIM905
 SECRET = b"the secret of another file, which nobody is to see"
@@ -57,15 +57,6 @@ def folder(made, tmp_path, monkeypatch):
 def as_version_1(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file.attrs["version"] = 1
-
-
-def sealed_anew(path: Path) -> None:
-    """As one whose author knows how: all bytes belong to the structure."""
-    content = path.read_bytes()
-    if (end := content.rfind(b"\nrbm seal at ")) >= 0:
-        content = content[: int(content[end + 13 : end + 33])]
-    seal = Seal(len(content), zlib.crc32(content), [], [])
-    path.write_bytes(content + seal.to_bytes())
 
 
 def put(name: str, value: object) -> Callable[[h5py.File], None]:

@@ -453,7 +453,7 @@ def _check_values(
         plain = isinstance(value, bool | float) or _is_text(value) or _is_integer(value)
         fits_in = known.get(key)
         if not (plain if fits_in is None else fits_in(value)):
-            raise ValueError(f"{name} has {key} {str(value)[:80]!r}")
+            raise ValueError(f"{name} has {key} {value!r:.80}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name} has {key} {value}")
 

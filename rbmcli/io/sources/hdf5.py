@@ -89,12 +89,16 @@ class Files:
         return array
 
     def has(self, path: Path, name: str) -> bool:
-        """Tell whether there is something called `name`, a link as well."""
+        """Tell whether there is a link called `name`, which `array_names` does not follow."""
         try:
             with open_hdf5(path) as file:
                 parent, _, leaf = name.strip("/").rpartition("/")
                 group = _descend(path, file, parent, follow=False)
-                return isinstance(group, h5py.Group) and group.id.links.exists(leaf.encode())
+                return (
+                    isinstance(group, h5py.Group)
+                    and group.id.links.exists(leaf.encode())
+                    and group.id.links.get_info(leaf.encode()).type != h5py.h5l.TYPE_HARD
+                )
         except (RbmError, OSError, KeyError, RuntimeError, ValueError):
             return False
 

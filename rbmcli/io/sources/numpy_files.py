@@ -66,8 +66,8 @@ def array_names(path: Path) -> list[str]:
 
 
 def has(path: Path, name: str) -> bool:
-    """Tell whether there is an array called `name`."""
-    return name in array_names(path)
+    """There is nothing but what `array_names` says."""
+    return False
 
 
 def read_array(path: Path, name: str) -> np.ndarray:

@@ -39,7 +39,7 @@ class _Container(Protocol):
         """Return the names of the arrays in the file."""
 
     def has(self, path: Path, name: str) -> bool:
-        """Tell whether there is something called so, be it a link."""
+        """Tell whether there is something called so that is not among these, such as a link."""
 
     def read_array(self, path: Path, name: str) -> np.ndarray:
         """Return one of them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from changing import sealed_anew
 
 from faults.generators.case import (
     EDGES,
@@ -76,27 +76,13 @@ def unseal(path: Path) -> None:
         file.attrs["version"] = file.attrs["version"]
 
 
-def seal(path: Path) -> None:
-    """Give a run file without a seal one that agrees with all of its bytes."""
-    if _SEALING is None:  # this version has no seals
-        return
-    sealing, size = importlib.import_module("rbmcli.io.seal"), path.stat().st_size
-    with path.open("r+b") as file:
-        whole = sealing.crc_of(file.fileno(), 0, size)
-        file.seek(size)
-        file.write(sealing.Seal(size, whole, [], []).to_bytes())
-
-
-_SEALING = importlib.util.find_spec("rbmcli.io.seal")
-
-
 def _settle_checksums(rng: Random, path: Path) -> str:
     """After a change: make the file such that it is not refused for its checksums alone."""
     match rng.randrange(8):
         case 0:
             return ", as it is"
         case 1 | 2 | 3:
-            seal(path)
+            sealed_anew(path)
             return ", sealed"
         case _:
             as_version_1(path)
@@ -119,7 +105,7 @@ def run_bytes(rng: Random, place: Place) -> Case:
         content, label = _changed_structures(rng, content)
     path.write_bytes(content)
     if how == "sealed":
-        seal(path)
+        sealed_anew(path)
     return Case(f"{label}, {how}", commands(rng, run))
 
 
