@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -216,7 +217,8 @@ class SnapshotLog:
     def close(self) -> None:
         """Close the part being written, if any."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            with suppress(OSError):  # what counts was brought to disk before
+                os.close(self._descriptor)
             self._descriptor = None
 
     def _continue_part(self) -> None:
