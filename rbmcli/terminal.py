@@ -52,7 +52,7 @@ def say(text: str) -> None:
 
     Whatever is said there goes this way: lines of progress, notes, and why a command failed.
     """
-    line = printable(text)
+    line = "  ".join(printable(part) for part in text.split("  "))  # columns stay apart
     if len(line) > _LONGEST:
         half = _LONGEST // 2
         line = f"{line[:half]} ... {line[-half:]}"

@@ -15,6 +15,12 @@ from typing import Any
 
 import click
 
+from rbmcli.errors import RbmError
+from rbmcli.opening import opened
+
+#: A file of options is never larger.
+_MOST_BYTES = 1 << 20
+
 #: Options that make no sense in a file.
 _COMMAND_LINE_ONLY = {
     *("output", "config", "recipe", "resume", "force", "grow", "help", "quiet", "threads"),
@@ -48,9 +54,17 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
     if path is None:
         return None
     try:
-        text = path.read_text("utf-8")
+        with opened(path) as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise click.BadParameter(f"{path} is too large for a file of options", ctx, param)
+        text = content.decode()
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{path} is not a text file", ctx, param) from None
+        raise click.BadParameter(f"{path} is not a text file in UTF-8", ctx, param) from None
+    except RbmError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}", ctx, param) from None
     ctx.default_map = {**(ctx.default_map or {}), **_parameters(text, str(path), ctx, param)}
     return path
 
@@ -63,6 +77,13 @@ def _parameters(
         options = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise click.BadParameter(f"{where}: {error}", ctx, param) from None
+    except (ValueError, RecursionError) as error:
+        why = (
+            "nested too deep"
+            if isinstance(error, RecursionError)
+            else "a number of too many digits"
+        )
+        raise click.BadParameter(f"{where}: {why}", ctx, param) from None
     known = {
         name.lstrip("-"): option
         for option in ctx.command.params
@@ -80,5 +101,11 @@ def _parameters(
         if isinstance(value, dict) or isinstance(value, list) != option.multiple:
             form = "a list" if option.multiple else "a single value"
             raise click.BadParameter(f"{where}: '{name}' must be {form}", ctx, param)
-        result[str(option.name)] = [str(x) for x in value] if option.multiple else str(value)
+        try:
+            texts = [str(x) for x in value] if option.multiple else [str(value)]
+        except (ValueError, RecursionError):
+            raise click.BadParameter(f"{where}: '{name}' is too long", ctx, param) from None
+        if any("\0" in text for text in texts):
+            raise click.BadParameter(f"{where}: '{name}' holds a NUL character", ctx, param)
+        result[str(option.name)] = texts if option.multiple else texts[0]
     return result

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rbmcli.cli.models import load_preprocessing
 from rbmcli.cli.options import Settings
+from rbmcli.cli.saying import say
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.io.augmentation import Augmentation
@@ -118,7 +119,7 @@ def read(
             provenance["validation"] = other.provenance()
     if not settings.quiet:
         for notice in (notice for each in datasets for notice in each.notices):
-            click.echo(f"note: {notice}", err=True)
+            say(f"note: {notice}")
     preprocessing = None
     if options.preprocess is not None:
         stored = None if resumed is None else _stored(resumed, options.preprocess, image_shape)
@@ -205,7 +206,7 @@ def as_seen(
     )
     if not quiet:
         for notice in dataset.notices:
-            click.echo(f"note: {notice}", err=True)
+            say(f"note: {notice}")
     dataset = padded(dataset, config.get("pad", 0))
     first = run.layers[0].config
     whole = isinstance(dataset.images, np.ndarray) and dataset.images.shape[1] == visible.units
@@ -262,7 +263,7 @@ def _stored(resumed: Path, steps: str, image_shape: tuple[int, ...]) -> Preproce
 
 def _fitted(training: Images, steps: str, settings: Settings) -> Preprocessing:
     if not settings.quiet:
-        click.echo(f"fitting {steps} to {len(training.rows)} images", err=True)
+        say(f"fitting {steps} to {len(training.rows)} images")
     return Preprocessing.fit(steps.split(","), training.for_fitting(), Draws(settings.seed))
 
 

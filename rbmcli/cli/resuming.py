@@ -30,7 +30,7 @@ _MAY_DIFFER = {
     "snapshot-every",
     "checkpoint-every",
     "max-time",
-    "metrics",
+    "metrics",  # run files of earlier programs have it
 }
 _SCHEDULES = ("learning-rate", "momentum", "gibbs-steps")
 
@@ -58,6 +58,7 @@ def with_stored(
         name: as_stored(ctx, parameters[name], stored) if unasked(name) else value
         for name, value in values.items()
     }
+    resolved["metrics"] = values["metrics"]  # what is written to, no run file says
     return (
         stored_source if unasked("source") else source,
         int(stored["seed"]) if unasked("seed") else seed,
@@ -99,11 +100,12 @@ def restored(output: Path, key: str, trainer: Loop) -> float:
     """Put a trainer where the last checkpoint of its section left it; return the seconds so far."""
     with RunReader(output) as run, damage_told(output):
         section = run.sections[key]
-        restore(trainer, section.state, _rows(section.metrics))
+        restore(trainer, section.state, table_rows(section.metrics))
         return float(section.wall_clock["seconds"][-1])
 
 
-def _rows(table: NDArray[np.void]) -> list[dict[str, float]]:
+def table_rows(table: NDArray[np.void]) -> list[dict[str, float]]:
+    """The rows of a table of metrics, as training has them."""
     return [dict(zip(table.dtype.names or (), row.tolist(), strict=True)) for row in table]
 
 

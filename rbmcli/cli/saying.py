@@ -15,7 +15,7 @@ from rbmcli.files import remedy
 from rbmcli.terminal import Stderr, say
 from rbmcli.text import printable
 
-__all__ = ["Stderr", "answer", "as_json", "printable", "say"]
+__all__ = ["Stderr", "answer", "printable", "say", "to_json"]
 
 
 def answer(text: str | bytes) -> None:
@@ -34,7 +34,7 @@ def answer(text: str | bytes) -> None:
         raise RbmError(f"standard output: cannot be written ({reason}){hint}") from error
 
 
-def as_json(value: Any) -> str:
+def to_json(value: Any) -> str:
     """A value for other programs: strict JSON in ASCII, NaN and infinity as null."""
     return json.dumps(_finite(value), indent=2, allow_nan=False).replace("\x7f", "\\u007f")
 
