@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from rbmcli.cli.options import Settings, common_options, json_option
-from rbmcli.cli.saying import answer, printable
+from rbmcli.cli.saying import answer, printable, to_json
 from rbmcli.cli.suggesting import SuggestingGroup
 from rbmcli.errors import RbmError
 
@@ -56,7 +56,7 @@ def list_command(settings: Settings, as_json: bool) -> None:
 
     rows = [_describe(name) for name in named.SETS]
     if as_json:
-        answer(as_json(rows))
+        answer(to_json(rows))
         return
     lines = [f"{'NAME':<15}{'IMAGES':<27}{'SIZE':<9}{'PRESENT':<9}FROM"]
     for row in rows:

@@ -9,8 +9,7 @@ import click
 
 from rbmcli.cli.options import Settings, common_options, json_option
 from rbmcli.cli.parameters import LayerType
-from rbmcli.cli.saying import answer, say
-from rbmcli.cli.saying import as_json as to_json
+from rbmcli.cli.saying import answer, say, to_json
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:

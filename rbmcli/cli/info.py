@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rbmcli.cli.options import Settings, common_options, json_option
-from rbmcli.cli.saying import answer, printable
-from rbmcli.cli.saying import as_json as to_json
+from rbmcli.cli.saying import answer, printable, to_json
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def _toml(run: RunReader) -> str:
     """The options of a run for `--config`; RbmError where one of them cannot be said there."""
     import tomli_w
 
-    # Runs of earlier programs name the log of metrics, which is not for a file from elsewhere to say.
+    # Runs of earlier programs name the log of metrics, which a file from elsewhere is not to say.
     config = {name: value for name, value in run.config.items() if name != "metrics"}
     for name, value in config.items():
         try:
