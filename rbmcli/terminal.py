@@ -19,32 +19,35 @@ class Stderr:
     a full disk did not take is tried again with what follows.
     """
 
+    def __init__(self) -> None:
+        self._stream = sys.stderr  # rich puts one of its own in its place while it draws
+
     @property
     def encoding(self) -> str:
         """That of standard error."""
-        return getattr(sys.stderr, "encoding", None) or "utf-8"
+        return getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
         """Write the text, if that is possible."""
         with suppress(OSError, ValueError, AttributeError):  # the last: there is no stderr
-            sys.stderr.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Bring to the file what was written, if that is possible."""
         with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.flush()
+            self._stream.flush()
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
         try:
-            return sys.stderr.isatty()
+            return self._stream.isatty()
         except (ValueError, AttributeError):
             return False
 
     def fileno(self) -> int:
         """Its descriptor."""
-        return sys.stderr.fileno()
+        return self._stream.fileno()
 
 
 def say(text: str) -> None:

@@ -179,7 +179,7 @@ def test_an_interrupt_by_the_user_leaves_nothing(served, cache, monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pooch.core.hash_matches", interrupt)
+    monkeypatch.setattr("rbmcli.io.sources.fetching.os.fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         open_source("mnist")
     assert len(served.asked) == 1

@@ -78,11 +78,8 @@ def _parameters(
     except tomllib.TOMLDecodeError as error:
         raise click.BadParameter(f"{where}: {error}", ctx, param) from None
     except (ValueError, RecursionError) as error:
-        why = (
-            "nested too deep"
-            if isinstance(error, RecursionError)
-            else "a number of too many digits"
-        )
+        deep = isinstance(error, RecursionError)
+        why = "nested too deep" if deep else "a number of too many digits"
         raise click.BadParameter(f"{where}: {why}", ctx, param) from None
     known = {
         name.lstrip("-"): option

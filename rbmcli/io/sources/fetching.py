@@ -47,9 +47,9 @@ def fetch_file(
     """Fetch `file` into `folder` from one of `mirrors` (web folders, tried in turn).
 
     It is written under a name of its own and renamed once its checksum was compared; what a killed
-    download left is removed. most_bytes: what it cannot be longer than. Progress goes to stderr when
-    that is a terminal, unless `quiet`. Raises RbmError, naming what each mirror answered and the
-    folder where the file can be put by hand.
+    download left is removed. most_bytes: what it cannot be longer than. Progress goes to stderr
+    when that is a terminal, unless `quiet`. Raises RbmError, naming what each mirror answered and
+    the folder where the file can be put by hand.
     """
     # requests and rich cost start-up time that no run but a fetching one should pay.
     import requests
