@@ -70,6 +70,7 @@ class MetricsLog:
         self._told = False
         self._known: Counter[int] = Counter()
         self._copies = 1
+        self._ours = False  # whether there are lines of the run in it
         if path not in (None, "-"):
             self._open_existing(output)
 
@@ -116,7 +117,8 @@ class MetricsLog:
         if there:
             # As many runs that are the same have logged to it: this one is among them.
             self._copies = self._known[hash(lines[there[-1]])]
-        if there or len(lines) == 1:
+            self._ours = True
+        if self._ours or len(lines) == 1:
             for line in lines[there[-1] + 1 if there else 0 :]:
                 self._append(line)
 
@@ -234,7 +236,7 @@ class MetricsLog:
                     self._known[hash(line)] += 1
                 else:
                     half = line
-        if half and alone and not _whole(half) and half.startswith(_BEGINNINGS):
+        if half and alone and _is_half(half):
             end = os.fstat(self._descriptor).st_size
             with suppress(OSError):
                 os.ftruncate(self._descriptor, end - len(half))
@@ -257,9 +259,12 @@ def _line(metrics: Mapping[str, Any]) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
 
-def _whole(line: bytes) -> bool:
+def _is_half(line: bytes) -> bool:
+    """Whether it is one that `_line` made, cut off."""
+    if not (line.startswith(_BEGINNINGS) or any(x.startswith(line) for x in _BEGINNINGS)):
+        return False
     try:
         json.loads(line)
     except ValueError:
-        return False
-    return True
+        return True
+    return False

@@ -40,6 +40,6 @@ class SuggestingGroup(click.Group):
         if not meant:
             every = {x: name for name, others in self._synonyms.items() for x in others}
             every |= {name: name for name in names}
-            close = difflib.get_close_matches(word, every, 2, cutoff=0.7)
+            close = difflib.get_close_matches(word, every, 1)
             meant = [every[x] for x in close]
         return list(dict.fromkeys(meant))
