@@ -40,8 +40,10 @@ def read_recipe(ctx: click.Context, param: click.Parameter, name: str | None) ->
     if name is None:
         return None
     if name not in recipe_names():
+        close = difflib.get_close_matches(name, recipe_names(), 1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
         raise click.BadParameter(
-            f"there is no recipe '{name}'; there are {', '.join(recipe_names())}", ctx, param
+            f"there is no recipe '{name}'; there are {', '.join(recipe_names())}{hint}", ctx, param
         )
     text = resources.files("rbmcli.recipes").joinpath(f"{name}.toml").read_text("utf-8")
     options = _parameters(text, f"recipe {name}", ctx, param)

@@ -168,6 +168,8 @@ def _status_of(error: BaseException) -> int:
         case click.Abort() | KeyboardInterrupt():
             say("rbm: interrupted")
             return signals.BY_SIGNAL + signal.SIGINT
+        case ImportError() if "failed to map" in str(error):  # a library, within `ulimit -v`
+            return _fail("out of memory as a library was loaded: raise its limit (ulimit -v)")
         case MemoryError():
             return _fail("out of memory: use fewer hidden units, a smaller batch or less data")
         case BrokenPipeError():  # who reads the answer has left: `rbm info run.h5 | head`
