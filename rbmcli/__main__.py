@@ -18,6 +18,7 @@ def main() -> None:
     except signals.Ended as ended:
         status = signals.told(ended)
         last_flush()
+        signals.ignore()
         sys.exit(status)
 
 

@@ -164,6 +164,24 @@ def test_a_signal_after_the_last_step_changes_nothing(folder, monkeypatch):
     assert rbm(TRAIN) == 0
 
 
+def test_a_signal_as_the_process_ends_changes_nothing(trained):
+    """When the interpreter clears up, what was wanted is there, and the status says so."""
+    program = """if True:
+        import os, signal, sys
+        class Last:
+            def __del__(self, kill=os.kill, process=os.getpid(), number=int(signal.SIGTERM)):
+                kill(process, number)
+        sys.last = Last()
+        from rbmcli.__main__ import main
+        main()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program, "export", "run.h5", "-o", "late.npz"], capture_output=True
+    )
+    assert done.returncode == 0
+    assert Path("late.npz").exists()
+
+
 WRITING = [
     ["sample", "run.h5", "-k", "3", "-n", "4", "-o", "new.png"],
     ["sample", "run.h5", "-k", "3", "-n", "4", "-o", "new.gif"],

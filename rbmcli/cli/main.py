@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         last_flush()
     elif error is not None:
         status = status or 1
-    signals.over()
+    signals.ignore()
     sys.exit(status)
 
 

@@ -143,6 +143,17 @@ def over() -> None:
         _now.phase = Phase.ENDING
 
 
+def ignore() -> None:
+    """The process is about to end with a status of its own, which no signal changes any more.
+
+    The interpreter would give them back their defaults before it is gone.
+    """
+    over()
+    for number in _previous:
+        if number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def noted() -> str | None:
     """The name of the first signal that was taken note of, or None."""
     caught = None if _now is None else _now.caught
