@@ -182,7 +182,7 @@ def _status_of(error: BaseException) -> int:
 
 
 def _fail(message: str) -> int:
-    say(f"rbm: error: {message}")
+    say(f"rbm: error: {' '.join(message.split())}")
     return 1
 
 
