@@ -37,6 +37,9 @@ define install
 @touch $@
 endef
 
+# How long `make fuzz` goes on, in seconds.
+FUZZ_SECONDS ?= 600
+
 # All that `make reproduce` makes.
 RESULTS := $(addprefix results/,seven.gif cd1-cd5.gif filters500.gif pcd16.txt pcd500.txt completed.png \
     edges.png natural.gif natural-0.png natural-1.png fashion.png bars-and-stripes.png estimates.txt deep.txt labels.txt labels.png dbn.txt dbn.png \
@@ -45,7 +48,7 @@ RESULTS := $(addprefix results/,seven.gif cd1-cd5.gif filters500.gif pcd16.txt p
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PRECIOUS: results/%.h5
-.PHONY: help demo test lint format bench sanitize reproduce wheel clean
+.PHONY: help demo test lint format bench sanitize faults fuzz reproduce wheel clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +78,14 @@ bench: $(BENCH_VENV)/installed ## Time an epoch against peers, and a stack again
 
 sanitize: $(VENV)/dev ## Run the kernel tests under AddressSanitizer and UBSan
 	sh tests/sanitize.sh $(VENV)/bin/python
+
+# From the folder of the tests, so that the package is the one that is installed.
+faults: $(VENV)/dev ## Let every write of every command fail, and kill trainings 2000 times (an hour)
+	cd tests && $(abspath $(VENV))/bin/python -m faults.sweep
+	cd tests && $(abspath $(VENV))/bin/python -m faults.kills --kills 2000
+
+fuzz: $(VENV)/dev ## Give broken files to every reader (FUZZ_SECONDS=600)
+	cd tests && $(abspath $(VENV))/bin/python -m faults.fuzz --seconds $(FUZZ_SECONDS)
 
 reproduce: $(RESULTS) ## Make everything in docs/results.md but times (MNIST=folder; two hours)
 	@ls -l $^

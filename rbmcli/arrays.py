@@ -16,6 +16,9 @@ Words = NDArray[np.uint64]
 #: Images: one flattened a row; or, where they are of different sizes, each (..., height, width).
 Pixels = NDArray[Any] | list[NDArray[Any]]
 
+#: Largest magnitude of log sigma whose exponential and its inverse are ordinary float32 numbers.
+LOG_SIGMA_LIMIT = 80.0
+
 _LINE = 64
 
 
@@ -49,6 +52,13 @@ def to_padded(values: NDArray[Any]) -> Floats:
     result = zeros((*values.shape[:-1], padded(values.shape[-1])))
     result[..., : values.shape[-1]] = values
     return result
+
+
+def put(target: NDArray[Any], values: Any, name: str) -> None:
+    """Copy stored values into an array; ValueError, with their name, where the shape is another."""
+    if np.shape(values) != target.shape:
+        raise ValueError(f"{name} has shape {np.shape(values)}, not {target.shape}")
+    target[...] = values
 
 
 class Scratch:

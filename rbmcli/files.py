@@ -36,7 +36,7 @@ _REMEDIES = {
 }
 
 #: What file systems answer that have no locks, or do not bring folders to disk.
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES)
 
 
@@ -143,7 +143,7 @@ def take_lock(descriptor: int, kind: int) -> bool | None:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno in _NO_LOCKS:
+        if error.errno in NO_LOCKS:
             return None
         raise
     return True
@@ -237,9 +237,9 @@ def _create(aside: Path, target: Path, shared: bool) -> int:
         except FileExistsError:
             _clear(aside, target, shared)
             continue
-        if not shared or (take_lock(descriptor, fcntl.LOCK_EX) is not False):
-            if is_named(descriptor, aside):
-                return descriptor
+        ours = not shared or take_lock(descriptor, fcntl.LOCK_EX) is not False
+        if ours and is_named(descriptor, aside):
+            return descriptor
         os.close(descriptor)  # another one took it for a stray in that very instant
 
 
@@ -249,8 +249,10 @@ def _clear(aside: Path, target: Path, shared: bool) -> None:
         descriptor = descriptor_of(aside, os.O_RDWR, follow=False)
     except FileNotFoundError:
         return
-    except RbmError as error:
-        raise RbmError(f"{error}, since {target.name} is first written there") from None
+    except RbmError:
+        raise RbmError(
+            f"{aside}: is no regular file, and {target.name} is first written there: move it away"
+        ) from None
     try:
         if shared and take_lock(descriptor, fcntl.LOCK_EX) is False:
             raise RbmError(

@@ -7,8 +7,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from rbmcli.errors import RbmError
 
@@ -47,6 +47,8 @@ def descriptor_of(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) 
             if why is not None:
                 raise RbmError(f"{path}: is {why}") from None
         raise
+    except ValueError:  # a zero in it
+        raise RbmError(f"{path}: is no name of a file: give another") from None
     if (why := why_not_regular(os.fstat(descriptor).st_mode)) is not None:
         os.close(descriptor)
         raise RbmError(f"{path}: is {why}")
@@ -64,7 +66,7 @@ def check_regular(path: Path) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """A regular file opened for reading bytes, as `descriptor_of` opens it."""
     with os.fdopen(descriptor_of(path), "rb") as file:
         yield file

@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
+from changing import changing
 from commands import names, write_images
 
 from rbmcli.arrays import to_padded
@@ -253,7 +253,7 @@ def test_no_likelihood_without_a_density(folder, capfd):
     assert found["binarize"] == "none"
     assert found["log_partition"]["method"] == "ais"
     assert found["pseudo_log_likelihood"] is None
-    with h5py.File("run.h5", "r+") as file:
+    with changing("run.h5") as file:
         file["model/weights"][...] *= 1.001 / np.linalg.norm(file["model/weights"][...], 2)
     found, err = refused(capfd)
     assert "spectral norm of the weights is below 1, and it is 1.001" in err
@@ -288,7 +288,10 @@ def test_for_a_reader(folder, capfd, monkeypatch):
     assert rbm(["evaluate", "run.h5", "images.npy", *FEW, "--binarize", "none"]) == 0
     out, err = capfd.readouterr()
     assert out.splitlines()[-1].split() == ["log_likelihood", "-"]
-    assert err.startswith("no likelihood: ")
+    assert err.splitlines()[0] == (
+        "images.npy: 90 images of 4x4, bytes 0 to 255 taken as 0 to 1, no labels"
+    )
+    assert err.splitlines()[1].startswith("no likelihood: ")
 
 
 def test_progress_is_shown(folder, capfd, monkeypatch):
@@ -408,14 +411,18 @@ def test_a_stack_for_a_reader(folder, capfd, monkeypatch):
     assert "kinds                  bernoulli over bernoulli over bernoulli\n" in out
     assert re.search(r"log_likelihood_bound   -[\d.]+, standard error unknown\n", out)
     assert "label_error            -\n" in out
-    assert err == "no label error: images.npy has no labels; name some with --labels\n"
+    lines = err.splitlines()
+    assert lines[0].startswith("images.npy: 1 image of 4x4, bytes ")
+    assert lines[1:] == ["no label error: images.npy has no labels; name some with --labels"]
     np.save("labels.npy", np.zeros(90, int))
     too_large_to_count(monkeypatch)
     assert rbm(["evaluate", "run.h5", "images.npy", *FEW, "--labels", "labels.npy"]) == 0
     out, err = capfd.readouterr()
     assert re.search(r"log_likelihood_bound   -[\d.]+ \(-.* to -.*\), standard error [\d.]+\n", out)
     assert re.search(r"label_error            [\d.]+%\n", out)
-    assert err == ""
+    assert err.splitlines() == [
+        "images.npy: 90 images of 4x4, bytes 0 to 255 taken as 0 to 1, labels from labels.npy"
+    ]
 
 
 def test_a_stack_without_a_bound(folder, capfd, monkeypatch):
@@ -494,7 +501,9 @@ def test_labels_that_do_not_fit(folder, capfd, monkeypatch):
     message = fails(capfd, "run.h5", "images.npy", *labels)
     assert "--classifier-labels" in message
     np.save("same.npy", np.ones(90, int))
-    message = fails(capfd, "run.h5", "images.npy", *labels, "--classifier-labels", "same.npy")
+    message = fails(
+        capfd, "run.h5", "images.npy", *labels, "--classifier-labels", "same.npy", "--quiet"
+    )
     assert "two classes or more" in message
 
 

@@ -236,7 +236,7 @@ def with_nan() -> Any:
         ({"hidden_bias": np.full(4, 1e39)}, [], r"hidden_bias .*too large.*: 4, the first"),
         ({"weights": np.ones((9, 4), complex)}, [], "weights holds complex128 values: store real"),
         ({"weights": np.full((9, 4), "1")}, [], "weights holds <U1 values: store real"),
-        ({"weights": np.full((9, 4), None)}, [], "holds Python objects"),
+        ({"weights": np.full((9, 4), None)}, [], "weights: holds Python objects"),
         ({}, ["--visible-kind", "softmax:2"], "9 visible units are not whole groups of 2"),
         ({}, ["--hidden-kind", "softmax:3"], "4 hidden units are not whole groups of 3"),
         ({}, ["--shape", "2x4"], "9 visible units are no images of 2x4"),

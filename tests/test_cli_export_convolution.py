@@ -162,6 +162,7 @@ SHAPE = ("--shape", "2x7x6")
         ({}, ("--shape", "7x6"), "filters are for 2 channels, and it stands on an image of 1: gi"),
         ({}, ("--shape", "3x7x6"), "are for 2 channels, and it stands on an image of 3: give ano"),
         ({}, ("--shape", "84"), "a convolution needs rows and columns"),
+        ({}, ("--shape", "2x99999x99999"), "images of 2x99999x99999 are larger than the 16777216"),
         ({}, ("--shape", "2x2x9"), "filters of 3x2 (height x width) are larger than what they"),
         ({"image_shape": np.array([2, 7, 1])}, (), "filters of 3x2 (height x width) are larger"),
         ({"weights": np.ones((4, 3, 2))}, SHAPE, "weights has shape (4, 3, 2): store a matrix, v"),

@@ -22,7 +22,7 @@ CONFIG = {
     "normalize-hidden": False,
     "validation": 'it\'s "new".npy',
 }
-DATA = {"source": "digits", "shape": [10, 2, 4], "sha256": "00ff", "validation": {"source": "x"}}
+DATA = {"source": "digits", "shape": [10, 2, 4], "sha256": 32 * "0f", "validation": {"source": "x"}}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def summary(capsys, path: Path) -> list[str]:
 
 def test_summary(writer, capsys):
     lines = summary(capsys, writer.path)
-    assert lines[0].startswith(f"{writer.path}: run file, version 1, by rbmcli ")
+    assert lines[0].startswith(f"{writer.path}: run file, version 2, by rbmcli ")
     for expected in (
         "status in progress",
         "epochs 2 of 5",

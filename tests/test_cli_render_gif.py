@@ -19,7 +19,7 @@ def write_run(path, epochs=(0, 1, 2), hidden=6, finish=True, shape=(8, 8)):
     for epoch in epochs:
         noise = random.standard_normal(pattern.shape, dtype=np.float32)
         machine.snapshot(float(epoch), pattern * np.float32(epoch) + noise)
-    machine.checkpoint({"model/weights": pattern})
+    machine.checkpoint({"model/weights": pattern.reshape(len(pattern), -1).T})
     if finish:
         writer.finish()
     return writer
@@ -182,7 +182,7 @@ def test_nothing_is_overwritten_without_force(folder, capsys):
         (["run.h5", "text.h5", "-o", "a.gif"], "text.h5: not an HDF5 file"),
         (["empty.h5", "-o", "a.gif"], "empty.h5: holds no filters yet"),
         (["run.h5", "-o", "a.tiff"], "a.tiff: "),
-        (["run.h5", "-o", "nowhere/a.gif"], "nowhere/a.gif: cannot be written"),
+        (["run.h5", "-o", "nowhere/a.gif"], "nowhere/a.gif: there is no folder"),
         (["run.h5", "-o", "a.gif", "--filters", "6-9"], "run.h5: has no filter 6; it has 0 to 5"),
     ],
 )

@@ -7,6 +7,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+from changing import changing
 from commands import names, refused, write_images
 from PIL import Image
 
@@ -231,7 +232,7 @@ def test_files_that_hold_no_machine(folder, capfd):
         ("d.h5", lambda file: file.attrs.update({"version": 7})),
     ]:
         (folder / name).write_bytes((folder / "run.h5").read_bytes())
-        with h5py.File(name, "r+") as file:
+        with changing(name) as file:
             change(file)
         assert rbm(["sample", name, "-o", "a.png"]) == 1
         err = capfd.readouterr().err
@@ -263,7 +264,7 @@ def persistent(request, trained, tmp_path_factory):
     source = str(trained.parent / "images.npy")
     threads = ["--hidden", "20", "--epochs", "20", "--threads", "1"]
     assert rbm(["train", source, "-o", str(path), *options, *threads]) == 0
-    with h5py.File(path, "r+") as file:
+    with changing(path) as file:
         file["model/weights"][...] = np.float32(1e8) * file["model/weights"][()]
         file["model/visible_bias"][...] = 0
     return path
@@ -297,7 +298,7 @@ def test_no_more_chains_than_there_are(folder, persistent, capfd):
     assert capfd.readouterr().err == (
         "rbm: error: run.h5: the run keeps 12 chains, fewer than the 13 of -n; ask for 12 at most\n"
     )
-    with h5py.File("run.h5", "r+") as file:
+    with changing("run.h5") as file:
         del file["trainer/chains/hidden"]
         file["trainer/chains/hidden"] = np.zeros((12, 7), np.uint8)
     assert sample("a.png", "--start", "chains") == 1

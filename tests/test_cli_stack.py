@@ -238,7 +238,8 @@ def test_metrics_log_says_which_layer(folder, capfd):
 def test_what_is_said_on_the_way(folder, capfd):
     assert rbm(["stack", "images.npy", "-o", "run.h5", "--epochs", "2", *THREE[:4]]) == 0
     lines = capfd.readouterr().err.splitlines()
-    assert lines[0].startswith("layer 0  epoch 0/2  error ")
+    assert lines[0].startswith("images.npy: 105 images of 8x8, ")
+    assert lines[1].startswith("layer 0  epoch 0/2  error ")
     assert lines[-2].startswith("layer 1  epoch 2/2  error ")
     assert lines[-1] == "run.h5: done"
 

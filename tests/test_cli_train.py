@@ -98,7 +98,11 @@ def test_digits_with_defaults(tmp_path, monkeypatch, capfd):
         assert (np.diff(file["metrics_wall_clock"]["seconds"]) > 0).all()
     out, err = capfd.readouterr()
     assert out == ""
-    assert len(err.splitlines()) == 3
+    lines = err.splitlines()
+    assert len(lines) == 4
+    assert lines[0] == (
+        "digits: 600 images of 28x28, bytes 0 to 255 taken as 0 to 1, labels from digits"
+    )
     assert names(tmp_path) == {"x.h5"}
 
 
@@ -364,8 +368,9 @@ def test_lines_without_a_terminal_are_few_and_plain(folder, capfd):
     out, err = capfd.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert 3 <= len(lines) <= 6  # the first, the last, the file; and one each 10 seconds
-    assert lines[0].startswith("epoch 0/200  error ")
+    assert 4 <= len(lines) <= 7  # what was read, the first, the last, the file; one each 10 seconds
+    assert lines[0].startswith("images.npy: 205 images of 8x8, ")
+    assert lines[1].startswith("epoch 0/200  error ")
     assert lines[-2].startswith("epoch 200/200  error ")
     assert lines[-2].endswith(" images/s")
     assert lines[-1] == "run.h5: done"
@@ -376,7 +381,7 @@ def test_a_line_every_ten_seconds(folder, capfd, monkeypatch):
     monkeypatch.setattr("rbmcli.cli.progress._LINE_EVERY", 0)
     assert rbm(["train", "images.npy", "-o", "run.h5", "--hidden", "5", "--epochs", "2"]) == 0
     lines = capfd.readouterr().err.splitlines()
-    assert [line.split()[1] for line in lines[:-1]] == [
+    assert [line.split()[1] for line in lines[1:-1]] == [
         *("0/2", "0.3/2", "0.7/2", "1/2", "1.3/2", "1.7/2", "2/2")
     ]
 
@@ -416,7 +421,9 @@ def test_lines_on_a_terminal_without_capabilities(folder):
     command = ["train", "images.npy", "-o", "run.h5", "--hidden", 5, "--epochs", 2]
     status, shown = on_terminal("dumb", *command)
     assert status == 0
-    assert [line.split()[0] for line in shown.splitlines()] == ["epoch", "epoch", "run.h5:"]
+    assert [line.split()[0] for line in shown.splitlines()] == [
+        *("images.npy:", "epoch", "epoch", "run.h5:")
+    ]
     assert shown.replace("\r\n", "").isprintable()
 
 

@@ -1,7 +1,6 @@
 """Training, killed and stopped in every way and resumed: it ends as if nothing had happened.
 
-RBM_KILLS sets how many times each command is killed at random (default 15 for a dense machine, 5
-for others).
+RBM_KILLS sets how many times each of some trainings is killed at random (by default 6 to 15).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +21,9 @@ import h5py
 import numpy as np
 import pytest
 from commands import contents, names, running, wait_for, write_images
+from faults.children import children, work_folder
+from faults.kills import Killing, live
+from faults.problems import logged
 
 from rbmcli.cli.main import run as rbm
 from rbmcli.io.lock import is_locked
@@ -38,20 +39,6 @@ COMMON = [
 ]
 TRAIN = ["train", "images.npy", "--hidden", 12, "--epochs", EPOCHS, *COMMON]
 GO_ON = [*TRAIN, "--resume"]
-CONVOLUTION = ["train", "images.npy", "--conv", "7x3x3", "--epochs", EPOCHS, *COMMON]
-STACK_EPOCHS = 6
-STACK = [
-    *("stack", "images.npy", "--epochs", STACK_EPOCHS),
-    *("--labels", "labels.npy", "--label-units"),
-    *("--add-layer", 12, "--add-layer", "70,start=transpose,algorithm=pcd", "--add-layer", 9),
-    *COMMON,
-]
-
-
-MAPS = [
-    *("stack", "images.npy", "--epochs", STACK_EPOCHS, "--add-layer", "conv=7x3x3,algorithm=fpcd"),
-    *("--add-layer", "conv=6x2x2,pool=1,algorithm=pcd", "--add-layer", 9, *COMMON),
-]
 
 
 class Reference(NamedTuple):
@@ -113,23 +100,6 @@ def reference(tmp_path_factory):
     return uninterrupted(tmp_path_factory.mktemp("reference"), TRAIN, ["/"], EPOCHS)
 
 
-@pytest.fixture(scope="module")
-def stack_reference(tmp_path_factory):
-    layers = [f"layers/{number}" for number in range(3)]
-    return uninterrupted(tmp_path_factory.mktemp("stack"), STACK, layers, STACK_EPOCHS)
-
-
-@pytest.fixture(scope="module")
-def convolution_reference(tmp_path_factory):
-    return uninterrupted(tmp_path_factory.mktemp("convolution"), CONVOLUTION, ["/"], EPOCHS)
-
-
-@pytest.fixture(scope="module")
-def maps_reference(tmp_path_factory):
-    layers = [f"layers/{number}" for number in range(3)]
-    return uninterrupted(tmp_path_factory.mktemp("maps"), MAPS, layers, STACK_EPOCHS)
-
-
 @pytest.fixture
 def folder(tmp_path, reference, monkeypatch):
     """An empty folder, entered, with the data of the reference run in it."""
@@ -171,81 +141,29 @@ def check_section(section: h5py.Group, whole: h5py.Group, digests: dict[int, str
     return step
 
 
-def logged(log: Path) -> list[dict]:
-    """The whole lines of a metrics log, if there is one."""
-    return [json.loads(line) for line in log.read_text().split("\n")[:-1]] if log.exists() else []
-
-
 def logged_step(log: Path) -> int:
     """The last step in a metrics log; 0 for none."""
     return max((int(row["step"]) for row in logged(log)), default=0)
 
 
-def checkpointed_step(log: Path, reference: Reference) -> int:
-    """The last step, of all layers, at which a metrics log shows that a checkpoint was due."""
-    rows = [(int(row.get("layer", 0)), int(row["step"])) for row in logged(log)]
-    layer, step = max(rows, default=(0, 0))
-    return layer * reference.steps + step - step % CHECKPOINT_STEPS
+@pytest.fixture(scope="module")
+def forking():
+    with work_folder() as base, children(base, faults=False) as forking:
+        yield forking
 
 
 @pytest.mark.parametrize(
-    ("name", "times"),
-    [
-        ("reference", 15),
-        ("stack_reference", 5),
-        ("convolution_reference", 5),
-        ("maps_reference", 3),
-    ],
+    ("name", "times"), [("cd", 15), ("up-down", 8), ("conv", 8), ("grow", 6), ("gather", 8)]
 )
-def test_killed_at_random(name, times, request, tmp_path, monkeypatch):
-    reference: Reference = request.getfixturevalue(name)
-    monkeypatch.chdir(tmp_path)
-    data = {"images.npy", "labels.npy"}
-    for file in data:
-        shutil.copy(reference.folder / file, tmp_path)
-    go_on, last = [*reference.command, "--resume"], len(reference.layers) - 1
-    afresh = [*reference.command, "--force"]
-    path, log, chance = tmp_path / "run.h5", tmp_path / "log", random.Random(1)
-    end, kills = (last, reference.steps), int(os.environ.get("RBM_KILLS", times))
-    before, completed, landed = -1, 0, Counter()
-    while kills:
-        log.unlink(missing_ok=True)
-        if kills % 3 and before == len(reference.layers) * reference.steps:
-            again, before = afresh, -1  # or most would fall at the end
-        else:
-            again = go_on
-        with running(*again, "--metrics", log) as process:
-            if kills % 3:  # anywhere
-                wait_for(lambda: is_locked(path), process)
-                time.sleep(chance.uniform(0, 0.8))
-            else:  # about the time when it gathers its filters
-                wait_for(
-                    lambda: end in ((row.get("layer", 0), row["step"]) for row in logged(log)),
-                    process,
-                )
-                time.sleep(chance.uniform(0, 0.02))
-            process.kill()
-            assert process.communicate() == ("", "")
-        if process.returncode == 0:
-            assert reference.is_in(path)
-            path.unlink()
-            assert names(tmp_path) <= data | {"log"}
-            before, completed = -1, completed + 1
-            continue
-        assert process.returncode == -signal.SIGKILL
-        kills -= 1
-        if path.exists():
-            step = check_checkpoint(path, reference)
-            assert step >= max(before, checkpointed_step(log, reference))
-            before, layer = step, step // reference.steps
-            landed["at the end" if layer > last else f"in layer {layer}"] += 1
-        else:
-            assert before == -1
-            landed["before the first checkpoint"] += 1
-    assert rbm(command(go_on)) == 0
-    assert reference.is_in(path)
-    assert names(tmp_path) <= data | {"log", "run.h5"}
-    print(f"killed {dict(landed)}; not killed in time {completed}")
+def test_killed_at_random(name, times, forking):
+    """The same of more of them: `python -m tests.faults.kills`."""
+    base = forking.scratch
+    killing = Killing(forking, live(forking, name, base), base, random.Random(1))
+    times = int(os.environ.get("RBM_KILLS", times))
+    while killing.kills < times and not killing.failures:
+        killing.live(times - killing.kills)
+    print(f"killed {dict(killing.places)}; not killed in time {killing.ends}")
+    assert not killing.failures, "\n".join(killing.failures)
 
 
 @pytest.mark.parametrize(

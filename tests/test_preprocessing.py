@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from changing import changing
 from commands import contents, write_images
 
 from rbmcli.cli.main import run as rbm
@@ -269,7 +270,7 @@ def test_resume_with_other_steps_is_refused(folder, capfd):
 )
 def test_damaged_parts(folder, capfd, change, says):
     assert train("run.h5", "--preprocess", "standardize,zca", "--epochs", "1") == 0
-    with h5py.File("run.h5", "a") as run:
+    with changing("run.h5") as run:
         change(run)
     for command in (["sample", "run.h5", "-o", "x.npz"], ["train", "-o", "run.h5", "--resume"]):
         assert rbm([*command, "--quiet"]) == 1

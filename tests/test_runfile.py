@@ -29,7 +29,7 @@ from rbmcli.io.sectionwriter import SectionWriter
 
 HIDDEN, IMAGE = 3, (2, 4)
 CONFIG = {"hidden": HIDDEN, "learning-rate": "0.1", "only": [7], "limit": None}
-DATA = {"source": "digits", "sha256": "00ff", "shape": [10, 2, 4]}
+DATA = {"source": "digits", "sha256": 32 * "0f", "shape": [10, 2, 4]}
 
 #: A file of a single machine, and one of a stack.
 either = pytest.mark.parametrize("plan", [toy.machine, toy.stack])
@@ -85,7 +85,7 @@ def test_round_trip(path):
         machine.checkpoint(STATE)
         writer.finish()
     with RunReader(path) as run:
-        assert (run.name, run.version, run.finished, run.in_progress) == ("run", 1, True, False)
+        assert (run.name, run.version, run.finished, run.in_progress) == ("run", 2, True, False)
         assert (run.config, run.data, run.image_shape) == (CONFIG, DATA, IMAGE)
         assert set(run.state) == set(STATE)
         for name, value in STATE.items():
@@ -109,7 +109,7 @@ def test_names_that_other_programs_rely_on(path):
     toy.run(path, toy.machine(1, 2), "finish")
     with h5py.File(path) as file:
         assert file.attrs["format"] == "rbm run"
-        assert file.attrs["version"] == 1
+        assert file.attrs["version"] == 2
         assert json.loads(file.attrs["config"]) == {"seed": 1}
         assert file["model/weights"].shape == (toy.VISIBLE, toy.HIDDEN[""])
         assert file["filters"].shape == (17, toy.HIDDEN[""], *toy.IMAGE)
@@ -262,7 +262,8 @@ def test_reader_that_opens_while_filters_are_gathered(path, monkeypatch, plan):
                 toy.run(path, plan(1, 2), "finish")
         return file
 
-    monkeypatch.setattr("rbmcli.io.runfile.h5py.File", open_then_finish)
+    monkeypatch.setattr("rbmcli.io.confined.h5py.File", open_then_finish)
+    monkeypatch.setattr("rbmcli.io.runfile.probe", lambda read: None)
     with RunReader(path) as run:
         assert opened
         assert check_checkpoint(run) == plan(1, 2)
@@ -479,12 +480,15 @@ def test_lock_of_a_killed_process(path, processes):
     [
         (lambda path: path.unlink(), "no such file"),
         (lambda path: path.write_text("no HDF5"), "not an HDF5 file"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "damaged HDF5 file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "its end, .*, is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:3000]), "damaged HDF5 file"),
+        (lambda path: flip(path, 1000), "its structure has changed"),
         (lambda path: path.write_bytes(b""), "not an HDF5 file"),
         (lambda path: h5py.File(path, "w").close(), "not a run file"),
         (lambda path: set_attribute(path, "format", np.arange(3)), "not a run file"),
-        (lambda path: set_attribute(path, "version", 2), "version 2, .* version 1"),
-        (lambda path: set_attribute(path, "version", "x"), "version x"),
+        (lambda path: set_attribute(path, "version", 3), "version 3, .* version 2"),
+        (lambda path: set_attribute(path, "version", "x"), "version is no whole number"),
+        (lambda path: set_attribute(path, "finished", True), "another program changed it"),
         (lambda path: set_attribute(path, "config", "{"), "damaged run file"),
         (lambda path: delete(path, "filters"), "damaged run file"),
     ],
@@ -498,12 +502,9 @@ def test_files_that_are_no_run_files(path, spoil, message):
 @pytest.mark.parametrize("name", ["layers/0", "layers/1/filters", "layers/0/metrics"])
 def test_damaged_stacks(path, name):
     toy.run(path, toy.stack(1, 3), "finish")
+    set_attribute(path, "version", 1)  # whose files have no checksums
     delete(path, name)
-    if name.endswith("metrics"):
-        with RunReader(path) as run, pytest.raises(RbmError, match="damaged run file"):
-            _ = run.layers[0].metrics
-    else:
-        check_refused(path, "damaged run file")
+    check_refused(path, "damaged run file")
 
 
 def check_refused(path: Path, message: str) -> None:
@@ -517,6 +518,12 @@ def check_refused(path: Path, message: str) -> None:
 def set_attribute(path: Path, name: str, value: object) -> None:
     with h5py.File(path, "a") as file:
         file.attrs[name] = value
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 16
+    path.write_bytes(content)
 
 
 def delete(path: Path, name: str) -> None:

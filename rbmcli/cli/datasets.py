@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from rbmcli.io.runfile import RunReader
 from rbmcli.io.sizes import Filters, Patches, Size
 from rbmcli.io.sources.dataset import Dataset
 from rbmcli.learning.batch import Images
+from rbmcli.learning.doubts import doubts
 from rbmcli.model.layer import Layer
 from rbmcli.model.links import Maps
 from rbmcli.model.units import unit_kind
@@ -40,7 +41,7 @@ class TrainingData:
     """What a run is trained and measured on, as its machine sees it, and what was done to it.
 
     labels: int64, by the row numbers of `training`, where there are any; validation_labels
-    likewise.
+    likewise. channels: "first" or "last" of the dimensions of an image, in arrays of several.
     """
 
     training: Images
@@ -48,6 +49,7 @@ class TrainingData:
     labels: NDArray[np.int64] | None
     validation_labels: NDArray[np.int64] | None
     image_shape: tuple[int, ...]
+    channels: str
     preprocessing: Preprocessing | None
     provenance: dict[str, Any]
 
@@ -64,12 +66,14 @@ def read(
 
     draws = Draws(settings.seed)
 
-    def load(name: str, **selection: Any) -> tuple[Dataset, Images]:
+    def load(name: str, channels: str | None, **selection: Any) -> tuple[Dataset, Images]:
         dataset = open_source(
             name,
             whiten=bool(options.whiten),
             patches=options.patches,
             crop=options.crop,
+            channels=channels,
+            follow_links=options.follow_links,
             seed=settings.seed,
             **selection,
         )
@@ -91,7 +95,13 @@ def read(
         pixels, scale = dataset.images, dataset.scale
         return dataset, Images(pixels, scale, rows, options.binarize, augmentation, labels=labels)
 
-    dataset, training = load(source, labels=options.labels, only=options.only, limit=options.limit)
+    dataset, training = load(
+        source,
+        options.channels,
+        labels=options.labels,
+        only=options.only,
+        limit=options.limit,
+    )
     datasets, validation = [dataset], None
     image_shape = _shape(dataset, training)
     provenance: dict[str, Any] = dict(dataset.provenance())
@@ -109,8 +119,10 @@ def read(
             provenance["validation"] = {"fraction": fraction}
             training, validation = replace(training, rows=rows), replace(training, rows=held_out)
         else:
-            other, validation = load(options.validation)
-            if _shape(other, validation) != image_shape:
+            other, validation = load(
+                options.validation, _channels(dataset.channels, dataset.image_shape)
+            )
+            if _planes(_shape(other, validation)) != _planes(image_shape):
                 raise RbmError(
                     f"{options.validation}: images of shape {_shape(other, validation)}, but those"
                     f" of {source} are {image_shape}"
@@ -119,7 +131,7 @@ def read(
             provenance["validation"] = other.provenance()
     if not settings.quiet:
         for notice in (notice for each in datasets for notice in each.notices):
-            say(f"note: {notice}")
+            _note(notice)
     preprocessing = None
     if options.preprocess is not None:
         stored = None if resumed is None else _stored(resumed, options.preprocess, image_shape)
@@ -135,23 +147,41 @@ def read(
         provenance["counts"] = counts
     if validation is not None:
         validation = validation.for_kind(kind, datasets[-1].source + done, counts)
+    told = [line for each in datasets for line in each.lines(counts=training.are_counts)]
+    told += [f"note: {doubt}" for doubt in doubts(training, kind, source)]
     return TrainingData(
-        training,
+        replace(training, told=tuple(told)),
         validation,
         training.labels,
         None if validation is None else validation.labels,
         image_shape,
+        dataset.channels,
         preprocessing,
         provenance,
     )
 
 
+def tell(images: Images, quiet: bool) -> None:
+    """Print what was read, once it is known that it can be used."""
+    for line in () if quiet else images.told:
+        say(line)
+
+
 def starts(
-    run: RunReader, source: str | None, visible: Layer, count: int | None, seed: int
+    run: RunReader,
+    source: str | None,
+    visible: Layer,
+    count: int | None,
+    seed: int,
+    *,
+    channels: str | None = None,
+    follow_links: bool = False,
+    quiet: bool,
 ) -> Images:
     """`count` images drawn by `seed` from another source or the run's own, as `as_seen`.
 
-    None for as many as tell what images are like.
+    None for as many as tell what images are like. RbmError where the run's own are not those that
+    it was trained on.
     """
     config = run.config
     own: dict[str, Any] = {}
@@ -163,6 +193,7 @@ def starts(
     if source is None:
         source = str(run.data["source"])
         own = {name: config[name] for name in ("labels", "only", "limit") if name in config}
+        own["expected"] = run.data
 
     def pick(images: int) -> NDArray[np.int64]:
         generator = Draws(seed).generator(Purpose.SAMPLE)
@@ -170,7 +201,18 @@ def starts(
             return generator.permutation(images)[:_MANY]
         return generator.choice(images, count)
 
-    return as_seen(run, source, visible, pick, config["binarize"], quiet=True, **own)
+    quiet = quiet or bool(own)
+    return as_seen(
+        run,
+        source,
+        visible,
+        pick,
+        config["binarize"],
+        channels=channels,
+        quiet=quiet,
+        follow_links=follow_links,
+        **own,
+    )
 
 
 def as_seen(
@@ -180,15 +222,18 @@ def as_seen(
     pick: Callable[[int], NDArray[np.int64]],
     binarize: str,
     *,
+    channels: str | None,
     quiet: bool,
+    expected: Mapping[str, Any] | None = None,
     **selection: Any,
 ) -> Images:
     """Images of a source as the machine of a run sees them, for its visible layer.
 
     They are whitened, cut to patches, cropped (in the centre) and preprocessed as those of the run;
-    labels come along, where there are any.
-    pick: the numbers of the images wanted, given how many there are. selection: as `open_source`
-    takes it.
+    labels come along, where there are any. Notices are printed unless `quiet`.
+    pick: the numbers of the images wanted, given how many there are. channels: as in the run where
+    it is None. expected: where the source is known from the run file alone, what that says of it.
+    selection: as `open_source` takes it.
     """
     from rbmcli.io.sources import open_source
     from rbmcli.io.sources.borders import padded, trimmed
@@ -196,17 +241,26 @@ def as_seen(
     config = run.config
     patches = Patches.parse(config["patches"]) if "patches" in config else None
     crop = Size.parse(config["crop"]) if "crop" in config else None
-    dataset = open_source(
-        source,
-        whiten=bool(config.get("whiten")),
-        patches=patches,
-        crop=crop,
-        seed=config.get("seed", 0),
-        **selection,
-    )
+    try:
+        dataset = open_source(
+            source,
+            whiten=bool(config.get("whiten")),
+            patches=patches,
+            crop=crop,
+            channels=channels or _channels(config.get("channels", "first"), run.image_shape),
+            seed=config.get("seed", 0),
+            **selection,
+        )
+    except RbmError as error:
+        if expected is None:
+            raise
+        raise RbmError(
+            f"{run.path}: what it was trained on cannot be read ({error}): name images with"
+            " --source"
+        ) from None
     if not quiet:
         for notice in dataset.notices:
-            say(f"note: {notice}")
+            _note(notice)
     dataset = padded(dataset, config.get("pad", 0))
     first = run.layers[0].config
     whole = isinstance(dataset.images, np.ndarray) and dataset.images.shape[1] == visible.units
@@ -219,6 +273,8 @@ def as_seen(
         filters = Filters.parse(first["conv"])
         used = _used(dataset.source, filters, first["pool"], dataset.image_shape)
         dataset = trimmed(dataset, used)
+    if expected is not None:
+        _check_same(run, dataset, expected)
     rows = pick(len(dataset.images))
     images = Images(
         dataset.images, dataset.scale, rows, binarize, augmentation, labels=dataset.labels
@@ -230,15 +286,47 @@ def as_seen(
             f"{dataset.source}: images of {units} values, but the machine has"
             f" {visible.units} visible units; give images of the size it was trained on"
         )
-    if "conv" in first and shape != run.image_shape:
+    planes = [_planes(shape), _planes(run.image_shape)]
+    if planes[0] != planes[1] and ("conv" in first or min(map(len, planes)) > 1):
+        hint = ""
+        if sorted(planes[0]) == sorted(planes[1]) and len(planes[0]) == 3:
+            hint = f", or say --channels {'first' if dataset.channels == 'last' else 'last'}"
         raise RbmError(
             f"{dataset.source}: images of shape {shape}, but the machine was trained on"
-            f" {run.image_shape} ((channels,) height, width); give images of that shape"
+            f" {run.image_shape} ((channels,) height, width); give images of that shape{hint}"
         )
     preprocessing = load_preprocessing(run)
     if preprocessing is not None:
         images = images.preprocessed(preprocessing)
-    return images.for_kind(visible.kind, dataset.source, run.data.get("counts"))
+    images = images.for_kind(visible.kind, dataset.source, run.data.get("counts"))
+    return replace(images, told=tuple(dataset.lines(counts=images.are_counts)))
+
+
+def _note(notice: str) -> None:
+    say(f"note: {notice}")
+
+
+def _check_same(run: RunReader, dataset: Dataset, expected: Mapping[str, Any]) -> None:
+    """RbmError where a source named by a run file alone has not the content that it had."""
+    found = dataset.provenance()
+    of_content = ["shape", "dtype", "sha256", "largest"]
+    if run.config.get("only") or run.config.get("label-units"):
+        of_content.append("labels_sha256")
+    if any(found.get(name) != expected.get(name) for name in of_content):
+        raise RbmError(
+            f"{run.path}: {dataset.source} has changed since the run was trained on it: name"
+            " images with --source"
+        )
+
+
+def _channels(known: str, image_shape: tuple[int, ...]) -> str | None:
+    """How to read other images than those of a shape; None where that shape does not tell."""
+    return known if len(image_shape) > 2 else None
+
+
+def _planes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape but for sizes of 1, which say nothing of where a value is."""
+    return tuple(size for size in shape if size != 1)
 
 
 def _used(source: str, filters: Filters, pool: int, shape: tuple[int, ...]) -> Size:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from rbmcli.cli.options import Settings, common_options, json_option
+from rbmcli.cli.options import (
+    Settings,
+    channels_option,
+    common_options,
+    follow_links_option,
+    json_option,
+)
 from rbmcli.cli.parameters import LayerType
 from rbmcli.cli.saying import answer, say, to_json
 from rbmcli.errors import RbmError
@@ -57,6 +63,8 @@ _RAISE_IMAGES, _RAISE_CHAINS = 500, 1
               "  [default: the top one]")  # fmt: skip
 @click.option("--binarize", type=click.Choice(["sample", "threshold", "none"]),
               help="How values become states.  [default: as in the run]")  # fmt: skip
+@channels_option
+@follow_links_option
 @click.option("--limit", type=click.IntRange(min=1), help="Keep the first so many images.")
 @json_option
 @common_options
@@ -76,6 +84,8 @@ def command(
     classifier_labels: str | None,
     layer: int | Literal["all"] | None,
     binarize: str | None,
+    channels: str | None,
+    follow_links: bool,
     limit: int | None,
     as_json: bool,
     settings: Settings,
@@ -99,14 +109,14 @@ def command(
     import numpy as np
 
     from rbmcli.cli import facts, measuring
-    from rbmcli.cli.datasets import as_seen
+    from rbmcli.cli.datasets import as_seen, tell
     from rbmcli.cli.models import load_stack
     from rbmcli.cli.threads import use_threads
     from rbmcli.inference.classifier import check_available
     from rbmcli.inference.exact import check_exact
     from rbmcli.inference.features import chosen_layers
     from rbmcli.io.runfile import RunReader
-    from rbmcli.io.section import UP_DOWN
+    from rbmcli.io.schema import UP_DOWN
 
     if classifier is None and (classifier_labels is not None or layer is not None):
         raise click.UsageError("--classifier-labels and --layer go with --classifier")
@@ -133,14 +143,16 @@ def command(
         how, image_layer = binarize or run.config["binarize"], stack.image_layer
         images = as_seen(
             run, source, image_layer, np.arange, how,
-            quiet=settings.quiet, limit=limit, labels=labels,
+            channels=channels, follow_links=follow_links, quiet=settings.quiet, limit=limit,
+            labels=labels,
         )  # fmt: skip
         training = None
         if classifier is not None:
             _check_labels(images, source, "--labels")
             training = as_seen(
                 run, classifier, image_layer, np.arange, how,
-                quiet=settings.quiet, labels=classifier_labels,
+                channels=channels, follow_links=follow_links, quiet=settings.quiet,
+                labels=classifier_labels,
             )  # fmt: skip
             _check_labels(training, classifier, "--classifier-labels")
 
@@ -155,10 +167,12 @@ def command(
     }
     # What the user may have to mend comes first: the likelihood takes long.
     of_classes: measuring.Facts = {"label_error": None} if stack.top.classes else {}
+    if stack.top.classes and images.labels is not None:
+        of_classes |= measuring.label_facts(stack, images, source, label_samples, settings)
+    for each in filter(None, (images, training)):
+        tell(each, settings.quiet)
     if stack.top.classes and images.labels is None:
         say(f"no label error: {source} has no labels; name some with --labels")
-    elif stack.top.classes:
-        of_classes |= measuring.label_facts(stack, images, source, label_samples, settings)
     if training is not None:
         of_classes |= measuring.classifier_facts(stack, layers, training, images, settings)
     if single:

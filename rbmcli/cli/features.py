@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from rbmcli.cli.options import Settings, common_options, force_option, output_option
+from rbmcli.cli.options import (
+    Settings,
+    channels_option,
+    common_options,
+    follow_links_option,
+    force_option,
+    output_option,
+)
 from rbmcli.cli.parameters import LayerType
 from rbmcli.cli.saying import say
 
@@ -35,6 +42,8 @@ _SUFFIXES = (".h5", ".npz")
               help="Labels of the images.  [default: those in SOURCE, if any]")  # fmt: skip
 @click.option("--binarize", type=click.Choice(["sample", "threshold", "none"]), default="none",
               show_default=True, help="How values become states of the images' units.")  # fmt: skip
+@channels_option
+@follow_links_option
 @click.option("--limit", type=click.IntRange(min=1), help="Keep the first so many images.")
 @force_option
 @common_options
@@ -46,6 +55,8 @@ def command(
     samples: bool,
     labels: str | None,
     binarize: str,
+    channels: str | None,
+    follow_links: bool,
     limit: int | None,
     force: bool,
     settings: Settings,
@@ -63,7 +74,7 @@ def command(
     """
     import numpy as np
 
-    from rbmcli.cli.datasets import as_seen
+    from rbmcli.cli.datasets import as_seen, tell
     from rbmcli.cli.models import load_stack
     from rbmcli.cli.progress import Progress
     from rbmcli.cli.threads import use_threads
@@ -88,10 +99,13 @@ def command(
             stack.image_layer,
             np.arange,
             binarize,
+            channels=channels,
+            follow_links=follow_links,
             quiet=settings.quiet,
             labels=labels,
             limit=limit,
         )
+    tell(images, settings.quiet)
     shape = (len(images.rows), width(stack, layers))
     with Progress(100, settings.quiet) as progress:
         blocks = _blocks(stack, images, layers, samples, Draws(settings.seed), progress)

@@ -9,12 +9,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from rbmcli.cli.resuming import as_stored
+from rbmcli.cli.resuming import EARLIER, as_stored
 from rbmcli.cli.specs import Spec
 from rbmcli.cli.training_options import LAYER_OPTIONS
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
-from rbmcli.io.section import UP_DOWN
+from rbmcli.io.schema import UP_DOWN
+from rbmcli.io.section import damage_of
 
 #: Options of a stack that say what is added when it is grown.
 _ADDED = ("add-layer", "label-units", "label-weight", "up-down")
@@ -58,9 +59,9 @@ def with_grown(
     Options of layers that are asked for now are those of the new layers; all others stay what they
     were in the run. RbmError for a run that cannot be grown.
     """
-    with RunReader(output) as run:
+    with RunReader(output) as run, damage_of(output):
         _check_can_grow(run)
-        stored, stored_source = as_stack(run.config), str(run.data["source"])
+        stored, stored_source = EARLIER | as_stack(run.config), str(run.data["source"])
     parameters = {parameter.name: parameter for parameter in ctx.command.params}
 
     def asked(name: str) -> bool:
@@ -76,15 +77,16 @@ def with_grown(
         if given := [*of_new, *(["label-units"] if values["label_units"] else [])]:
             raise click.UsageError(f"--grow: --{given[0]} is about new layers, and there are none")
     resolved: dict[str, Any] = {}
-    for name, value in values.items():
-        option = name.replace("_", "-")
-        if option in _ADDED or option == "metrics":  # what is written to, no run file says
-            resolved[name] = value
-        elif name in LAYER_OPTIONS or name in _OF_UPPER or not asked(name):
-            resolved[name] = as_stored(ctx, parameters[name], stored)
-        else:
-            resolved[name] = value
-    before = parameters["add_layer"].type_cast_value(ctx, stored["add-layer"])
+    with damage_of(output):
+        for name, value in values.items():
+            option = name.replace("_", "-")
+            if option in _ADDED or option == "metrics":  # what is written to, no run file says
+                resolved[name] = value
+            elif name in LAYER_OPTIONS or name in _OF_UPPER or not asked(name):
+                resolved[name] = as_stored(ctx, parameters[name], stored)
+            else:
+                resolved[name] = value
+        before = as_stored(ctx, parameters["add_layer"], stored)
     resolved["add_layer"] = (*before, *(spec.with_defaults(of_new) for spec in new_specs))
     return (
         source if asked("source") else stored_source,

@@ -12,7 +12,6 @@ from rbmcli.cli.parameters import ImageShapeType, UnitKindType
 from rbmcli.cli.saying import say
 
 if TYPE_CHECKING:
-    from rbmcli.arrays import Floats
     from rbmcli.model.rbm import Rbm
     from rbmcli.model.stack import Stack
 
@@ -54,7 +53,7 @@ def command(
     from rbmcli.cli.importing import shape_of_images, stack_of, trained_apart_of
     from rbmcli.files import check_output
     from rbmcli.io.runwriter import RunWriter
-    from rbmcli.io.section import ROOT, UP_DOWN, layer_key
+    from rbmcli.io.schema import ROOT, UP_DOWN, layer_key
     from rbmcli.io.weights import read_weights
 
     check_output(output, force)
@@ -65,6 +64,17 @@ def command(
     trained_apart = trained_apart_of(file, stack, found)
     single = len(stack.machines) == 1 and not found.classes
     config = (_config(lowest) if single else _stack_config(stack)) | {"binarize": "sample"}
+    sections = [
+        (
+            ROOT if single else layer_key(number),
+            _config(machine),
+            _state(machine),
+            stack.filters(number),
+        )
+        for number, machine in enumerate(stack.machines)
+    ]
+    if trained_apart is not None:
+        sections.append((UP_DOWN, {}, _state(trained_apart), trained_apart.filters(0)))
     with RunWriter.create(
         output,
         config=config,
@@ -72,19 +82,7 @@ def command(
         image_shape=image_shape,
         force=force,
     ) as writer:
-
-        def write(key: str, model: Rbm | Stack, filters: Floats, config: dict[str, Any]) -> None:
-            section = writer.begin(key, snapshot_shape=filters.shape, config=config)
-            section.snapshot(0.0, filters)
-            state = {f"model/{name}": values for name, values in model.parameters().items()}
-            section.checkpoint(state, finished=True)
-
-        for number, machine in enumerate(stack.machines):
-            key = ROOT if single else layer_key(number)
-            write(key, machine, stack.filters(number), _config(machine))
-        if trained_apart is not None:
-            write(UP_DOWN, trained_apart, trained_apart.filters(0), {})
-        writer.finish()
+        writer.write_finished(sections)
     if not settings.quiet:
         units = " x ".join(
             f"{units} {kind}"
@@ -94,6 +92,10 @@ def command(
             ]
         )
         say(f"{output}: {units} units, images of {' x '.join(map(str, image_shape))}")
+
+
+def _state(model: Rbm | Stack) -> dict[str, Any]:
+    return {f"model/{name}": values for name, values in model.parameters().items()}
 
 
 def _config(machine: Rbm) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from rbmcli.model.rbm import Rbm
 from rbmcli.model.stack import Stack, check_joint
 from rbmcli.model.units import unit_kind
 
+#: Values of an image that filters may move over: a file of a few numbers must not take gigabytes.
+_MOST_VALUES = 1 << 24
+
 
 def shape_of_images(
     file: Path, found: WeightsFile, asked: tuple[int, ...] | None
@@ -23,6 +26,11 @@ def shape_of_images(
     units = found.image_units
     if units is None:
         if shape := asked or found.image_shape:
+            if math.prod(shape) > _MOST_VALUES:
+                raise RbmError(
+                    f"{file}: images of {'x'.join(map(str, shape))} are larger than the"
+                    f" {_MOST_VALUES} values that filters may move over: give another --shape"
+                )
             return shape
         raise RbmError(
             f"{file}: holds filters and no image_shape, so not how large images are: give --shape"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,8 @@ from rbmcli.arrays import Floats, to_padded
 from rbmcli.errors import RbmError
 from rbmcli.io.preprocessing import Preprocessing
 from rbmcli.io.runfile import RunReader
-from rbmcli.io.section import UP_DOWN, Section
+from rbmcli.io.schema import UP_DOWN
+from rbmcli.io.section import Section, damage_of
 from rbmcli.io.sizes import Filters
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
@@ -22,16 +21,8 @@ from rbmcli.model.stack import Stack
 from rbmcli.model.states import States
 from rbmcli.model.units import unit_kind
 
-
-@contextmanager
-def damage_told(path: Path) -> Iterator[None]:
-    """Turn what is raised where parts of a run file are missing or do not fit into an RbmError."""
-    try:
-        yield
-    except (LookupError, ValueError) as error:
-        raise RbmError(
-            f"{path}: a damaged run file ({error}): restore it from a copy, or train again"
-        ) from error
+#: Most hidden units of a convolution, about: few bytes of a file may stand for very many.
+_MOST_UNITS = 1 << 28
 
 
 def load_machine(section: Section, below: tuple[int, ...] | Layer) -> Rbm:
@@ -40,16 +31,26 @@ def load_machine(section: Section, below: tuple[int, ...] | Layer) -> Rbm:
     below: what it stands on, images of a shape or a hidden layer.
     """
     shape = below.fed_shape if isinstance(below, Layer) else below
-    with damage_told(section.path):
+    with damage_of(section.path):
         config = section.config
-        kinds = config["visible-kind"], config["hidden-kind"]
         if "conv" in config:
             model = _convolutional(config, shape, planar=not isinstance(below, Layer))
         else:
-            hidden = len(section.state["model/hidden_bias"]) // unit_kind(kinds[1]).group
-            model = Rbm.dense(shape, hidden, *kinds, labels=int(config.get("classes", 0)))
+            model = _dense(config, shape, section.state.shape_and_dtype("model/weights")[0])
         _load(model, section)
     return model
+
+
+def _dense(config: Mapping[str, Any], shape: tuple[int, ...], weights: tuple[int, ...]) -> Rbm:
+    """The form of a dense model; ValueError where weights of that shape are not its own.
+
+    Shapes are compared before anything is made of them: a few bytes may stand for many.
+    """
+    classes, group = int(config.get("classes") or 0), unit_kind(config["hidden-kind"]).group
+    if len(weights) != 2 or weights[0] != prod(shape) + classes or weights[1] % group:
+        raise ValueError(f"weights have shape {weights}, for {prod(shape)} values")
+    kinds = config["visible-kind"], config["hidden-kind"]
+    return Rbm.dense(shape, weights[1] // group, *kinds, labels=classes)
 
 
 def _convolutional(config: Mapping[str, Any], shape: tuple[int, ...], *, planar: bool) -> Rbm:
@@ -58,10 +59,10 @@ def _convolutional(config: Mapping[str, Any], shape: tuple[int, ...], *, planar:
     Training has checked them, so that others are damage, and not the user's to mend.
     """
     pool, kinds = config["pool"], (config["visible-kind"], config["hidden-kind"])
-    if not isinstance(pool, int) or pool < 1:
-        raise ValueError(f"pool is {pool!r}")
     try:
         filters = Filters.parse(str(config["conv"])).shape
+        if prod(shape) * filters[0] > _MOST_UNITS:
+            raise ValueError(f"{filters[0]} filters over {shape} are too many units")
         return Rbm.convolutional(shape, filters, pool, *kinds, planar=planar)
     except RbmError as error:
         raise ValueError(error) from None
@@ -79,7 +80,7 @@ def load_stack(run: RunReader, *, greedy: bool = False) -> Stack:
     stack = Stack(machines)
     if greedy or UP_DOWN not in run.sections:
         return stack
-    with damage_told(run.path):
+    with damage_of(run.path):
         stack = stack.untied()
         _load(stack, run.sections[UP_DOWN])
     return stack
@@ -97,7 +98,7 @@ def load_preprocessing(run: RunReader) -> Preprocessing | None:
     """How the run's images were preprocessed, if they were; RbmError where parts do not fit."""
     if "preprocess" not in run.config:
         return None
-    with damage_told(run.path):
+    with damage_of(run.path):
         prefix = "preprocessing/"
         parts = {
             name.removeprefix(prefix): run.state[name]
@@ -120,7 +121,7 @@ def load_chains(section: Section, model: Rbm) -> States:
             f" ({f'its algorithm is {algorithm}' if algorithm else 'it was imported'});"
             " use --start data or --start random"
         )
-    with damage_told(section.path):
+    with damage_of(section.path):
         hidden = section.state["trainer/chains/hidden"]
         rungs = (
             len(section.state["trainer/chains/beta"])
@@ -136,7 +137,7 @@ def load_reference(section: Section, model: Rbm) -> Floats | None:
     """Natural visible biases of a machine's replicas at inverse temperature 0, padded; or None."""
     if "trainer/chains/reference" not in section.state:
         return None
-    with damage_told(section.path):
+    with damage_of(section.path):
         reference: np.ndarray = section.state["trainer/chains/reference"]
         if reference.shape != (model.visible.units,):
             raise ValueError(f"trainer/chains/reference has shape {reference.shape}")

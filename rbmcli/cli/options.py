@@ -65,6 +65,27 @@ def force_option(function: F) -> F:
     )
 
 
+def channels_option(function: F) -> F:
+    """Add --channels, for commands that read images."""
+    return click.option(
+        "--channels",
+        type=click.Choice(["first", "last"]),
+        help="Where the channels (colours) of images of an array of four dimensions are: before"
+        " rows and columns, or behind them.  [default: as in the run; of a new one, last where the"
+        " last dimension is 1, 3 or 4 and the second is not]",
+    )(function)
+
+
+def follow_links_option(function: F) -> F:
+    """Add --follow-links, for commands that read images."""
+    return click.option(
+        "--follow-links",
+        is_flag=True,
+        help="Let an HDF5 source bring in files from other folders, by links in it, external"
+        " storage or virtual data sets. For files that you trust.",
+    )(function)
+
+
 def json_option(function: F) -> F:
     """Add --json, for commands that print a table."""
     return click.option(

@@ -131,7 +131,7 @@ def command(
 
 def _section(run: RunReader, layer: int, up_down: bool) -> Section:
     """What is drawn of a run; RbmError where it is not there."""
-    from rbmcli.io.section import UP_DOWN
+    from rbmcli.io.schema import UP_DOWN
 
     if up_down:
         if UP_DOWN not in run.sections:

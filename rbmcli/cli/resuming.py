@@ -13,11 +13,11 @@ from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from rbmcli.cli.journal import restore
-from rbmcli.cli.models import damage_told
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
-from rbmcli.io.section import ROOT
+from rbmcli.io.schema import ROOT
+from rbmcli.io.section import damage_of
 from rbmcli.learning.loop import Loop
 from rbmcli.learning.schedules import Schedule
 
@@ -32,6 +32,8 @@ _MAY_DIFFER = {
     "max-time",
     "metrics",  # run files of earlier programs have it
 }
+#: What options were in runs of versions that did not have them.
+EARLIER = {"channels": "first"}
 _SCHEDULES = ("learning-rate", "momentum", "gibbs-steps")
 
 
@@ -39,7 +41,7 @@ def with_stored(
     ctx: click.Context, output: Path, source: str, seed: int, values: Mapping[str, Any]
 ) -> tuple[str, int, dict[str, Any]]:
     """(source, seed, option values), those not asked for now being what they were in the run."""
-    with RunReader(output) as run:
+    with RunReader(output) as run, damage_of(output):
         if "imported_from" in run.data:
             raise RbmError(
                 f"{output}: cannot resume: it was imported, so there is no training to go on with;"
@@ -48,30 +50,39 @@ def with_stored(
         begun = "train" if ROOT in run.sections else "stack"
         if ctx.info_name != begun:
             raise RbmError(f"{output}: was begun by `rbm {begun}`: resume it with that")
-        stored, stored_source = run.config, str(run.data["source"])
+        stored, stored_source = EARLIER | run.config, str(run.data["source"])
 
     def unasked(name: str) -> bool:
         return ctx.get_parameter_source(name) is ParameterSource.DEFAULT
 
     parameters = {parameter.name: parameter for parameter in ctx.command.params}
-    resolved = {
-        name: as_stored(ctx, parameters[name], stored) if unasked(name) else value
-        for name, value in values.items()
-    }
-    resolved["metrics"] = values["metrics"]  # what is written to, no run file says
-    return (
-        stored_source if unasked("source") else source,
-        int(stored["seed"]) if unasked("seed") else seed,
-        resolved,
-    )
+    with damage_of(output):
+        resolved = {
+            name: as_stored(ctx, parameters[name], stored) if unasked(name) else value
+            for name, value in values.items()
+        }
+        resolved["metrics"] = values["metrics"]  # what is written to, no run file says
+        return (
+            stored_source if unasked("source") else source,
+            int(stored["seed"]) if unasked("seed") else seed,
+            resolved,
+        )
 
 
 def as_stored(ctx: click.Context, parameter: click.Parameter, stored: Mapping[str, Any]) -> Any:
-    """The value of a parameter in a run; its default where the run says nothing of it."""
-    written = stored.get(str(parameter.name).replace("_", "-"))
+    """The value of a parameter in a run; its default where the run says nothing of it.
+
+    ValueError where the run says what the parameter cannot be.
+    """
+    name = str(parameter.name).replace("_", "-")
+    written = stored.get(name)
     if written is None and isinstance(parameter.default, (str, int, float)):
         written = parameter.default
-    return parameter.type_cast_value(ctx, written)
+    try:
+        return parameter.type_cast_value(ctx, written)
+    except (click.ClickException, ValueError, TypeError, OverflowError) as error:
+        reason = error.message if isinstance(error, click.ClickException) else error
+        raise ValueError(f"option {name}: {reason}") from None
 
 
 def take_up(
@@ -87,7 +98,7 @@ def take_up(
     """
     with ExitStack() as on_failure:
         writer = on_failure.enter_context(RunWriter.resume(output))
-        with RunReader(output) as run, damage_told(output):
+        with RunReader(output) as run, damage_of(output):
             stored = run.config if but_for is None else but_for(run.config, config)
             action = "resume" if but_for is None else "grow"
             _check_same(output, stored, config, run.data, data, action)
@@ -96,10 +107,15 @@ def take_up(
     return writer
 
 
-def restored(output: Path, key: str, trainer: Loop) -> float:
-    """Put a trainer where the last checkpoint of its section left it; return the seconds so far."""
-    with RunReader(output) as run, damage_told(output):
+def restored(output: Path, key: str, trainer: Loop, filters: tuple[int, ...]) -> float:
+    """Put a trainer where the last checkpoint of its section left it; return the seconds so far.
+
+    filters: the shape of a snapshot that it will add.
+    """
+    with RunReader(output) as run, damage_of(output):
         section = run.sections[key]
+        if section.dataset[1][1:] != filters:
+            raise ValueError(f"filters have shape {section.dataset[1]}, for snapshots of {filters}")
         restore(trainer, section.state, table_rows(section.metrics))
         return float(section.wall_clock["seconds"][-1])
 
@@ -118,6 +134,7 @@ def _check_same(
     action: str,
 ) -> None:
     """RbmError, naming what differs, unless a run may go on with these options and data."""
+    stored = {**EARLIER, **stored}
     different = [
         f"{name} was {_shown(stored, name)}, now {_shown(asked, name)}"
         for name in sorted({*stored, *asked} - _MAY_DIFFER)

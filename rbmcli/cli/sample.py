@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from rbmcli.cli.options import Settings, common_options, force_option, output_option
+from rbmcli.cli.options import (
+    Settings,
+    channels_option,
+    common_options,
+    follow_links_option,
+    force_option,
+    output_option,
+)
 from rbmcli.cli.parameters import FiniteRange
 from rbmcli.cli.saying import say
 from rbmcli.errors import RbmError
@@ -47,6 +54,8 @@ _MEASURED = 50
               " stood (if its algorithm keeps any).  [default: data; with --class"
               " random]")  # fmt: skip
 @click.option("--source", help="The images of --start data.  [default: those of the run]")
+@channels_option
+@follow_links_option
 @click.option("--class", "classes", type=click.IntRange(min=0), multiple=True, metavar="LABEL",
               help="Draw images of this class: hold the label units of a stack that has them. Once"
               " for each class; each has a row of the grid.")  # fmt: skip
@@ -78,6 +87,8 @@ def command(
     gibbs_steps: int,
     start: str | None,
     source: str | None,
+    channels: str | None,
+    follow_links: bool,
     classes: tuple[int, ...],
     clamp: str | None,
     walking: str | None,
@@ -138,6 +149,8 @@ def command(
         start = "random" if classes and source is None else "data"
     if start != "data" and source is not None:
         raise click.UsageError("--source goes with --start data")
+    if channels is not None and source is None:
+        raise click.UsageError("--channels goes with --source")
     if walking == "top" and clamp is not None:
         raise click.UsageError("--clamp holds images, so all layers walk: --walk up-down, or all")
     if walking in ("up-down", "all"):
@@ -178,9 +191,19 @@ def command(
             count = _COUNT
             if start == "chains":
                 count = min(count, load_chains(section, top).rows)
-        begin = start_states(run, stack, start, source, count, settings.seed)
+        reading: dict[str, Any] = {"channels": channels, "follow_links": follow_links}
+        begin = start_states(
+            run,
+            stack,
+            start,
+            source,
+            count,
+            settings.seed,
+            quiet=settings.quiet,
+            **reading,
+        )
         if walking == "all":
-            usual = usual_biases(stack, usual_images(run, stack, source, settings.seed))
+            usual = usual_biases(stack, usual_images(run, stack, source, settings.seed, **reading))
         reference = load_reference(section, top)
         first_step = int(section.state["trainer/step"]) if start == "chains" else 0
         images = sample_output.Images(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rbmcli.cli.datasets import starts
+from rbmcli.cli.datasets import starts, tell
 from rbmcli.cli.models import load_chains
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
@@ -24,9 +24,20 @@ class Start(NamedTuple):
 
 
 def start_states(
-    run: RunReader, stack: Stack, start: str, source: str | None, count: int, seed: int
+    run: RunReader,
+    stack: Stack,
+    start: str,
+    source: str | None,
+    count: int,
+    seed: int,
+    *,
+    quiet: bool,
+    **reading: Any,
 ) -> Start:
-    """`count` states to start from: at "data", at "random", or at the "chains" of the run."""
+    """`count` states to start from: at "data", at "random", or at the "chains" of the run.
+
+    quiet: say nothing of what was read from a source. reading: how, as `starts` takes it.
+    """
     top = stack.top
     if start == "chains":
         section = run.layers[-1]
@@ -41,7 +52,9 @@ def start_states(
         return Start(None, start_from_hidden(top, chosen, seed, step))
     if start == "random":
         return Start(None, random_start(top.visible, count, seed))
-    images = starts(run, source, stack.image_layer, count, seed)
+    layer = stack.image_layer
+    images = starts(run, source, layer, count, seed, quiet=quiet, **reading)
+    tell(images, quiet or source is None)
     draw = Draws(seed).at(Purpose.BINARIZE, 0)
     states = images.states(images.rows, stack.image_layer, draw)
     below = len(stack.machines) - 1
@@ -49,7 +62,9 @@ def start_states(
     return Start(states, stack.standing_on(raised, below))
 
 
-def usual_images(run: RunReader, stack: Stack, source: str | None, seed: int) -> States:
+def usual_images(
+    run: RunReader, stack: Stack, source: str | None, seed: int, **reading: Any
+) -> States:
     """Images, of the source or the run's own, to see how active units usually are."""
-    images = starts(run, source, stack.image_layer, None, seed)
+    images = starts(run, source, stack.image_layer, None, seed, quiet=True, **reading)
     return images.states(images.rows, stack.image_layer, Draws(seed).at(Purpose.BINARIZE, 1))

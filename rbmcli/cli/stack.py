@@ -88,6 +88,7 @@ def command(
         say(f"note: {notice}")
     stopping.training()
     writer = _writer(output, options, settings, data, resume=resume, grow=grow, force=force)
+    datasets.tell(data.training, settings.quiet)
     course = Course(output, settings, stopping, log)
     stacking = Stacking(course, writer, data, classes, options)
     return course.conclude(writer, stacking.train)
@@ -107,9 +108,9 @@ def _writer(
     from rbmcli.cli.growing import but_for_what_is_added
     from rbmcli.cli.resuming import take_up
     from rbmcli.io.runwriter import RunWriter
-    from rbmcli.io.section import ROOT, layer_key
+    from rbmcli.io.schema import ROOT, layer_key
 
-    config = options.config(settings.seed)
+    config = options.config(settings.seed) | {"channels": data.channels}
     if resume:
         return take_up(output, config, data.provenance)
     if grow:

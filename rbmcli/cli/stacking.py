@@ -20,7 +20,8 @@ from rbmcli.draws import Draws
 from rbmcli.errors import RbmError
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
-from rbmcli.io.section import UP_DOWN, layer_key
+from rbmcli.io.schema import UP_DOWN, layer_key
+from rbmcli.io.section import damage_of
 from rbmcli.learning.inputs import Examples, Inputs, Labelled, activations
 from rbmcli.learning.loop import Loop
 from rbmcli.learning.up_down import UpDown
@@ -139,6 +140,8 @@ class Stacking:
         if stored and (machine := self._finished(number, below)) is not None:
             self._machines.append(machine)
             return None
+        if stored:
+            self._check_form(number, options)
         labels = self._classes if options is self._options.layers[-1] else 0
         shape = data.image_shape if below is None else below.hidden.fed_shape
         model = new_machine(options, shape, labels, planar=below is None)
@@ -201,7 +204,7 @@ class Stacking:
         restore: bool,
     ) -> Journal:
         """The journal of a section; of one that the file has, the loop is put where it left off."""
-        seconds = restored(self._course.output, key, loop) if restore else None
+        seconds = restored(self._course.output, key, loop, filters().shape) if restore else None
         return Journal(
             loop,
             self._writer.section(key),
@@ -215,6 +218,17 @@ class Stacking:
     def _is_finished(self, key: str) -> bool:
         with RunReader(self._course.output) as run:
             return run.sections[key].finished
+
+    def _check_form(self, number: int, options: LayerOptions) -> None:
+        """RbmError where a layer of the file is not the one that is to be gone on with."""
+        wanted = options.config(self._course.settings.seed)
+        with RunReader(self._course.output) as run, damage_of(run.path):
+            stored = run.layers[number].config
+            for name in ("hidden", "conv", "pool", "visible-kind", "hidden-kind"):
+                if stored.get(name) != wanted.get(name):
+                    raise ValueError(
+                        f"layer {number} has {name} {stored.get(name)}, the run {wanted.get(name)}"
+                    )
 
     def _finished(self, number: int, below: Rbm | None) -> Rbm | None:
         """The machine of a layer, if its training has ended."""

@@ -94,7 +94,7 @@ def _open(
     from rbmcli.cli.resuming import restored, take_up
     from rbmcli.cli.training import new_machine, new_trainer
     from rbmcli.io.runwriter import RunWriter, check_new
-    from rbmcli.io.section import ROOT
+    from rbmcli.io.schema import ROOT
 
     if not resume:
         check_new(output, force)  # before data are fetched and read
@@ -102,13 +102,13 @@ def _open(
     stopping.training()
     model = new_machine(options, data.image_shape)
     trainer = new_trainer(model, data.training, data.validation, options, settings.seed)
-    config = options.config(settings.seed)
+    config = options.config(settings.seed) | {"channels": data.channels}
     seconds = None
     if resume:
         writer = take_up(output, config, data.provenance)
         with ExitStack() as on_failure:
             on_failure.enter_context(writer)
-            seconds = restored(output, ROOT, trainer)
+            seconds = restored(output, ROOT, trainer, model.filters().shape)
             on_failure.pop_all()
         section = writer.section(ROOT)
     else:
@@ -121,6 +121,7 @@ def _open(
             force=force,
         )
         section = writer.begin(ROOT, snapshot_shape=model.filters().shape)
+    datasets.tell(data.training, settings.quiet)
     journal = Journal(
         trainer,
         section,

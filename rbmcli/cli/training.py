@@ -103,16 +103,24 @@ class Course:
 
         work: returns a reason if it stopped early.
         """
+        told = self._tell(writer, 0)
         with gathering(writer), self.log:
             reason = work()
             if reason is None:
                 writer.finish()
             else:
                 writer.stop()
+        self._tell(writer, told)
         if not self.settings.quiet:
             done = f"stopped {reason}; go on with --resume" if reason else "done"
             say(f"{self.output}: {done}")
         return 0 if reason is None else STOPPED
+
+    def _tell(self, writer: RunWriter, told: int) -> int:
+        """Show the writer's notices from number `told` on; how many there are."""
+        for notice in writer.notices[told:]:
+            say(f"note: {notice}")
+        return len(writer.notices)
 
     def train(
         self, trainer: Loop, journal: Journal, epochs: int, part: Mapping[str, Any] | None = None

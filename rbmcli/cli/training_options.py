@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from rbmcli.cli.configuration import read_config, read_recipe
-from rbmcli.cli.options import force_option, output_option
+from rbmcli.cli.options import channels_option, follow_links_option, force_option, output_option
 from rbmcli.cli.parameters import (
     DurationType,
     FiltersType,
@@ -46,6 +46,8 @@ class TrainOptions:
     labels: str | None
     only: tuple[int, ...]
     limit: int | None
+    channels: str | None
+    follow_links: bool
     validation: str | None
     binarize: str
     preprocess: str | None
@@ -95,6 +97,7 @@ class TrainOptions:
             name.replace("_", "-"): getattr(value, "text", value) for name, value in values.items()
         }
         plain["only"] = list(self.only)
+        del plain["follow-links"]  # whom to trust is said each time
         if self.conv is not None:
             del plain["hidden"]
         elif self.pool == POOL:
@@ -147,6 +150,8 @@ TRAINING: Groups = {
                      help="Keep the images with this label. May be repeated."),
         click.option("--limit", type=click.IntRange(min=1), metavar="N",
                      help="Keep the first so many images."),
+        channels_option,
+        follow_links_option,
         click.option("--validation", metavar="FRACTION|FILE",
                      help="Hold out this fraction of the images, or measure on another source."),
         click.option("--whiten", is_flag=True,
@@ -254,8 +259,8 @@ TRAINING: Groups = {
 
 #: What is the same for all layers of a stack, by the names of parameters.
 _OF_THE_RUN = {
-    "labels", "only", "limit", "validation", "binarize", "preprocess", "whiten", "patches",
-    "pad", "crop", "crops_per_image", "flip", "max_time", "metrics",
+    "labels", "only", "limit", "channels", "follow_links", "validation", "binarize", "preprocess",
+    "whiten", "patches", "pad", "crop", "crops_per_image", "flip", "max_time", "metrics",
 }  # fmt: skip
 #: What may differ from layer to layer.
 LAYER_OPTIONS = {field.name for field in fields(TrainOptions)} - _OF_THE_RUN

@@ -35,6 +35,13 @@ class Ladder:
         """Evenly spaced inverse temperatures."""
         return cls(np.linspace(1.0, 0.0, rungs), weight=weight)
 
+    def check(self) -> None:
+        """ValueError where the temperatures or rejections are none."""
+        if (self.beta[0], self.beta[-1]) != (1.0, 0.0) or (np.diff(self.beta) >= 0).any():
+            raise ValueError("inverse temperatures do not descend from 1 to 0")
+        if not ((self.rejection >= 0) & (self.rejection <= 1)).all():
+            raise ValueError("rejections are not from 0 to 1")
+
     def swap(self, exponent: Doubles, draw: Draw, turn: int) -> NDArray[np.int64]:
         """The rows' new order after every second pair of neighbours tried to swap, int64 (rows,).
 

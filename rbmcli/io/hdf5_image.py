@@ -33,6 +33,18 @@ class FileImage(io.RawIOBase):
             write_at(descriptor, memoryview(data), offset)
         os.ftruncate(descriptor, self._size)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._size
+
+    def content(self, start: int, length: int) -> bytearray:
+        """The bytes at `start`; those never written are zero."""
+        block = bytearray(length)
+        self.seek(start)
+        self.readinto(block)
+        return block
+
     def readable(self) -> bool:
         """Return True: HDF5 reads back some of what it wrote."""
         return True

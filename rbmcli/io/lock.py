@@ -14,13 +14,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from rbmcli.errors import RbmError
-from rbmcli.files import remedy, write_at
+from rbmcli.files import create_like, is_named, remedy, take_lock, write_at
+from rbmcli.opening import descriptor_of
+from rbmcli.text import printable
 
 #: Seconds for which a taken lock is tried again: `is_locked` holds it for an instant.
 _PATIENCE = 0.3
@@ -39,11 +42,14 @@ def lock_name(target: Path) -> Path:
 def is_locked(target: Path) -> bool:
     """Return whether a process is writing the run file `target`."""
     try:
-        descriptor = os.open(lock_name(target), os.O_RDONLY)
-    except OSError:
+        descriptor = descriptor_of(lock_name(target), follow=False)
+    except (OSError, RbmError):
         return False
     try:
-        return not _try_lock(descriptor, fcntl.LOCK_SH)
+        taken = take_lock(descriptor, fcntl.LOCK_SH)
+        return _holder_lives(descriptor) if taken is None else not taken
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
 
@@ -59,9 +65,9 @@ def outlasting_readers(path: Path) -> Iterator[None]:
     try:
         yield
         deadline = time.monotonic() + _READERS
-        replaced = not _is_named(descriptor, path)
+        replaced = not is_named(descriptor, path)
         while replaced and time.monotonic() < deadline:
-            if _try_lock(descriptor, fcntl.LOCK_EX):
+            if take_lock(descriptor, fcntl.LOCK_EX) is not False:
                 break
             time.sleep(0.01)
     finally:
@@ -69,7 +75,10 @@ def outlasting_readers(path: Path) -> Iterator[None]:
 
 
 class Lock:
-    """The right to write one run file, held until `release`."""
+    """The right to write one run file, held until `release`.
+
+    notices: lines worth telling the user.
+    """
 
     def __init__(self, target: Path) -> None:
         """Take the lock of the run file `target`.
@@ -79,13 +88,20 @@ class Lock:
         self._path = lock_name(target)
         if not target.parent.is_dir():
             raise RbmError(f"{target}: there is no folder {target.parent}: make it first")
+        self._target = target
         try:
-            self._descriptor = _acquire(target)
+            self._descriptor, exclusive = _acquire(target)
             self._doubtful = set(_names(self._descriptor))
         except OSError as error:
             raise RbmError(
                 f"{target}: cannot lock it for writing ({error.strerror}): {remedy(error)}"
             ) from error
+        self.notices: tuple[str, ...] = ()
+        if not exclusive:
+            self.notices = (
+                f"{target}: its file system has no locks, so see to it that no other process"
+                " writes this file at the same time",
+            )
         with contextlib.suppress(OSError):  # for people only, so a full disk is no reason to stop
             os.pwrite(self._descriptor, _header(), 0)
 
@@ -94,8 +110,18 @@ class Lock:
         """Names of files in doubt; at first those that a killed holder left."""
         return frozenset(self._doubtful)
 
+    def check(self) -> None:
+        """RbmError where the lock file was removed: another process may be writing by now."""
+        if not is_named(self._descriptor, self._path):
+            raise RbmError(
+                f"{self._path}: was removed or replaced while its run was under way, and another"
+                f" process may be writing {self._target.name} now, so nothing more is written; the"
+                " last checkpoint is kept: go on with --resume, and leave the .lock file alone"
+            )
+
     def doubt(self, name: str) -> None:
         """Note that the file `name` is in doubt, before it is made or ceases to be needed."""
+        self.check()
         end = max(os.fstat(self._descriptor).st_size, _HEADER_BYTES)
         write_at(self._descriptor, memoryview(f"{name}\n".encode()), end)
         self._doubtful.add(name)
@@ -107,19 +133,25 @@ class Lock:
             self._doubtful.clear()
 
     def release(self) -> None:
-        """Give the lock up and remove its file."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        """Give the lock up and remove its file, unless that is another process's by now."""
+        with contextlib.suppress(OSError):  # a lock file without holder is in nobody's way
+            if is_named(self._descriptor, self._path):
+                self._path.unlink()
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
 
 
-def _acquire(target: Path) -> int:
-    """Return a descriptor of the lock file, locked."""
+def _acquire(target: Path) -> tuple[int, bool]:
+    """Return a descriptor of the lock file, and whether it is locked: not all file systems can."""
     deadline = time.monotonic() + _PATIENCE
     while True:
-        descriptor = os.open(lock_name(target), os.O_RDWR | os.O_CREAT, 0o666)
-        if _try_lock(descriptor, fcntl.LOCK_EX) and _is_named(descriptor, lock_name(target)):
-            return descriptor
-        holder = os.pread(descriptor, _HEADER_BYTES, 0).decode(errors="replace").strip()
+        descriptor = _open_lock(target)
+        taken = take_lock(descriptor, fcntl.LOCK_EX)
+        if taken is None and not _holder_lives(descriptor):
+            return descriptor, False
+        if taken and is_named(descriptor, lock_name(target)):
+            return descriptor, True
+        holder = _holder(descriptor)
         os.close(descriptor)
         if time.monotonic() > deadline:
             raise RbmError(
@@ -129,21 +161,51 @@ def _acquire(target: Path) -> int:
         time.sleep(_PATIENCE / 10)
 
 
-def _try_lock(descriptor: int, kind: int) -> bool:
-    """Lock an open file without waiting; return whether that was possible."""
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
+def _open_lock(target: Path) -> int:
+    """Open the lock file, or make it; RbmError where something else has its name."""
+    path = lock_name(target)
+    while True:
+        try:
+            return create_like(target, path)
+        except FileExistsError:
+            pass
+        try:
+            descriptor = descriptor_of(path, os.O_RDWR, follow=False)
+        except FileNotFoundError:  # its holder has just removed it
+            continue
+        except RbmError:
+            raise RbmError(_no_lock(path, target)) from None
+        about = os.fstat(descriptor)
+        if about.st_nlink > 1 or (about.st_size and _holder(descriptor) is None):
+            os.close(descriptor)
+            raise RbmError(_no_lock(path, target))
+        return descriptor
+
+
+def _no_lock(path: Path, target: Path) -> str:
+    return f"{path}: is no lock file, and that of {target.name} must be there: move it away"
+
+
+def _holder(descriptor: int) -> str | None:
+    """Who holds a lock, by what its file says; "" where it says nothing, None where it is none."""
+    header = os.pread(descriptor, _HEADER_BYTES, 0).strip(b"\0 \n")  # a full disk may have cut it
+    if header and not (header.startswith(b"process ") or b"process ".startswith(header)):
+        return None
+    return printable(header.decode(errors="replace"))
+
+
+def _holder_lives(descriptor: int) -> bool:
+    """Whether a process of this machine that a lock file names is there, and is not this one."""
+    found = re.fullmatch(r"process (\d{1,9}) on (.*)", _holder(descriptor) or "")
+    if found is None or found[2] != socket.gethostname() or int(found[1]) == os.getpid():
         return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
     return True
-
-
-def _is_named(descriptor: int, path: Path) -> bool:
-    """Return whether `path` still names the open file: its last holder may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _header() -> bytes:

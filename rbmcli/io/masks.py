@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from rbmcli.errors import RbmError
 from rbmcli.io.sources import numpy_files
-from rbmcli.io.sources.picture_files import read_picture
+from rbmcli.io.sources.picture_files import read_alone
+from rbmcli.opening import opened
 
 #: Words for a half of an image.
 HALVES = ("upper", "lower", "left", "right")
@@ -44,9 +45,9 @@ def _half(word: str, image_shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _read(path: Path) -> NDArray[np.generic]:
-    if not path.is_file():
+    if not path.exists():
         raise RbmError(f"{path}: no such file: give a mask, or one of {', '.join(HALVES)}")
-    with path.open("rb") as file:
+    with opened(path) as file:
         magic = file.read(len(numpy_files.NPY_MAGIC))
     if magic == numpy_files.NPY_MAGIC:
         array = numpy_files.read_npy(path)
@@ -56,7 +57,7 @@ def _read(path: Path) -> NDArray[np.generic]:
             raise RbmError(f"{path}: holds {len(names)} arrays: store the mask alone")
         array = numpy_files.read_array(path, names[0])
     else:
-        array = read_picture(path)
+        array = read_alone(path)
     if array.dtype.kind not in "buif" or np.isnan(array).any():
         raise RbmError(f"{path}: holds {array.dtype} values, not all of them numbers: store 0 or 1")
     return array

@@ -9,8 +9,8 @@ whose filters were gathered in it serves as a part of each of its sections.
 
 from __future__ import annotations
 
-import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,15 +19,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.files import link_or_copy, sync_folder, write_at
+from rbmcli.files import create_like, is_named, link_or_copy, sync_folder, write_at
 from rbmcli.io.hdf5_image import FileImage, reserve
+from rbmcli.io.schema import DATASET
+from rbmcli.opening import descriptor_of
 
 #: Rows the first part has room for. A later one has room for as many as there are already, which
 #: keeps the parts few; what is not written takes no space.
 _FIRST_CAPACITY = 8
 
-#: Name of the data set of filters: of a part, and in each section of a run file.
-DATASET = "filters"
 #: Type of a snapshot's numbers.
 DTYPE = np.dtype("<f4")
 
@@ -76,31 +76,56 @@ def part_path(target: Path, number: int) -> Path:
     return target.with_name(f"{target.name}.filters.{number}")
 
 
+def part_number(target: Path, name: str) -> int | None:
+    """The number of a part made for the run file `target`; None for any other name."""
+    found = re.fullmatch(re.escape(target.name) + r"\.filters\.(\d{1,18})", name, re.ASCII)
+    return None if found is None else int(found[1])
+
+
 def is_part_of(target: Path, name: str) -> bool:
     """Return whether `name` is that of a part made for the run file `target`."""
-    return name.startswith(f"{target.name}.filters.")
+    return part_number(target, name) is not None
 
 
-def outlast(target: Path, logs: Iterable[SnapshotLog], announce: Callable[[str], None]) -> None:
+class Numbering:
+    """Gives parts of a run file their numbers, none of them twice.
+
+    Not even that of a part that somebody removed: the run file may still refer to it, and would
+    take the new one for it.
+    """
+
+    def __init__(self, target: Path, announce: Callable[[str], None]) -> None:
+        """`announce` is called with the name of each new part just before it is made."""
+        self._target = target
+        self._announce = announce
+        self._last = -1
+
+    def note(self, name: str) -> None:
+        """Take it that there is, or was, a part of this name."""
+        self._last = max(self._last, part_number(self._target, name) or 0)
+
+    def new_part(self) -> Path:
+        """Choose the path of a new part, and announce its name."""
+        for entry in os.scandir(self._target.parent):
+            if is_part_of(self._target, entry.name):
+                self.note(entry.name)
+        self._last += 1
+        path = part_path(self._target, self._last)
+        self._announce(path.name)
+        return path
+
+
+def outlast(target: Path, logs: Iterable[SnapshotLog], numbering: Numbering) -> None:
     """Before the run file `target` is replaced, keep the snapshots of `logs` gathered in it.
 
     It gets a second name, announced just before, as a part of each of them.
     """
     inside = [log for log in logs if log.gathered]
     if inside:
-        path = _announced(target, announce)
+        path = numbering.new_part()
         link_or_copy(target, path)
         for log in inside:
             log.move(path.name)
-
-
-def _announced(target: Path, announce: Callable[[str], None]) -> Path:
-    """Choose the path of a new part of `target` and announce its name."""
-    path = next(
-        path for number in itertools.count() if not (path := part_path(target, number)).exists()
-    )
-    announce(path.name)
-    return path
 
 
 class SnapshotLog:
@@ -111,17 +136,22 @@ class SnapshotLog:
         target: Path,
         shape: tuple[int, ...],
         parts: Sequence[Part],
-        announce: Callable[[str], None],
+        numbering: Numbering,
     ) -> None:
         """Go on after `parts` of the run file `target`, whose snapshots have `shape`.
 
-        A part may be the run file itself, when its filters have been gathered. `announce` is
-        called with the name of each new part just before it is made.
+        A part may be the run file itself, when its filters have been gathered. numbering: that of
+        the run file's parts.
         """
         self._target = target
         self.shape = shape
         self._parts = list(parts)
-        self._announce = announce
+        self._numbering = numbering
+        #: Names of parts that went away while they were written.
+        self.lost: list[str] = []
+        for part in parts:
+            if is_part_of(target, part.name):
+                numbering.note(part.name)
         self._descriptor: int | None = None  # of the last part, while it is open
         self._offset = 0  # of its first row
         self._capacity = 0  # of it, in rows
@@ -158,9 +188,18 @@ class SnapshotLog:
         self._parts[-1] = replace(part, rows=part.rows + 1)
 
     def sync(self) -> None:
-        """Bring all snapshots to disk."""
-        if self._descriptor is not None:
-            os.fsync(self._descriptor)
+        """Bring all snapshots to disk.
+
+        Where the part that is being written was removed or replaced, its snapshots are lost, and
+        the next ones go to another part.
+        """
+        if self._descriptor is None:
+            return
+        os.fsync(self._descriptor)
+        name = self._parts[-1].name
+        if not is_named(self._descriptor, self._target.with_name(name)):
+            self.lost.append(name)
+            self.close()
 
     @property
     def gathered(self) -> bool:
@@ -184,27 +223,30 @@ class SnapshotLog:
         """Open the last part, if it is this run file's own.
 
         It is not where the filters are gathered, and where the run file was renamed or copied:
-        then another one may be writing that part.
+        then another one may be writing that part. Nor is one that was removed.
         """
-        if not self._parts or not is_part_of(self._target, self._parts[-1].name):
+        name = self._parts[-1].name if self._parts else ""
+        if not is_part_of(self._target, name) or name in self.lost:
+            return
+        if not self._target.with_name(name).exists():
             return
         path = self._target.with_name(self._parts[-1].name)
         with h5py.File(path, "r") as file:
             dataset = file[self._parts[-1].dataset]
             self._capacity, self._offset = len(dataset), dataset.id.get_offset()
-        self._descriptor = os.open(path, os.O_RDWR)
+        self._descriptor = descriptor_of(path, os.O_RDWR, follow=False)
 
     def _start_part(self) -> None:
         if self._descriptor is not None:
             os.fsync(self._descriptor)
             self.close()
-        path = _announced(self._target, self._announce)
+        path = self._numbering.new_part()
         self._capacity = max(_FIRST_CAPACITY, self.rows)
         image = FileImage()
         with h5py.File(image, "w") as file:
             file.attrs["format"] = "rbm run part"
             self._offset = reserve(file, DATASET, (self._capacity, *self.shape), DTYPE)
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        self._descriptor = create_like(self._target, path)
         image.write_to(self._descriptor)
         sync_folder(path.parent)
         self._parts.append(Part(path.name, rows=0))

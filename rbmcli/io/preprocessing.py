@@ -232,8 +232,13 @@ class Preprocessing:
                 for field in fields(kind)  # type: ignore[arg-type]
             }
             for part, value in values.items():
-                if np.shape(value) != (units,) * np.ndim(value):
+                dimensions = {"float": 0}.get(str(kind.__annotations__[part]), 1)
+                if part in ("whitening", "inverse"):
+                    dimensions = 2
+                if np.shape(value) != (units,) * dimensions:
                     raise ValueError(f"preprocessing/{name}/{part} has shape {np.shape(value)}")
+                if part in ("deviation", "floor") and not np.greater(value, 0).all():
+                    raise ValueError(f"preprocessing/{name}/{part} is not above 0")
             steps.append(kind(**values))
         return Preprocessing(tuple(steps))
 

@@ -6,7 +6,6 @@ any time, also while it is being written. This room knows arrays and names, no m
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, Self
@@ -16,11 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.errors import RbmError
+from rbmcli.io.confined import open_hdf5
 from rbmcli.io.lock import is_locked
-from rbmcli.io.section import ROOT, UP_DOWN, Section, State, damage_of, layer_key
-
-FORMAT_NAME = "rbm run"
-FORMAT_VERSION = 1
+from rbmcli.io.probe import Unreadable, probe
+from rbmcli.io.schema import (
+    FORMAT_VERSION,
+    READABLE,
+    UP_DOWN,
+    is_run_file,
+    plan_of,
+    version_of,
+)
+from rbmcli.io.seal import Seal, read_seal
+from rbmcli.io.section import Section, Source, State, damage_of, damaged
+from rbmcli.opening import check_regular, descriptor_of
 
 
 class RunReader:
@@ -38,16 +46,25 @@ class RunReader:
     `filters_epoch`, `metrics` and `wall_clock` are those of the first section.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open the run file `path`.
+    def __init__(self, path: str | os.PathLike[str], *, own: bool = False) -> None:
+        """Open the run file `path`, and look all of it over.
 
-        Raises RbmError where there is none, where it is no run file, and where it is of a version
-        other than FORMAT_VERSION.
+        own: whether this process wrote it just now; other files are read by a child first, which
+        may crash or loop.
+
+        Raises RbmError where there is none, where it is no run file, where it is damaged, where it
+        would bring in other files, and where it is of a version that is not READABLE.
         """
         self.path = Path(path)
         self.name = self.path.stem
         # Links are followed here so that the parts are looked for beside the file itself.
         self._target = Path(os.path.realpath(path))
+        self._own = own
+        if not own:
+            try:
+                probe(self._open)
+            except Unreadable as error:
+                raise RbmError(damaged(self.path, error)) from None
         self._open()
         if any(section.missing for section in self.sections.values()):
             # The run may just have ended, and gathered its filters in a file of the same name.
@@ -113,58 +130,82 @@ class RunReader:
 
     def _open(self) -> None:
         """Open the file and all of its sections."""
-        self._file = _open_run(self.path, self._target)
-        attributes = self._file.attrs
-        with damage_of(self.path):
-            self.version = int(attributes["version"])
-            self.program = str(attributes["program"])
-            self.config: dict[str, Any] = json.loads(attributes["config"])
-            self.data: dict[str, Any] = json.loads(attributes["data"])
-            self.image_shape = tuple(int(size) for size in attributes["image_shape"])
-            self.finished = bool(attributes["finished"])
-            self.sections = {key: self._section(key) for key in _keys(self._file)}
-
-    def _section(self, key: str) -> Section:
-        group = self._file[key] if key else self._file
-        return Section(
-            self.path,
-            self._target.parent,
-            key,
-            group,
-            config=json.loads(group.attrs["config"]),
-            finished=bool(group.attrs["finished"]),
-        )
+        self._file, seal = _open_run(self.path, self._target)
+        try:
+            with damage_of(self.path):
+                descriptor = int(self._file.id.get_vfd_handle())
+                size = os.fstat(descriptor).st_size
+                plan = plan_of(self._file, self.path, self._target.parent, size)
+                self.version, self.program = plan.version, plan.program
+                self.config: dict[str, Any] = plan.config
+                self.data: dict[str, Any] = plan.data
+                self.image_shape = plan.image_shape
+                self.finished = plan.finished
+                source = Source(self.path, self._target.parent, seal, descriptor)
+                self.sections = {
+                    each.key: Section(source, self._file[each.key or "/"], each, own=self._own)
+                    for each in plan.sections
+                }
+        except BaseException:
+            self._file.close()
+            raise
 
 
-def _keys(file: h5py.File) -> list[str]:
-    """The keys of the sections of an open run file, in the order of training."""
-    if "layers" not in file:
-        return [ROOT]
-    layers = [layer_key(index) for index in range(len(file["layers"]) or 1)]
-    return [*layers, UP_DOWN] if UP_DOWN in file else layers
-
-
-def _open_run(path: Path, target: Path) -> h5py.File:
-    """Open `target`, given as `path`, if it is a run file of a version known here."""
+def _open_run(path: Path, target: Path) -> tuple[h5py.File, Seal | None]:
+    """Open `target`, given as `path`, if it is a run file of a version known here, and its seal."""
     try:
-        file = h5py.File(target, "r")
+        check_regular(target)
+        while True:
+            seal, identity = _sealed(path, target)
+            file = open_hdf5(target)
+            if _identity(int(file.id.get_vfd_handle())) == identity:
+                break
+            file.close()  # a checkpoint came in between
+    except RbmError as error:
+        raise RbmError(str(error).replace(str(target), str(path), 1)) from None
     except OSError as error:
         raise RbmError(f"{path}: {_why_unreadable(target, error)}") from error
-    with damage_of(path):
-        name, version = str(file.attrs.get("format")), file.attrs.get("version")
-    if name != FORMAT_NAME:
-        raise RbmError(f"{path}: not a run file: give one that `rbm train` or `rbm stack` wrote")
-    if version != FORMAT_VERSION:
-        raise RbmError(
-            f"{path}: a run file of version {version}, and this program reads version "
-            f"{FORMAT_VERSION}: use the rbm that wrote it, or a newer one"
-        )
-    return file
+    try:
+        if not is_run_file(file):
+            raise RbmError(
+                f"{path}: not a run file: give one that `rbm train` or `rbm stack` wrote"
+            )
+        with damage_of(path):
+            version = version_of(file)
+        if version not in READABLE:
+            raise RbmError(
+                f"{path}: a run file of version {version}, and this program reads version "
+                f"{FORMAT_VERSION} and earlier ones: use the rbm that wrote it, or a newer one"
+            )
+        if seal is None and version >= 2:
+            raise RbmError(
+                damaged(path, "its end, with the checksums, is missing: another program changed it")
+            )
+    except BaseException:
+        file.close()
+        raise
+    return file, seal
+
+
+def _sealed(path: Path, target: Path) -> tuple[Seal | None, tuple[int, int]]:
+    """The seal of a file, if it has one, its structure compared; and which file it was."""
+    descriptor = descriptor_of(target)
+    try:
+        with damage_of(path):
+            seal = read_seal(descriptor)
+            if seal is not None:
+                seal.check_structure(descriptor)
+        return seal, _identity(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    about = os.fstat(descriptor)
+    return about.st_dev, about.st_ino
 
 
 def _why_unreadable(target: Path, error: OSError) -> str:
-    if target.is_dir():
-        return "a folder, not a run file"
     if not target.exists():
         if is_locked(target):
             return "not there yet: its run is under way, but has written no checkpoint so far"

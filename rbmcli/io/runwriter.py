@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,14 +20,23 @@ import h5py
 import numpy as np
 
 from rbmcli import __version__
+from rbmcli.arrays import Floats
 from rbmcli.errors import RbmError
-from rbmcli.files import check_output, real, remedy, remove_aside, replacing
-from rbmcli.io.hdf5_image import FileImage, reserve
+from rbmcli.files import check_output, real, remedy, remove_aside, replacing, write_at
+from rbmcli.io.hdf5_image import FileImage
 from rbmcli.io.lock import Lock, outlasting_readers
-from rbmcli.io.parts import DATASET, DTYPE, Part, SnapshotLog, is_part_of, outlast
-from rbmcli.io.runfile import FORMAT_NAME, FORMAT_VERSION, RunReader
-from rbmcli.io.section import ROOT, UP_DOWN, Section, layer_key
-from rbmcli.io.sectionwriter import Contents, Reserved, SectionWriter, section_group
+from rbmcli.io.parts import Numbering, Part, SnapshotLog, is_part_of, outlast
+from rbmcli.io.runfile import RunReader
+from rbmcli.io.schema import FORMAT_NAME, FORMAT_VERSION, ROOT, UP_DOWN, layer_key
+from rbmcli.io.seal import Seal, between
+from rbmcli.io.section import Section, Value
+from rbmcli.io.sectionwriter import (
+    Contents,
+    Reserved,
+    ReservedFilters,
+    SectionWriter,
+    section_group,
+)
 
 #: What can be done where a run file exists.
 _CHOICES = "use --resume to go on with it, --force to replace it, or another output file"
@@ -39,6 +50,7 @@ class RunWriter:
     RbmError, and leaves the last checkpoint as it was.
 
     config, data: what the next checkpoint will say of the run; a resumed run may change them.
+    notices: lines worth telling the user; more may come until the end.
     """
 
     def __init__(
@@ -56,6 +68,8 @@ class RunWriter:
         self.data = dict(data)
         self._target = real(path)
         self._lock = lock
+        self._numbering = Numbering(self._target, lock.doubt)
+        self.notices = list(lock.notices)
         self._image_shape = tuple(image_shape)
         self._sections: dict[str, SectionWriter] = {}
         self._committed = False
@@ -83,9 +97,11 @@ class RunWriter:
         path, target = Path(path), real(path)
         with _owned(target) as lock:
             check_output(path, force, _CHOICES)
-            for name in _referenced(target) or ():
+            writer = cls(path, lock, config=config, data=data, image_shape=image_shape)
+            for name in _referenced(target) or () if target.exists() else ():
                 lock.doubt(name)
-            return cls(path, lock, config=config, data=data, image_shape=image_shape)
+                writer._numbering.note(name)
+            return writer
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str]) -> Self:
@@ -125,7 +141,7 @@ class RunWriter:
         """
         if key not in self._may_follow():
             raise ValueError(f"section {key!r} cannot follow {list(self._sections)}")
-        snapshots = SnapshotLog(self._target, tuple(snapshot_shape), [], self._lock.doubt)
+        snapshots = SnapshotLog(self._target, tuple(snapshot_shape), [], self._numbering)
         self._sections[key] = SectionWriter(config or {}, snapshots, self._commit, self._explained)
         return self._sections[key]
 
@@ -174,11 +190,11 @@ class RunWriter:
 
     def _take_up(self, key: str, section: Section) -> None:
         """Go on with a section of the file."""
-        rows, *shape = section.filters.shape
-        dataset = section.filters.name.lstrip("/")
+        rows, *shape = section.filters.shape  # RbmError where a part is missing: put it back
+        dataset = section.dataset[0]
         gathered = [Part(self._target.name, rows, dataset)] if rows else []
         snapshots = SnapshotLog(
-            self._target, tuple(shape), section.parts or gathered, self._lock.doubt
+            self._target, tuple(shape), section.parts or gathered, self._numbering
         )
         self._sections[key] = SectionWriter(
             section.config, snapshots, self._commit, self._explained, Contents.read(section)
@@ -194,9 +210,11 @@ class RunWriter:
 
     def _commit(self) -> None:
         """Write a checkpoint of all sections."""
+        self._lock.check()
         logs = [section.snapshots for section in self._sections.values()]
-        outlast(self._target, logs, self._lock.doubt)
-        image, reserved = FileImage(), []
+        outlast(self._target, logs, self._numbering)
+        image = FileImage()
+        reserved: list[Reserved | ReservedFilters] = []
         with self._laid_out(image, finished=False) as file:
             for key, section in self._sections.items():
                 reserved += section.lay_out(file, key)
@@ -208,7 +226,8 @@ class RunWriter:
     def _end(self, *, finished: bool) -> None:
         if self._committed and not self._renamed:
             with self._explained("gather the filters in it"):
-                with outlasting_readers(self._target), RunReader(self._target) as run:
+                self._lock.check()
+                with outlasting_readers(self._target), RunReader(self._target, own=True) as run:
                     if run.beside or run.finished != finished:
                         self._gather(run, finished=finished)
                 _settle(self._target, self._lock)
@@ -218,22 +237,63 @@ class RunWriter:
         """Write the checkpoint `run` anew with its filters inside, a block in memory at a time."""
         for name in run.beside:
             self._lock.doubt(name)
-        image, reserved = FileImage(), []
+        image = FileImage()
+        reserved: list[Reserved | ReservedFilters] = []
+        stored: list[int] = []
         with self._laid_out(image, finished=finished) as file:
             for key, section in run.sections.items():
                 config = self._sections[key].config
                 group = section_group(file, key, config, finished=section.finished)
-                reserved += Contents.read(section, large_in_place=True).lay_out(group)
-                start = reserve(group, DATASET, section.filters.shape, DTYPE)
-                reserved.append(Reserved(start, section.filters))
+                contents = Contents.read(section, large_in_place=True)
+                reserved += contents.gather(group, section.dataset[1], section.snapshots())
+                stored += contents.checksums.tolist()
         self._replace(image, reserved)
+        written = [x.checksums.tolist() for x in reserved if isinstance(x, ReservedFilters)]
+        if lost := sum(old != new for old, new in zip(stored, chain(*written), strict=True)):
+            self.notices.append(
+                f"{self.path}: {lost} snapshots of its filters are lost, since files beside it went"
+                " away or changed: they are NaN now; the model is not affected"
+            )
 
-    def _replace(self, image: FileImage, reserved: Sequence[Reserved]) -> None:
-        """Write a file that was laid out over the run file."""
+    def write_finished(
+        self,
+        sections: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Value], Floats]],
+    ) -> None:
+        """Write the run file once, as that of a finished run, and close.
+
+        sections: of each, its key, its own options, its state, and a snapshot of its filters.
+        """
+        image = FileImage()
+        reserved: list[Reserved | ReservedFilters] = []
+        empty = np.empty(0, [("epoch", "<f8")])
+        with self._explained("write it"), self._laid_out(image, finished=True) as file:
+            for key, config, state, filters in sections:
+                group = section_group(file, key, config, finished=True)
+                crc = np.zeros(1, np.uint32)
+                contents = Contents(state, np.zeros(1), crc, empty, empty, True)
+                reserved += contents.gather(group, (1, *filters.shape), [filters])
+        with self._explained("write it"):
+            self._replace(image, reserved)
+            _settle(self._target, self._lock)
+        self.close()
+
+    def _replace(self, image: FileImage, reserved: Sequence[Reserved | ReservedFilters]) -> None:
+        """Write a file that was laid out, and its seal, over the run file."""
         with replacing(self._target) as descriptor:
             image.write_to(descriptor)
+            arrays, elsewhere = [], []
             for values in reserved:
-                values.write_to(descriptor)
+                if isinstance(values, Reserved):
+                    arrays.append(values.write_to(descriptor))
+                else:
+                    elsewhere.append(values.write_to(descriptor))
+            size = image.size
+            loose = between([(x.start, x.length) for x in arrays], elsewhere, size)
+            structure = 0
+            for start, length in loose:
+                structure = zlib.crc32(image.content(start, length), structure)
+            seal = Seal(size, structure, arrays, elsewhere).to_bytes()
+            write_at(descriptor, memoryview(seal), size)
 
     @contextmanager
     def _laid_out(self, image: FileImage, *, finished: bool) -> Iterator[h5py.File]:
@@ -272,7 +332,7 @@ def _owned(target: Path) -> Iterator[Lock]:
     lock = Lock(target)
     try:
         remove_aside(target)
-        _settle(target, lock)
+        _settle(target, lock, own=False)
         yield lock
     except BaseException:
         lock.release()
@@ -286,10 +346,15 @@ def check_new(path: Path, force: bool) -> None:
         lock.release()
 
 
-def _settle(target: Path, lock: Lock) -> None:
-    """Remove the parts in doubt that the run file does not refer to."""
-    referenced = _referenced(target)
-    if not lock.doubtful or referenced is None:
+def _settle(target: Path, lock: Lock, *, own: bool = True) -> None:
+    """Remove the parts in doubt that the run file does not refer to.
+
+    own: whether this process wrote the run file.
+    """
+    if not lock.doubtful:
+        return
+    referenced = _referenced(target, own=own)
+    if referenced is None:
         return
     for name in lock.doubtful - referenced:
         if is_part_of(target, name):
@@ -297,12 +362,12 @@ def _settle(target: Path, lock: Lock) -> None:
     lock.settle()
 
 
-def _referenced(target: Path) -> set[str] | None:
+def _referenced(target: Path, *, own: bool = False) -> set[str] | None:
     """The names of the parts that the run file `target` refers to; None where it cannot be read."""
     if not target.is_file():  # to open a pipe would wait for its other end
         return set()
     try:
-        with RunReader(target) as run:
+        with RunReader(target, own=own) as run:
             return set(run.beside)
     except RbmError:
         return None if h5py.is_hdf5(target) else set()

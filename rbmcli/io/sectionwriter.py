@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+import zlib
+from array import array
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,8 +17,10 @@ from numpy.typing import NDArray
 
 from rbmcli.files import write_at
 from rbmcli.io.hdf5_image import reserve
-from rbmcli.io.parts import DATASET, DTYPE, SnapshotLog, join
-from rbmcli.io.section import ROOT, Section, Value
+from rbmcli.io.parts import DTYPE, SnapshotLog, join
+from rbmcli.io.schema import CHECKSUMS, DATASET, ROOT
+from rbmcli.io.seal import Array, Extent
+from rbmcli.io.section import Section, Value, crc_of_row
 from rbmcli.io.table import Table
 
 #: Bytes from which on an array is written from where it is, instead of being laid out in memory.
@@ -31,14 +35,39 @@ class Reserved(NamedTuple):
     start: int
     values: NDArray[Any] | h5py.Dataset
 
-    def write_to(self, descriptor: int) -> None:
-        """Write the values, a block in memory at a time."""
+    def write_to(self, descriptor: int) -> Array:
+        """Write the values, a block in memory at a time; what the seal says of them."""
         values = self.values
         row_bytes = values.dtype.itemsize * math.prod(values.shape[1:])
         step = max(1, _BLOCK // max(row_bytes, 1))
+        crc = 0
         for row in range(0, len(values), step):
-            block = np.ascontiguousarray(values[row : row + step])
+            block = np.ascontiguousarray(values[row : row + step]).view(np.uint8)
             write_at(descriptor, block.data, self.start + row * row_bytes)
+            crc = zlib.crc32(block.data, crc)
+        return Array(self.start, row_bytes * len(values), crc)
+
+
+class ReservedFilters(NamedTuple):
+    """Filters for which a file that is laid out leaves room; their checksums are in the file.
+
+    checksums: (snapshots,), filled in as the snapshots are written.
+    """
+
+    start: int
+    shape: tuple[int, ...]
+    snapshots: Iterable[NDArray[np.float32]]
+    checksums: NDArray[np.uint32]
+
+    def write_to(self, descriptor: int) -> Extent:
+        """Write the snapshots one by one; where they lie."""
+        place = self.start
+        for number, filters in enumerate(self.snapshots):
+            row = np.ascontiguousarray(filters, DTYPE)
+            write_at(descriptor, row.data, place)
+            place += row.nbytes
+            self.checksums[number] = crc_of_row(row)
+        return self.start, math.prod(self.shape) * DTYPE.itemsize
 
 
 @dataclass(frozen=True)
@@ -50,6 +79,7 @@ class Contents:
 
     state: Mapping[str, Value]
     filters_epoch: NDArray[np.float64]
+    checksums: NDArray[np.uint32]
     metrics: NDArray[np.void]
     wall_clock: NDArray[np.void]
     finished: bool
@@ -64,18 +94,34 @@ class Contents:
         return cls(
             {name: state.stored(name) if large_in_place else state[name] for name in state},
             section.filters_epoch,
+            np.array(section.checksums, np.uint32),
             section.metrics,
             section.wall_clock,
             section.finished,
         )
 
-    def lay_out(self, group: h5py.Group) -> list[Reserved]:
-        """Create the data sets in `group`; large ones are still to be filled."""
+    def gather(
+        self, group: h5py.Group, shape: tuple[int, ...], snapshots: Iterable[NDArray[np.float32]]
+    ) -> list[Reserved | ReservedFilters]:
+        """Create the data sets in `group`, the filters among them; large ones still to be filled.
+
+        shape, snapshots: of the filters. Their checksums are those of what is then written.
+        """
+        reserved: list[Reserved | ReservedFilters] = [*self.lay_out(group, with_checksums=False)]
+        checksums = np.zeros(shape[0], np.uint32)
+        start = reserve(group, DATASET, shape, DTYPE)
+        reserved.append(ReservedFilters(start, shape, snapshots, checksums))
+        start = reserve(group, CHECKSUMS, checksums.shape, checksums.dtype)
+        return [*reserved, Reserved(start, checksums)]
+
+    def lay_out(self, group: h5py.Group, *, with_checksums: bool = True) -> list[Reserved]:
+        """Create the data sets in `group` but the filters; large ones are still to be filled."""
         values = {
             **self.state,
             "filters_epoch": self.filters_epoch,
             "metrics": self.metrics,
             "metrics_wall_clock": self.wall_clock,
+            **({CHECKSUMS: self.checksums} if with_checksums else {}),
         }
         reserved = []
         for name, value in values.items():
@@ -132,7 +178,9 @@ class SectionWriter:
         self._commit = commit
         self._explained = explained
         self._contents = contents
-        self._filters_epoch = contents.filters_epoch.tolist() if contents else []
+        # These grow in place and are copied as they lie, where lists of numbers would cost more.
+        self._filters_epoch = array("d", contents.filters_epoch if contents else [])
+        self._checksums = array("I", contents.checksums if contents else [])
         self._metrics = Table(contents.metrics if contents else None)
         self._wall_clock = Table(contents.wall_clock if contents else None)
 
@@ -141,6 +189,7 @@ class SectionWriter:
         with self._explained("write the filters"):
             self._snapshots.append(filters)
         self._filters_epoch.append(epoch)
+        self._checksums.append(crc_of_row(filters))
 
     def record(self, metrics: Mapping[str, float], wall_clock: Mapping[str, float]) -> None:
         """Add a row to each of the two tables; the first rows decide which columns there are.
@@ -167,6 +216,7 @@ class SectionWriter:
             self._contents = Contents(
                 dict(state),
                 np.array(self._filters_epoch, np.float64),
+                np.array(self._checksums, np.uint32),
                 self._metrics.rows,
                 self._wall_clock.rows,
                 finished,

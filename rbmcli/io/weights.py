@@ -26,17 +26,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Floats
+from rbmcli.arrays import LOG_SIGMA_LIMIT, Floats
 from rbmcli.errors import RbmError
 from rbmcli.io.sources import numpy_files
+from rbmcli.opening import opened
 
 _NEEDED = ("weights", "visible_bias", "hidden_bias")
 _LOG_SIGMAS = ("visible_log_sigma", "hidden_log_sigma")
 _GENERATIVE = ("generative_weights", "generative_bias")
 _KINDS = ("visible_kind", "hidden_kind")
-
-#: Largest magnitude of log sigma whose exponential and its inverse are ordinary float32 numbers.
-_LOG_SIGMA_LIMIT = 80.0
 
 
 @dataclass(frozen=True)
@@ -103,9 +101,9 @@ def read_weights(path: Path) -> WeightsFile:
     RbmError where it is damaged, where arrays are missing, of a wrong type or shape, and where
     values are not finite.
     """
-    if not path.is_file():
-        raise RbmError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}: give an .npz")
-    with path.open("rb") as file:
+    if not path.exists():
+        raise RbmError(f"{path}: no such file: give an .npz")
+    with opened(path) as file:
         if file.read(2) != numpy_files.NPZ_MAGIC:
             raise RbmError(f"{path}: not an .npz file: write one with numpy.savez")
         file.seek(0)
@@ -139,9 +137,9 @@ def _read_machine(path: Path, names: Sequence[str], prefix: str) -> MachineWeigh
     parameters = {name: _parameter(path, f"{prefix}{name}") for name in found}
     _check_shapes(path, prefix, parameters)
     for name in _LOG_SIGMAS:
-        if name in parameters and np.abs(parameters[name]).max() > _LOG_SIGMA_LIMIT:
+        if name in parameters and np.abs(parameters[name]).max() > LOG_SIGMA_LIMIT:
             raise RbmError(
-                f"{path}: {prefix}{name} has values beyond {_LOG_SIGMA_LIMIT:g}: they are logs"
+                f"{path}: {prefix}{name} has values beyond {LOG_SIGMA_LIMIT:g}: they are logs"
             )
     generative = {
         name: _parameter(path, f"{prefix}{name}")

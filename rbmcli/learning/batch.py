@@ -15,6 +15,7 @@ from rbmcli.draws import Draw, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.io.augmentation import Augmentation
 from rbmcli.io.preprocessing import Preprocessing
+from rbmcli.io.sources.ranges import ROUNDING, rounded_into, shown
 from rbmcli.model.layer import Layer
 from rbmcli.model.states import States
 from rbmcli.model.units import UnitKind
@@ -34,6 +35,7 @@ class Images:
     preprocessing: what is done to an image each time, after that.
     unit: what a value x / scale is divided by for the units that it is for.
     labels: int64, by row number, where there are any.
+    told: what the user may be told of them, lines.
     """
 
     pixels: Pixels
@@ -44,6 +46,7 @@ class Images:
     preprocessing: Preprocessing | None = None
     unit: float = 1.0
     labels: NDArray[np.int64] | None = None
+    told: tuple[str, ...] = ()
 
     def for_kind(self, kind: UnitKind, where: str, counts: bool | None = None) -> Images:
         """The images as units of this kind read them; RbmError where a value is out of range.
@@ -67,17 +70,39 @@ class Images:
             arrays = [self.pixels] if isinstance(self.pixels, np.ndarray) else self.pixels
         extremes = [(float(array.min()), float(array.max())) for array in arrays]
         least, most = min(extremes)[0], max(x for _, x in extremes)
-        binarize, unit_scale = kind.reading(most, scale, self.binarize, counts)
-        # As float32, which units take: 255 / (255 / 29) is above 29 in float64.
-        if np.float32(least / unit_scale) < low or np.float32(most / unit_scale) > high:
-            raise RbmError(
-                f"{where}: values from {least / scale:g} to {most / scale:g}, but {kind.name} units"
-                f" take {kind.takes}; scale the data, or train gaussian visible units"
-            )
+        near_one = 1 < most <= 1 + ROUNDING  # no count above 1
+        binarize, unit_scale = kind.reading(1.0 if near_one else most, scale, self.binarize, counts)
         images = replace(self, unit=unit_scale / scale, binarize=binarize)
+        # As float32, which units take: 255 / (255 / 29) is above 29 in float64.
+        ends = np.float32(least / unit_scale), np.float32(most / unit_scale)
+        if ends[0] < low or ends[1] > high:
+            fits = all(rounded_into(float(end), low, high) for end in ends)
+            if not fits or self.preprocessing is not None:
+                raise RbmError(
+                    f"{where}: values from {_beyond(least / scale, low)} to"
+                    f" {_beyond(most / scale, 1.0, high)}, but {kind.name} units take"
+                    f" {kind.takes}; {self._remedy(least, most)}"
+                )
+            images = images._clipped(low * unit_scale, high * unit_scale)
         if kind.group > 1:
             images._check_one_hot(kind, where)
         return images
+
+    def _clipped(self, low: float, high: float) -> Images:
+        """These images with no value beyond a range."""
+        if isinstance(self.pixels, np.ndarray):
+            return replace(self, pixels=self.pixels.clip(low, high))
+        return replace(self, pixels=[picture.clip(low, high) for picture in self.pixels])
+
+    def _remedy(self, least: float, most: float) -> str:
+        """What to do about values that are beyond the range of units, of these extremes."""
+        some = self.gather(self.rows[:_BLOCK])[0][:_BLOCK]
+        whole = least >= 0 and most <= 255 and bool((some == np.rint(some)).all())
+        if self.scale != 1 or self.preprocessing is not None or not whole:
+            return "scale the data, or train gaussian visible units"
+        if most > 127:
+            return "if they are bytes, store them as uint8, whose 0 to 255 stand for 0 to 1"
+        return f"divide them by {most:g}, or train binomial:{most:g} visible units"
 
     @property
     def are_counts(self) -> bool:
@@ -169,6 +194,11 @@ class Images:
                     f" {group * kind.group} to {(group + 1) * kind.group - 1}: {kind.name} units"
                     " need exactly one 1 among zeros in each group of columns"
                 )
+
+
+def _beyond(value: float, *ends: float) -> str:
+    """A value that may be beyond one of these, with digits that tell it from the nearest."""
+    return shown(value, min(ends, key=lambda end: abs(end - value)))
 
 
 def _unscaled(pixels: NDArray[Any], scale: float) -> Floats:

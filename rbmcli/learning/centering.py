@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Floats, zeros
+from rbmcli.arrays import Floats, put, zeros
 from rbmcli.model.links import Correction, Rule
 from rbmcli.model.rbm import Rbm
 
@@ -82,7 +82,7 @@ class Centering:
         self.age = int(state["age"])
         for name, values in self.state().items():
             if name != "age":
-                values[:] = state[name]
+                put(values, state[name], f"offset/{name}")
 
     def weight_terms(self, visible: Floats, hidden: Floats) -> Correction:
         """(left, right) so that left' right turns the plain into the centred gradient of weights.

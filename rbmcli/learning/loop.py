@@ -146,8 +146,14 @@ class Loop(ABC):
         return {"step": self.step}
 
     def restore(self, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
-        """Go on from the state and metrics of an earlier loop."""
+        """Go on from the state and metrics of an earlier loop.
+
+        KeyError or ValueError where they are not those of such a loop, here and in subclasses.
+        """
         self.step = int(state["step"])
+        last = metrics[-1]["step"] if metrics else 0.0
+        if not 0 <= last <= self.step < last + self.steps_per_epoch + 1:
+            raise ValueError(f"step {self.step} does not follow an epoch's end at step {last:g}")
         self.metrics = metrics
 
     @_overflow_is_told

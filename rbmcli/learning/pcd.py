@@ -55,4 +55,5 @@ class PersistentChains(Algorithm):
     def restore(self, state: Mapping[str, Any]) -> None:  # noqa: D102
         if "chains/hidden" in state:
             self._hidden = self._model.hidden.states_of(state["chains/hidden"])
-            self._rows = self._hidden.rows
+            if self._hidden.rows != self._rows:
+                raise ValueError(f"chains/hidden has {self._hidden.rows} rows, not {self._rows}")

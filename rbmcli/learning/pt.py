@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import to_padded
+from rbmcli.arrays import put, to_padded
 from rbmcli.draws import Purpose
 from rbmcli.inference.chains import Chain
 from rbmcli.inference.ladder import Ladder
@@ -71,10 +71,14 @@ class ParallelTempering(Algorithm):
     def restore(self, state: Mapping[str, Any]) -> None:  # noqa: D102
         if "chains/hidden" in state:
             self._hidden = self._model.hidden.states_of(state["chains/hidden"])
-            beta = np.array(state["chains/beta"])
-            self._ladder = Ladder(beta, np.array(state["chains/rejection"]))
-            self._rows = self._hidden.rows // len(beta)
-            self._begin(to_padded(state["chains/reference"]))
+            put(self._ladder.beta, state["chains/beta"], "chains/beta")
+            put(self._ladder.rejection, state["chains/rejection"], "chains/rejection")
+            self._ladder.check()
+            if self._hidden.rows != self._rows * len(self._ladder.beta):
+                raise ValueError(f"chains/hidden has {self._hidden.rows} rows")
+            reference = np.zeros(self._model.visible.units, np.float32)
+            put(reference, state["chains/reference"], "chains/reference")
+            self._begin(to_padded(reference))
 
     def _begin(self, reference: NDArray[np.float32]) -> None:
         self._tempered = Tempered(self._model, reference, 1.0)

@@ -97,6 +97,8 @@ class Trainer(Loop):
     def restore(self, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
         """Go on from the state and metrics of an earlier trainer."""
         super().restore(state, metrics)
+        if self._patience is not None and any("free_energy_gap" not in row for row in metrics[1:]):
+            raise ValueError("metrics have no free_energy_gap")
         self._update.restore(state)
         self._algorithm.restore(state)
 

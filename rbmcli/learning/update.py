@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Floats, Scratch, to_padded
+from rbmcli.arrays import Floats, Scratch, put, to_padded
 from rbmcli.learning.centering import Centering
 from rbmcli.learning.sparsity import Sparsity, SparsityTarget
 from rbmcli.model.layer import Layer
@@ -164,7 +164,7 @@ class Update:
                 }
             )
         if self._sparsity is not None:
-            self._sparsity.activity[:] = state["activity"]
+            put(self._sparsity.activity, state["activity"], "activity")
 
     def _own_gradients(self, layer: Layer, positive: Phase, negative: Phase) -> dict[str, Floats]:
         """Gradients of the layer's parameters other than its bias, by name, (units,)."""

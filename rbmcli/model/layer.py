@@ -124,7 +124,15 @@ class Layer:
         return float(values.min()), float(values.max())
 
     def states_of(self, values: NDArray[Any]) -> States:
-        """States from an array (rows, units) as `to_array` gives it."""
+        """States from an array (rows, units) as `to_array` gives it.
+
+        ValueError where it has another shape, or values that the units cannot have.
+        """
+        low, high = self.kind.valid_range
+        if values.ndim != 2 or values.shape[1] != self.units:
+            raise ValueError(f"states have shape {values.shape}, for {self.units} units")
+        if values.size and not (low <= values.min() and values.max() <= high):
+            raise ValueError(f"states are not from {low:g} to {high:g}")
         if self.kind.as_bits:
             return BitStates.from_array(values)
         return FloatStates(to_padded(values), self.units)

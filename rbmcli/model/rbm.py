@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Floats, zeros
+from rbmcli.arrays import LOG_SIGMA_LIMIT, Floats, put, zeros
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.model.layer import Layer, Sharing
@@ -269,14 +269,24 @@ class Rbm:
         parameters: Mapping[str, NDArray[Any]],
         velocities: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
-        """Take over parameters, and velocities where given, by their names in files."""
-        self.link.set_weights(parameters["weights"])
+        """Take over parameters, and velocities where given, by their names in files.
+
+        KeyError for one that is missing, ValueError for one of another shape or of deviations that
+        float32 has no numbers for.
+        """
+        weights = parameters["weights"]
+        if np.shape(weights) != self.link.weights.shape:
+            raise ValueError(f"weights have shape {np.shape(weights)}")
+        self.link.set_weights(weights)
         for name, values in self._of_layers("parameters").items():
-            values[:] = parameters[name]
+            put(values, parameters[name], name)
+            if name.endswith("log_sigma") and np.abs(values).max() > LOG_SIGMA_LIMIT:
+                raise ValueError(f"{name} has values beyond {LOG_SIGMA_LIMIT:g}: they are logs")
         self.visible.refresh()
         self.hidden.refresh()
-        for name, values in (velocities or {}).items():
-            self.velocities()[name][:] = values
+        if velocities is not None:
+            for name, values in self.velocities().items():
+                put(values, velocities[name], f"velocity of {name}")
 
     def _of_layers(self, what: str) -> dict[str, NDArray[Any]]:
         layers = {"visible": self.visible, "hidden": self.hidden}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Floats, to_padded
+from rbmcli.arrays import Floats, put, to_padded
 from rbmcli.draws import Draw, apart
 from rbmcli.errors import RbmError
 from rbmcli.model.layer import Layer
@@ -181,11 +181,15 @@ class Stack:
         parameters: Mapping[str, NDArray[Any]],
         velocities: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
-        """Take over parameters, and velocities where given, by the names of `parameters`."""
+        """Take over parameters, and velocities where given, by the names of `parameters`.
+
+        KeyError for one that is missing, ValueError for one of another shape.
+        """
         for name, values in self.parameters().items():
-            values[:] = parameters[name]
-        for name, given in (velocities or {}).items():
-            self.velocities()[name][:] = given
+            put(values, parameters[name], name)
+        if velocities is not None:
+            for name, values in self.velocities().items():
+                put(values, velocities[name], f"velocity of {name}")
         links = [machine.link for machine in self.machines] + [way.link for way in self.ways_down]
         for link in links:
             link.set_weights(link.weights)  # for the transposed copy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +20,22 @@ _EPOCH_DECIMALS = 6
 
 _PANEL_GAP = 8
 
+#: Weights beyond this are drawn as it is; differences of two are float32 numbers still.
+_LARGEST = 1e30
+
 
 class FilterHistory(Protocol):
     """What a run must offer to be drawn.
 
-    path: of its file. name: for the caption. filters: snapshots (snapshots, hidden, *image
-    shape), float32, at least one, each read by its index. filters_epoch: the epoch of each,
-    ascending.
+    path: of its file. name: for the caption. snapshot: reads filters (hidden, *image shape),
+    float32, by their number; NaN where they are lost. filters_epoch: the epoch of each snapshot,
+    ascending; at least one.
     """
 
     path: Path
     name: str
 
-    @property
-    def filters(self) -> Any: ...  # noqa: D102
+    def snapshot(self, number: int, /) -> NDArray[np.float32]: ...  # noqa: D102
 
     @property
     def filters_epoch(self) -> NDArray[np.float64]: ...  # noqa: D102
@@ -124,15 +126,12 @@ def _epochs(run: FilterHistory) -> NDArray[np.float64]:
 
 
 def _snapshot(run: FilterHistory, index: int, chosen: slice) -> NDArray[np.float32]:
-    try:
-        snapshot: NDArray[np.float32] = run.filters[index]
-    except OSError as error:
-        raise RbmError(
-            f"{run.path}: its filters cannot be read ({error}); restore the file from a copy"
-        ) from error
+    snapshot = run.snapshot(index)
     filters = snapshot[chosen]
     if not len(filters):
         raise RbmError(f"{run.path}: has no filter {chosen.start}; it has 0 to {len(snapshot) - 1}")
+    if not np.abs(filters).max() < _LARGEST:  # lost ones, and what no training comes to
+        return np.clip(np.nan_to_num(filters, nan=0.0), -_LARGEST, _LARGEST)
     return filters
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from rbmcli.io.runwriter import RunWriter
 Plan = tuple[tuple[str, int, int], ...]
 
 VISIBLE, IMAGE = 6, (2, 3)
+DATA = {"source": "toy", "shape": [10, *IMAGE], "dtype": "uint8", "sha256": 64 * "a"}
 #: Hidden units of each section. A machine may become the first layer.
 HIDDEN = {"": 4, "layers/0": 4, "layers/1": 5, "up-down": 3}
 SNAPSHOTS_AN_EPOCH = 8
@@ -63,6 +65,8 @@ def start(key: str, seed: int, scale: int = 1) -> dict[str, Any]:
     weights = np.arange(VISIBLE * hidden, dtype=np.float32) + seed
     return {
         "model/weights": weights.reshape(VISIBLE, hidden),
+        "model/visible_bias": np.zeros(VISIBLE, np.float32),
+        "model/hidden_bias": np.ones(hidden, np.float32),
         "trainer/epoch": 0,
         "trainer/seed": seed,
     }
@@ -87,7 +91,8 @@ def snapshots(state: dict[str, Any]) -> list[tuple[float, np.ndarray]]:
 
 
 def metrics(state: dict[str, Any]) -> dict[str, float]:
-    return {"epoch": state["trainer/epoch"], "error": float(state["model/weights"].sum())}
+    epoch = state["trainer/epoch"]
+    return {"epoch": epoch, "step": 10 * epoch, "error": float(state["model/weights"].sum())}
 
 
 def expected(plan: Plan, scale: int = 1) -> dict[str, np.ndarray]:
@@ -108,10 +113,13 @@ def expected_section(key: str, seed: int, epoch: int, scale: int = 1) -> dict[st
         state = after(state)
         taken += snapshots(state)
         rows.append(tuple(metrics(state).values()))
-    columns = [(name, "<f8") for name in (["epoch", "error"] if rows else ["epoch"])]
+    columns = [(name, "<f8") for name in (["epoch", "step", "error"] if rows else ["epoch"])]
     return {name: np.asarray(value) for name, value in state.items()} | {
         "filters": np.stack([filters for _, filters in taken]),
         "filters_epoch": np.array([when for when, _ in taken]),
+        "filters_crc32": np.array(
+            [zlib.crc32(np.ascontiguousarray(filters).data) for _, filters in taken], np.uint32
+        ),
         "metrics": np.array(rows, columns),
     }
 
@@ -147,9 +155,7 @@ def run(
     states: dict[str, dict[str, Any]] = {}
     config = {"seed": plan[0][1]}
     if fresh:
-        writer = RunWriter.create(
-            path, config=config, data={"source": "toy"}, image_shape=IMAGE, force=force
-        )
+        writer = RunWriter.create(path, config=config, data=DATA, image_shape=IMAGE, force=force)
     else:
         writer = RunWriter.resume(path)
         with RunReader(path) as reader:

@@ -16,33 +16,34 @@ def read(folder: Path) -> Raw:
     """Find all pictures of `folder`, sorted by name.
 
     Pictures in sub-folders get labels: the folders' names where all are whole numbers, else the
-    folders' places in the sorted list. Other files and hidden ones are passed over. Raises
-    RbmError if there is no picture.
+    folders' places in the sorted list. All pages of a file are pictures. Other files and hidden
+    ones are passed over. Raises RbmError if there is no picture.
     """
-    direct = _pictures(folder)
+    direct = _files(folder)
     classes = {
-        child.name: pictures
+        child.name: files
         for child in sorted(folder.iterdir())
-        if _is_visible_folder(child) and (pictures := _pictures(child))
+        if _is_visible_folder(child) and (files := _files(child))
     }
     if direct and classes:
         raise RbmError(
             f"{folder}: has pictures both beside and inside its sub-folders; keep one of the two"
         )
     if direct:
-        return Raw(read_later(direct))
+        return Raw(read_later(direct, folder)[0])
     if not classes:
         raise RbmError(f"{folder}: no pictures in this folder or its sub-folders; name another")
     numbers, notices = _number(list(classes))
-    labels = np.repeat(numbers, [len(pictures) for pictures in classes.values()])
-    return Raw(read_later([p for each in classes.values() for p in each]), labels, notices)
+    pictures, pages = read_later([path for each in classes.values() for path in each], folder)
+    labels = np.repeat(numbers, [len(each) for each in classes.values()]).repeat(pages)
+    return Raw(pictures, labels, "its sub-folders", notices)
 
 
 def _is_visible_folder(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
@@ -51,8 +52,10 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _number(names: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    if all(name.isdecimal() for name in names):
-        return np.array([int(name) for name in names], np.int64), ()
+    if all(name.isdecimal() and len(name) < 19 for name in names):
+        numbers = np.array([int(name) for name in names], np.int64)
+        if len(np.unique(numbers)) == len(names):  # 7 and 07 are two
+            return numbers, ()
     meaning = ", ".join(f"{number} {name}" for number, name in enumerate(names))
     notice = textwrap.shorten(f"labels are sub-folders: {meaning}", 200, placeholder=" ...")
     return np.arange(len(names)), (notice,)

@@ -1,15 +1,35 @@
-"""HDF5 files: data sets under paths."""
+"""HDF5 files: data sets under paths.
+
+HDF5 reads them in a child process, in which it may loop, crash or swell; and what would come from
+other files comes only from those that lie beside the file, unless links are followed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import mmap
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 
 from rbmcli.errors import RbmError
+from rbmcli.io.confined import entries, in_its_folder, open_hdf5, other_files
+from rbmcli.io.probe import Unreadable, going_on, probe
+
+T = TypeVar("T")
+
+#: Most values for each byte in the file: beyond it no compression of images comes.
+_MOST_PACKED = 1032
+#: Bytes that a data set may have in any case.
+_ALWAYS = 64 << 20
+#: Bytes that are read at a time.
+_BLOCK = 64 << 20
+#: Links that are followed one after another.
+_MOST_LINKS = 20
 
 
 def is_hdf5(path: Path) -> bool:
@@ -17,33 +37,147 @@ def is_hdf5(path: Path) -> bool:
     return bool(h5py.is_hdf5(path))
 
 
-def array_names(path: Path) -> list[str]:
-    """Return the paths of all data sets in the file, without the leading slash."""
-    names: list[str] = []
+class Files:
+    """HDF5 files as sources. follow: whether they may bring in files from other folders."""
 
-    def note(name: str | bytes, item: h5py.Group | h5py.Dataset) -> None:
-        # A name that is not text comes as bytes; nobody can ask for it.
-        if isinstance(item, h5py.Dataset) and isinstance(name, str):
-            names.append(name)
+    def __init__(self, follow: bool = False) -> None:
+        self._follow = follow
 
-    with _opened(path) as file:
-        file.visititems(note)
-    return names
+    def array_names(self, path: Path) -> list[str]:
+        """Return the paths of all data sets in the file, without the leading slash.
+
+        Links among them are not followed: they can be asked for by name.
+        """
+
+        def names() -> list[str]:
+            with open_hdf5(path) as file:
+                return [x.name for x in entries(file) if isinstance(x.item, h5py.Dataset)]
+
+        return _twice(path, names)
+
+    def read_array(self, path: Path, name: str) -> np.ndarray:
+        """Return the data set called `name`; RbmError if it cannot be read or holds nothing."""
+        follow = self._follow
+
+        def form() -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+            with open_hdf5(path) as file:
+                found = _checked(path, _descend(path, file, name, follow), name, follow)
+                layout = found.id.get_create_plist().get_layout()
+                return found.shape, found.dtype, layout == h5py.h5d.CONTIGUOUS
+
+        shape, dtype, plain = _twice(path, form)
+        size = math.prod(shape) * dtype.itemsize
+        # Memory that a child fills for its parent: what is packed is unpacked there, and only once.
+        array = np.empty(shape, dtype)
+        if size and not plain:
+            array = np.frombuffer(mmap.mmap(-1, size), dtype).reshape(shape)
+
+        def read() -> None:
+            with open_hdf5(path) as file:
+                found = _descend(path, file, name, follow)
+                assert isinstance(found, h5py.Dataset)
+                step = max(1, _BLOCK // max(size // max(shape[0], 1), 1)) if shape else 1
+                for start in range(0, shape[0] if shape else 1, step):
+                    where = np.s_[start : start + step] if shape else ()
+                    if size:
+                        found.read_direct(array, where, where)
+                    going_on()
+
+        with _told(path):
+            if plain or not probe(read):
+                read()
+        return array
+
+    def has(self, path: Path, name: str) -> bool:
+        """Tell whether there is a link called `name`, which `array_names` does not follow."""
+        try:
+            with open_hdf5(path) as file:
+                parent, _, leaf = name.strip("/").rpartition("/")
+                group = _descend(path, file, parent, follow=False)
+                return (
+                    isinstance(group, h5py.Group)
+                    and group.id.links.exists(leaf.encode())
+                    and group.id.links.get_info(leaf.encode()).type != h5py.h5l.TYPE_HARD
+                )
+        except (RbmError, OSError, KeyError, RuntimeError, ValueError):
+            return False
 
 
-def read_array(path: Path, name: str) -> np.ndarray:
-    """Return the data set called `name`; RbmError if it cannot be read or holds nothing."""
-    with _opened(path) as file:
-        array = file[name][()]
-    if isinstance(array, h5py.Empty):
-        raise RbmError(f"{path}: data set {name} is empty; name another")
-    return np.asarray(array)
+def _twice(path: Path, read: Callable[[], T]) -> T:
+    """Read in a child, then here."""
+    with _told(path):
+        probe(read)
+        return read()
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def _told(path: Path) -> Iterator[None]:
+    """Turn what is raised where a file is damaged into an RbmError."""
     try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise RbmError(f"{path}: cannot be read ({error}); get a sound copy") from None
+        yield
+    except (OSError, LookupError, RuntimeError, ValueError, TypeError, Unreadable) as error:
+        reason = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise RbmError(f"{path}: cannot be read ({reason}); get a sound copy") from None
+
+
+def _checked(path: Path, found: h5py.Group | h5py.Dataset, name: str, follow: bool) -> h5py.Dataset:
+    """RbmError for what is no data set of numbers, too large to be one, or in other files."""
+    if not isinstance(found, h5py.Dataset):
+        raise RbmError(f"{path}: {name} is a group; name a data set in it")
+    folder = Path(found.file.filename).absolute().parent
+    for other, as_part in other_files(found):
+        if not follow and not (as_part and in_its_folder(other, folder)):
+            raise RbmError(
+                f"{path}: {name} has values in the file {other}; if you trust it, read it with"
+                " --follow-links"
+            )
+    if found.id.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+        raise RbmError(f"{path}: data set {name} is empty; name another")
+    size = math.prod(found.shape) * found.dtype.itemsize
+    virtual = found.is_virtual or found.external is not None
+    if not virtual and size > max(_ALWAYS, _MOST_PACKED * found.id.get_storage_size()):
+        raise RbmError(
+            f"{path}: data set {name} says that it has {found.shape} values, and the file holds"
+            f" {found.id.get_storage_size()} bytes of it; get a sound copy"
+        )
+    if found.dtype.kind not in "biuf":
+        raise RbmError(
+            f"{path}: data set {name} holds {found.dtype} values; store integers, floats or"
+            " booleans"
+        )
+    return found
+
+
+def _descend(path: Path, file: h5py.File, name: str, follow: bool) -> h5py.Group | h5py.Dataset:
+    """What is called `name`, links followed; RbmError for one that leads where it may not."""
+    here, links = file["/"], 0
+    rest = _parts(name)
+    while rest:
+        leaf = rest.pop(0)
+        if not isinstance(here, h5py.Group) or not here.id.links.exists(leaf.encode()):
+            raise KeyError(f"it has no {name}")
+        link = here.get(leaf, getlink=True)
+        if isinstance(link, h5py.HardLink):
+            here = here[leaf]
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise ValueError(f"{name} is a link that leads to itself")
+        if isinstance(link, h5py.ExternalLink):
+            folder = Path(here.file.filename).absolute().parent
+            if not follow and not in_its_folder(link.filename.replace("%", "%%"), folder):
+                raise RbmError(
+                    f"{path}: {name} is a link to {link.filename}; if you trust it, read it with"
+                    " --follow-links"
+                )
+            here = open_hdf5(folder / link.filename)["/"]
+            rest = [*_parts(link.path), *rest]
+        else:
+            target = link.path
+            here = here.file["/"] if target.startswith("/") else here
+            rest = [*_parts(target), *rest]
+    return here
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]

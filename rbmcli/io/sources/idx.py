@@ -17,29 +17,32 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from rbmcli.errors import RbmError
+from rbmcli.io.sources.formats import GZIP_MAGIC, refusal
+from rbmcli.io.sources.streams import MOST_PER_PACKED_BYTE, check_unpacked, drain, fill
+from rbmcli.opening import opened
 
 _ELEMENT_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 _MOST_DIMENSIONS = 32
-_GZIP_MAGIC = b"\x1f\x8b"
-#: Deflate never packs tighter than this, so a count beyond it is a lie told before any reading.
-_MOST_BYTES_PER_GZIP_BYTE = 1032
-_CHUNK = 1 << 20
+#: As much as is unpacked to count what a file holds, or what is behind its end.
+_MOST_COUNTED = 1 << 28
 
 
 def read(path: Path) -> np.ndarray:
     """Return the array in an IDX file, compressed or not, of the shape and type its header states.
 
     The elements are streamed into the array, so nothing else of its size is ever in memory.
-    Raises RbmError for a file that is not IDX, is damaged, or is longer or shorter than it says.
+    Raises RbmError for a file that is not IDX (naming what it is instead), is damaged, or is
+    longer or shorter than it says.
     """
-    with path.open("rb") as file:
-        compressed = file.read(2) == _GZIP_MAGIC
+    with opened(path) as file:
+        packed = os.fstat(file.fileno()).st_size
+        compressed = file.read(2) == GZIP_MAGIC
         file.seek(0)
-        most = os.fstat(file.fileno()).st_size * (_MOST_BYTES_PER_GZIP_BYTE if compressed else 1)
+        most = packed * (MOST_PER_PACKED_BYTE if compressed else 1)
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
         try:
-            return _read_stream(stream, path, most)
+            return _read_stream(stream, path, packed, most)
         except EOFError:
             raise RbmError(
                 f"{path}: truncated: the gzip data end early; get a complete copy"
@@ -48,24 +51,33 @@ def read(path: Path) -> np.ndarray:
             raise RbmError(f"{path}: damaged gzip data ({error}); get a sound copy") from None
 
 
-def _read_stream(stream: BinaryIO, path: Path, most: int) -> np.ndarray:
+def _read_stream(stream: BinaryIO, path: Path, packed: int, most: int) -> np.ndarray:
     dtype, shape = _read_header(stream, path)
     size = math.prod(shape) * dtype.itemsize
     if size > most:
-        held = _drain(stream)
+        held = drain(stream, _MOST_COUNTED)
     else:
-        array = np.empty(shape, dtype)
-        held = _fill(stream, array.reshape(-1).view(np.uint8).data)
+        check_unpacked(path, packed, size)
+        try:
+            array = np.empty(shape, dtype)
+        except ValueError:  # beyond what NumPy has
+            raise RbmError(
+                f"{path}: the header says shape {shape}, which no array can have; get a sound copy"
+            ) from None
+        held = fill(stream, array.reshape(-1).view(np.uint8).data)
     if held < size:
         item = size // shape[0]
         raise RbmError(
             f"{path}: the header says {shape[0]} items but the file holds {held // item}; "
             "get a complete copy"
         )
+    if size > most:  # only where more is held than was counted
+        raise RbmError(f"{path}: the header says more than the file can hold; get a sound copy")
     # Reading past the end is also what makes gzip compare its checksum.
-    if extra := _drain(stream):
+    if extra := drain(stream, _MOST_COUNTED):
+        many = f"{extra}" if extra <= _MOST_COUNTED else f"more than {_MOST_COUNTED}"
         raise RbmError(
-            f"{path}: {extra} bytes follow the {shape[0]} items that the header says; "
+            f"{path}: {many} bytes follow the {shape[0]} items that the header says; "
             "get a sound copy"
         )
     return array
@@ -73,11 +85,12 @@ def _read_stream(stream: BinaryIO, path: Path, most: int) -> np.ndarray:
 
 def _read_header(stream: BinaryIO, path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     magic = stream.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or not 1 <= magic[3] <= _MOST_DIMENSIONS:
-        start = f"starts with the bytes {magic.hex(' ')}" if magic else "is empty"
+    if magic[:2] != b"\0\0":
+        raise refusal(path)
+    if len(magic) < 4 or not 1 <= magic[3] <= _MOST_DIMENSIONS:
         raise RbmError(
-            f"{path}: {start}, which is no IDX magic number; "
-            "give an IDX (plain or gzip), .npy, .npz or HDF5 file"
+            f"{path}: begins as an IDX file, with two zeros, but has no IDX magic number: it is"
+            " damaged, or of another format; get a sound copy, or make a .npy file of it"
         )
     code, dimensions = magic[2], magic[3]
     if code not in _ELEMENT_TYPES:
@@ -92,20 +105,3 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[np.dtype, tuple[int, ...
     if 0 in shape:
         raise RbmError(f"{path}: has shape {shape}, so holds nothing; name another file")
     return np.dtype(_ELEMENT_TYPES[code]), shape
-
-
-def _fill(stream: BinaryIO, target: memoryview) -> int:
-    """Read into `target` until it is full or the stream ends; return the bytes read."""
-    filled = 0
-    while filled < len(target):
-        # Piecewise, for gzip makes a bytes object of whatever size is asked for.
-        count = stream.readinto(target[filled : filled + _CHUNK])  # type: ignore[attr-defined]
-        if not count:
-            break
-        filled += count
-    return filled
-
-
-def _drain(stream: BinaryIO) -> int:
-    """Read to the end, keeping nothing; return the number of bytes."""
-    return sum(len(chunk) for chunk in iter(lambda: stream.read(_CHUNK), b""))

@@ -113,10 +113,10 @@ def read(source: str, *, quiet: bool = False) -> Raw:
         # Generating needs its own imports, which reading files does not.
         from rbmcli.io.digits import generate
 
-        return Raw(*generate(SETS[name].counts[part], _DIGITS_SEED))
+        return Raw(*generate(SETS[name].counts[part], _DIGITS_SEED), labels_from=source)
     folder = fetch(name, PARTS[part], quiet=quiet)
     images, labels = (idx.read(folder / file) for file in PARTS[part])
-    return Raw(images, labels)
+    return Raw(images, labels, source)
 
 
 def fetch(name: str, files: tuple[str, ...] = FILES, *, quiet: bool = False) -> Path:

@@ -19,11 +19,14 @@ from rbmcli.io.sizes import Size
 class Pictures:
     """Pictures of any sizes and one type, each (..., height, width) and made when asked for.
 
-    where: what messages call each of them. make: one of them, given its number.
+    where: what messages call each of them. make: one of them, given its number. noticed: what was
+    noticed of those made so far, lines for the user. close: closes files, when no more is asked.
     """
 
     where: Sequence[str]
     make: Callable[[int], NDArray[Any]]
+    noticed: Callable[[], tuple[str, ...]] = tuple
+    close: Callable[[], None] = lambda: None
 
     @staticmethod
     def of_array(images: NDArray[Any], source: str) -> Pictures:

@@ -12,16 +12,47 @@ from rbmcli.io.sources.pictures import Pictures
 
 #: Elements looked at together when a large array is checked, so that the check stays small.
 _CHECKED_TOGETHER = 1 << 20
+#: Numbers of channels that pictures have: grey, colours, colours and transparency.
+_CHANNELS = (1, 3, 4)
 
 
 class Raw(NamedTuple):
-    """What a format yields: images (n, ...) of any type, or pictures still to be read; labels
-    beside them; lines for the user.
+    """What a format yields.
+
+    images: (n, ...) of any type, or pictures still to be read. labels: those beside them, and
+    labels_from: what these are called. notices: lines for the user. unlabelled: why there are no
+    labels where the user might think so.
     """
 
     images: np.ndarray | Pictures
     labels: np.ndarray | None = None
+    labels_from: str = ""
     notices: tuple[str, ...] = ()
+    unlabelled: str | None = None
+
+
+def channels_before(
+    array: np.ndarray, channels: str | None, where: str
+) -> tuple[np.ndarray, str, tuple[str, ...]]:
+    """Return `array` as (n, channels, height, width) where it is of four dimensions, else itself.
+
+    channels: "first" or "last", where they are in the array; None to tell by its shape. The second
+    value is which it was ("first" where there are none), the third what to tell the user.
+    """
+    if array.ndim != 4 or channels == "first":
+        return array, channels or "first", ()
+    guessed = channels is None
+    if guessed and (array.shape[1] in _CHANNELS or array.shape[3] not in _CHANNELS):
+        return array, "first", ()
+    moved = np.moveaxis(array, 3, 1)
+    if not guessed:
+        return moved, "last", ()
+    height, width, count = array.shape[1:]
+    notice = (
+        f"{where}: images of {height}x{width}x{count} are taken to be height x width x channels"
+        " (--channels last); say --channels first if they are not"
+    )
+    return moved, "last", (notice,)
 
 
 def to_images(array: np.ndarray, where: str) -> tuple[np.ndarray, float, tuple[str, ...]]:
@@ -86,6 +117,8 @@ def to_labels(array: np.ndarray, where: str, images: int) -> np.ndarray:
         raise RbmError(
             f"{where}: {len(array)} labels for {images} images; give the labels of these images"
         )
+    if array.dtype.kind == "u" and len(array) and array.max() > np.iinfo(np.int64).max:
+        raise RbmError(f"{where}: labels above {np.iinfo(np.int64).max}; number the classes from 0")
     return np.ascontiguousarray(array, np.int64)
 
 

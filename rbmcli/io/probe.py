@@ -1,0 +1,131 @@
+"""Reading what others made in a process of its own first, which may crash, loop or swell.
+
+HDF5 itself can be led to loop, crash or take all memory by a file that somebody has made for that,
+or that a disk has damaged. A forked child reads it before this process does. Forking takes some
+milliseconds, and nothing is imported anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from typing import NoReturn
+
+from rbmcli.errors import RbmError
+
+#: Seconds of computing, not of waiting for a disk, after which a reading is given up.
+_SECONDS = 5.0
+#: Bytes that a child may take beyond those of its parent.
+_BYTES = 768 << 20
+#: What a child says: that it came to its end, or, before a message, that the file is refused.
+_FINE, _REFUSED = b"+", b"-"
+#: Signals that are for the parent, which ends the child if they are to end the reading: a terminal
+#: and a batch system send them to all processes of a job.
+_FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1)
+
+_is_child = False
+
+
+class Unreadable(Exception):
+    """A child did not come to the end of a reading; the text says how it ended."""
+
+
+def going_on() -> None:
+    """Begin to count anew how long a child computes: what is called between blocks of a reading."""
+    if _is_child:
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS)
+
+
+def probe(read: Callable[[], object]) -> bool:
+    """Do in a child what this process is about to do; whether there was a child.
+
+    Passes on an RbmError. Raises Unreadable where the child crashes, computes for too long or takes
+    too much memory. Where processes cannot be forked, nothing is done.
+    """
+    if sys.platform == "darwin":  # where libraries do not bear it
+        return False
+    ours, theirs = os.pipe()
+    sys.stdout.flush()
+    # Or a child, as it begins, would take a signal as its parent does, and clear up after it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FROM_OUTSIDE)
+    try:
+        with warnings.catch_warnings():
+            # Python warns of other threads: the child enters no code that waits for them.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            _be_child(read, theirs)
+    except OSError:  # no more processes: then without
+        os.close(ours)
+        os.close(theirs)
+        return False
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    os.close(theirs)
+    answer, status = b"", 0
+    try:
+        with os.fdopen(ours, "rb") as pipe:
+            answer = pipe.read()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        with contextlib.suppress(ChildProcessError):  # where our own parent ignores SIGCHLD
+            status = os.waitpid(child, 0)[1]
+    if answer.startswith(_REFUSED):
+        raise RbmError(answer[1:].decode(errors="replace"))
+    if answer != _FINE:
+        raise Unreadable(_ending(status))
+    return True
+
+
+def _ending(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number == signal.SIGPROF:
+            return "reading it does not come to an end"
+        return f"reading it ends in {signal.Signals(number).name}"
+    return "reading it takes too much memory"
+
+
+def _be_child(read: Callable[[], object], pipe: int) -> NoReturn:
+    """Read, answer, and end without any of what the parent has yet to do."""
+    global _is_child
+    try:
+        _is_child = True
+        for number in _FROM_OUTSIDE:
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(null, stream)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _limit_memory()
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS)
+        try:
+            read()
+            answer = _FINE
+        except RbmError as error:
+            answer = _REFUSED + str(error).encode(errors="backslashreplace")
+        os.write(pipe, answer[:4096])
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def _limit_memory() -> None:
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            now = int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    wanted = now + _BYTES
+    if most == resource.RLIM_INFINITY or wanted < most:
+        resource.setrlimit(resource.RLIMIT_AS, (wanted, most))

@@ -1,0 +1,479 @@
+"""The gate of run files: everything in one is looked at here before any of it is used.
+
+What a run file may hold is said once, in the tables below: names, types, ranks, shapes against each
+other, the types of options. What does not fit is a ValueError with a few words, which readers tell
+as damage; what would bring in other files is refused by name. Values of arrays are looked at when
+they are read (`checked`), so that what is not asked for costs nothing. Sizes that only a model
+knows, as of chains, are compared when it is given them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from rbmcli.errors import RbmError
+from rbmcli.io.confined import (
+    Entry,
+    LeadsOut,
+    attribute,
+    entries,
+    fits,
+    in_its_folder,
+    open_hdf5,
+    other_files,
+)
+from rbmcli.io.sizes import Filters, Patches, Size
+
+FORMAT_NAME = "rbm run"
+#: The version that is written, and those that are read.
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+
+#: Key of the section of a file that holds a single model, at the root, and of the last phase.
+ROOT = ""
+UP_DOWN = "up-down"
+#: Data set of the filters, and that of their checksums, one for each snapshot; since version 2.
+DATASET = "filters"
+CHECKSUMS = "filters_crc32"
+#: Data sets that a section keeps itself. Every other one but the filters is part of the state.
+TABLES = ("filters_epoch", CHECKSUMS, "metrics", "metrics_wall_clock")
+
+#: Names of files that hold filters beside a run file.
+PART_NAME = re.compile(r"[^/\0]+\.filters\.\d{1,18}")
+
+#: Most values of an image, of a layer's units or of an option's text.
+_MOST_PIXELS = 1 << 26
+_MOST_TEXT = 1 << 16
+#: Most units of a group, such as those of `softmax:N`.
+_MOST_GROUP = 1024
+
+
+def layer_key(index: int) -> str:
+    """Key of the section of the layer `index`, counted from 0 at the bottom of the stack."""
+    return f"layers/{index}"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 62
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _MOST_TEXT
+
+
+def _list_of(fits_in: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(fits_in, value))
+
+
+def _parsed_by(parse: Callable[[str], Any]) -> Callable[[Any], bool]:
+    def fits_in(value: Any) -> bool:
+        try:
+            parse(value)
+        except (RbmError, TypeError, AttributeError):
+            return False
+        return True
+
+    return fits_in
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int and abs(value) < 1 << 62
+
+
+_is_sha256 = _parsed_by(lambda value: _need(re.fullmatch(r"[0-9a-f]{64}", value)))
+_is_bool = _parsed_by(lambda value: _need(isinstance(value, bool)))
+_is_shape = _list_of(lambda value: _is_count(value) and value > 0)
+
+#: Options that readers of a run file go by, and how their values look. The others are compared, or
+#: read as the command line reads them.
+_OPTIONS: Mapping[str, Callable[[Any], bool]] = {
+    "add-layer": _list_of(_is_text),
+    "algorithm": _is_text,
+    "binarize": _is_text,
+    "channels": lambda value: value in ("first", "last"),
+    "classes": lambda value: _is_count(value) and value <= 1 << 20,
+    "conv": _parsed_by(Filters.parse),
+    "crop": _parsed_by(Size.parse),
+    "epochs": _is_count,
+    "hidden": _is_count,
+    "hidden-kind": _is_text,
+    "label-units": _is_bool,
+    "labels": _is_text,
+    "limit": lambda value: _is_count(value) and value > 0,
+    "only": _list_of(_is_integer),
+    "pad": lambda value: _is_count(value) and value <= 1000,
+    "patches": _parsed_by(Patches.parse),
+    "pool": lambda value: _is_count(value) and value > 0,
+    "preprocess": _is_text,
+    "seed": _is_count,
+    "up-down": _is_text,
+    "validation": _is_text,
+    "visible-kind": _is_text,
+    "whiten": _is_bool,
+}
+#: What is said of data.
+_DATA: Mapping[str, Callable[[Any], bool]] = {
+    "counts": _is_bool,
+    "dtype": _is_text,
+    "fraction": lambda value: isinstance(value, float) and 0 < value < 1,
+    "imported_from": _is_text,
+    "labels_sha256": _is_sha256,
+    "largest": _is_shape,
+    "sha256": _is_sha256,
+    "shape": _is_shape,
+    "source": _is_text,
+}
+
+
+def _need(found: object) -> None:
+    if not found:
+        raise TypeError
+
+
+@dataclass(frozen=True)
+class SectionPlan:
+    """What was found of a section: the paths of the values of its state, and its tables."""
+
+    key: str
+    config: dict[str, Any]
+    finished: bool
+    state: list[str] = field(default_factory=list)
+    tables: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What was found of a run file as a whole; `rbmcli.io.runfile` says what it means."""
+
+    version: int
+    program: str
+    config: dict[str, Any]
+    data: dict[str, Any]
+    image_shape: tuple[int, ...]
+    finished: bool
+    sections: list[SectionPlan]
+
+
+def is_run_file(file: h5py.File) -> bool:
+    """Whether an HDF5 file says that it is a run file."""
+    try:
+        return bool(attribute(file, "format") == FORMAT_NAME)
+    except (KeyError, ValueError):
+        return False
+
+
+def version_of(file: h5py.File) -> int:
+    """The version of a run file. ValueError where it is no whole number."""
+    version = attribute(file, "version")
+    if type(version) is not int:
+        raise ValueError("version is no whole number")
+    return version
+
+
+def plan_of(file: h5py.File, path: Path, folder: Path, file_bytes: int) -> RunPlan:
+    """Look a run file over; `folder` is the one that its parts are in.
+
+    ValueError or KeyError for what cannot be, LeadsOut for what would bring in other files.
+    """
+    found = {entry.name: entry for entry in entries(file)}
+    for entry in found.values():
+        _check_entry(entry, path, folder, file_bytes)
+    version = version_of(file)
+    image_shape = _image_shape(file)
+    config = _object(attribute(file, "config"), "config")
+    _check_values(config, _OPTIONS, "config")
+    data = _object(attribute(file, "data"), "data")
+    _check_data(data)
+    plan = RunPlan(
+        version,
+        _text(attribute(file, "program"), "program"),
+        config,
+        data,
+        image_shape,
+        _bool(attribute(file, "finished"), "finished"),
+        [],
+    )
+    for key in _keys(found):
+        plan.sections.append(_section(file, key, found, plan))
+    return plan
+
+
+def part_form(path: Path, dataset: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the filters in a part of a run file.
+
+    LeadsOut where it would bring in other files, ValueError where it is no part, OSError where it
+    cannot be read.
+    """
+    with open_hdf5(path) as file:
+        found = {entry.name: entry for entry in entries(file)}
+        entry = found.get(dataset.lstrip("/"))
+        if entry is None or not isinstance(entry.item, h5py.Dataset):
+            raise ValueError(f"{path.name} holds no {dataset}")
+        for name, _ in other_files(entry.item):
+            raise LeadsOut(
+                f"{path}: {dataset} is in the file {name}: a part of a run holds its own filters"
+            )
+        if not fits(entry.item, path.stat().st_size):
+            raise ValueError(f"{path.name} is cut short")
+        return entry.item.shape, entry.item.dtype
+
+
+def checked(name: str, value: Any) -> Any:
+    """A value of the state as read; ValueError where its numbers are not finite."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        # Where the sum is finite all are; where it is not, it may only have overflowed.
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = value.sum(dtype=np.float64) if value.size else 0.0
+        if not math.isfinite(total) and not np.isfinite(value).all():
+            raise ValueError(f"{name} has values that are NaN or infinite")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} is {value}")
+    return value
+
+
+def _keys(found: Mapping[str, Entry]) -> list[str]:
+    """The keys of the sections, in the order of training."""
+    if "layers" not in found:
+        if UP_DOWN in found:
+            raise ValueError("it has up-down and no layers")
+        return [ROOT]
+    names = [name for name in found if re.fullmatch(r"layers/[^/]+", name)]
+    keys = [layer_key(index) for index in range(len(names) or 1)]
+    if sorted(names) != sorted(keys):
+        raise ValueError("its layers are not numbered from 0")
+    return [*keys, UP_DOWN] if UP_DOWN in found else keys
+
+
+def _section(file: h5py.File, key: str, found: Mapping[str, Entry], run: RunPlan) -> SectionPlan:
+    """Look a section over."""
+    group, prefix = file, ""
+    config, finished = run.config, run.finished
+    if key != ROOT:
+        item = found[key].item
+        if not isinstance(item, h5py.Group):
+            raise ValueError(f"{key} is no group")
+        group, prefix = item, f"{key}/"
+        config = _object(attribute(group, "config"), f"{key}: config")
+        _check_values(config, _OPTIONS, f"{key}: config")
+        finished = _bool(attribute(group, "finished"), f"{key}: finished")
+    datasets = {
+        name.removeprefix(prefix): entry.item
+        for name, entry in found.items()
+        if name.startswith(prefix) and isinstance(entry.item, h5py.Dataset)
+    }
+    try:
+        tables = _tables(datasets, run.version)
+        _check_state(datasets, config)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{key}: {error.args[0]}" if key else str(error.args[0])) from None
+    state = sorted(name for name in datasets if name not in (*TABLES, DATASET))
+    return SectionPlan(key, config, finished, state, tables)
+
+
+def _tables(datasets: Mapping[str, h5py.Dataset], version: int) -> dict[str, NDArray[Any]]:
+    """The tables of a section, which belong to each other and to its filters."""
+    for name in (DATASET, *TABLES):
+        if name not in datasets and (name != CHECKSUMS or version >= 2):
+            raise KeyError(f"it has no {name}")
+    filters = datasets[DATASET]
+    if filters.dtype != np.dtype("<f4") or len(filters.shape) < 2:
+        raise ValueError(f"filters have shape {filters.shape}, type {filters.dtype}")
+    rows = filters.shape[0]
+    tables = {}
+    for name, dtype in (("filters_epoch", "<f8"), (CHECKSUMS, "<u4")):
+        if name in datasets:
+            if datasets[name].shape != (rows,) or datasets[name].dtype != np.dtype(dtype):
+                raise ValueError(f"{name} is not for {rows} snapshots")
+            tables[name] = datasets[name][()]
+    if not np.isfinite(tables["filters_epoch"]).all():
+        raise ValueError("filters_epoch has values that are no numbers")
+    for name, needed in (("metrics", ("epoch",)), ("metrics_wall_clock", ("seconds",))):
+        columns = datasets[name].dtype
+        if len(datasets[name].shape) != 1 or not columns.names:
+            raise ValueError(f"{name} is no table")
+        if any(columns[column] != np.dtype("<f8") for column in columns.names):
+            raise ValueError(f"{name} has columns that are no float64")
+        table = datasets[name][()]
+        for column in needed if len(table) else ():
+            if column not in columns.names or not np.isfinite(table[column]).all():
+                raise ValueError(f"{name} has no numbers in {column}")
+            if (np.abs(table[column]) > 2.0**53).any():
+                raise ValueError(f"{name} has absurd numbers in {column}")
+        tables[name] = table
+    if len(tables["metrics"]) != len(tables["metrics_wall_clock"]):
+        raise ValueError("its tables of metrics are not of one length")
+    return tables
+
+
+#: Names of values, by pattern, and how many dimensions they may have; what is not listed, any.
+_RANKS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    (r"(trainer/(velocity|fast)|model)/(.*/)?(generative_)?weights", (2, 4)),
+    (r"(trainer/(velocity|fast)|model)/(.*/)?(visible|hidden)_(bias|log_sigma)", (1,)),
+    (r"trainer/(step|offset/age)", (0,)),
+    (r"trainer/offset/.*|trainer/activity|trainer/chains/(beta|rejection|reference)", (1,)),
+    (r"trainer/chains/hidden", (2,)),
+)
+
+
+def _check_state(datasets: Mapping[str, h5py.Dataset], config: Mapping[str, Any]) -> None:
+    """ValueError where types, ranks or shapes of the state's values cannot be."""
+    for name, dataset in datasets.items():
+        if name in (*TABLES, DATASET):
+            continue
+        ranks = next((ranks for pattern, ranks in _RANKS if re.fullmatch(pattern, name)), None)
+        if ranks is not None and len(dataset.shape) not in ranks:
+            raise ValueError(f"{name} has shape {dataset.shape}")
+        of_model = name.startswith("model/") and ranks is not None
+        if of_model and (dataset.dtype != np.dtype("<f4") or 0 in dataset.shape):
+            raise ValueError(f"{name} has shape {dataset.shape}, type {dataset.dtype}")
+        if re.fullmatch(r"trainer/(step|offset/age)", name) and not (
+            dataset.dtype.kind == "i" and 0 <= int(dataset[()]) < 1 << 53
+        ):
+            raise ValueError(f"{name} is no count")
+        for prefix in ("trainer/velocity/", "trainer/fast/"):
+            like = datasets.get(f"model/{name.removeprefix(prefix)}")
+            if name.startswith(prefix) and (
+                like is None or (like.shape, like.dtype) != (dataset.shape, dataset.dtype)
+            ):
+                raise ValueError(f"{name} is not for what the model has")
+    _check_machine(datasets, config)
+
+
+def _check_machine(datasets: Mapping[str, h5py.Dataset], config: Mapping[str, Any]) -> None:
+    """ValueError where the parameters of a model do not fit each other, or its options."""
+    shapes = {
+        name.removeprefix("model/"): dataset.shape
+        for name, dataset in datasets.items()
+        if name.startswith("model/")
+    }
+    if "weights" not in shapes:  # up-down, whose names are others: the model says what they must be
+        return
+    weights = shapes["weights"]
+    visible, hidden = weights[0], weights[-1]
+    if "conv" in config:
+        if len(weights) != 4 or (weights[0], *weights[2:]) != Filters.parse(config["conv"]).shape:
+            raise ValueError(f"model/weights has shape {weights}, with filters {config['conv']}")
+        visible, hidden = weights[1], weights[0]
+    elif len(weights) != 2:
+        raise ValueError(f"model/weights has shape {weights}")
+    elif (units := config.get("hidden")) and (hidden % units or hidden // units > _MOST_GROUP):
+        raise ValueError(f"model/weights has shape {weights}, with {units} hidden units")
+    for place, units in (("visible", visible), ("hidden", hidden)):
+        for name in (f"{place}_bias", f"{place}_log_sigma"):
+            if shapes.get(name, (units,)) != (units,):
+                raise ValueError(
+                    f"model/{name} has shape {shapes[name]}, with weights of {weights}"
+                )
+
+
+def _check_entry(entry: Entry, path: Path, folder: Path, file_bytes: int) -> None:
+    """LeadsOut or ValueError for what a run file may not hold, wherever it stands."""
+    if entry.item is None:
+        raise LeadsOut(
+            f"{path}: {entry.name} is {entry.leads_to}: a run file holds everything itself, so this"
+            " one was not written by rbm"
+        )
+    if not isinstance(entry.item, h5py.Dataset):
+        return
+    is_filters = entry.name.rpartition("/")[2] == DATASET
+    virtual = False
+    for name, as_part in other_files(entry.item):
+        plain = name.replace("%%", "%")
+        if not (is_filters and as_part and PART_NAME.fullmatch(plain)):
+            raise LeadsOut(
+                f"{path}: {entry.name} is in the file {name}: a run file holds everything itself,"
+                " so this one was not written by rbm"
+            )
+        if (folder / plain).is_symlink() or (
+            (folder / plain).exists() and not in_its_folder(name, folder)
+        ):
+            raise LeadsOut(
+                f"{path}: its filters are in {plain}, which is no regular file: put the file itself"
+                " there"
+            )
+        virtual = True
+    layout = entry.item.id.get_create_plist().get_layout()
+    if layout == h5py.h5d.VIRTUAL and not virtual:
+        raise ValueError(f"{entry.name} is virtual")
+    if entry.item.id.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+        raise ValueError(f"{entry.name} is empty")
+    if not virtual:
+        if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT):
+            raise ValueError(f"{entry.name} is not stored in one piece")
+        if not fits(entry.item, file_bytes):
+            raise ValueError(f"{entry.name} lies outside the file")
+    dtype = entry.item.dtype
+    is_text = h5py.check_string_dtype(dtype) is not None and entry.item.shape == ()
+    if not is_text and dtype.names is None and dtype.kind not in "iufb":
+        raise ValueError(f"{entry.name} is of type {dtype}")
+
+
+def _image_shape(file: h5py.File) -> tuple[int, ...]:
+    sizes = attribute(file, "image_shape")
+    if not isinstance(sizes, np.ndarray) or sizes.ndim != 1 or sizes.dtype.kind != "i":
+        raise ValueError("image_shape is no list of sizes")
+    shape = tuple(int(size) for size in sizes)
+    if not shape or min(shape) < 1 or math.prod(shape) > _MOST_PIXELS:
+        raise ValueError(f"image_shape is {shape}")
+    return shape
+
+
+def _object(text: Any, name: str) -> dict[str, Any]:
+    """An attribute in JSON."""
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is no value")
+
+    try:
+        value = json.loads(_text(text, name), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is no JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is no JSON object")
+    return value
+
+
+def _check_values(
+    values: Mapping[str, Any], known: Mapping[str, Callable[[Any], bool]], name: str
+) -> None:
+    """ValueError for a value that is not as a table says, or, where none says, not plain."""
+    for key, value in values.items():
+        if value is None:
+            continue
+        plain = isinstance(value, bool | float) or _is_text(value) or _is_integer(value)
+        fits_in = known.get(key)
+        if not (plain if fits_in is None else fits_in(value)):
+            raise ValueError(f"{name} has {key} {value!r:.80}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} has {key} {value}")
+
+
+def _check_data(data: Mapping[str, Any]) -> None:
+    own = {name: value for name, value in data.items() if name != "validation"}
+    _check_values(own, _DATA, "data")
+    if "validation" in data:
+        if not isinstance(data["validation"], dict):
+            raise ValueError("data has a validation that is no JSON object")
+        _check_values(data["validation"], _DATA, "validation")
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is no text")
+    return value
+
+
+def _bool(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is neither true nor false")
+    return value
