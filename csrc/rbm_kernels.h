@@ -231,6 +231,11 @@ const rbm_kernels *rbm_select(const char *name);
 /* The date of the OpenMP specification compiled in, such as 201511; 0 without OpenMP. */
 int rbm_openmp(void);
 
+/* Make the threads that kernels will use, `count` with the caller's (at least 2), each with `stack`
+ * bytes of stack (0: the default), where they can be made: then return `count`, else how many there
+ * could be. OpenMP by itself ends the process where it cannot make them (threads.c). */
+int rbm_make_threads(int count, size_t stack);
+
 /* Integer kernels that no vector unit makes faster (states.c). ----------------------------------
  */
 

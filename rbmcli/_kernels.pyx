@@ -128,6 +128,7 @@ cdef extern from "rbm_kernels.h" nogil:
 
     const rbm_kernels *rbm_select(const char *)
     int rbm_openmp()
+    int rbm_make_threads(int, size_t)
     void rbm_dot_listed(const uint32_t *, const uint32_t *, size_t, const float *, double *)
     void rbm_weigh_listed(const uint32_t *, const uint32_t *, size_t, const float *, size_t,
                           float *)
@@ -145,6 +146,10 @@ MOST_POOL = RBM_MOST_POOL
 
 cdef const rbm_kernels *_table = NULL
 cdef int _threads = 1
+# Whether this process, or one that it was forked from, may have a team of threads.
+cdef bint _shared = False
+# Whether the team, if any, is that of a parent: it is not there, and OpenMP would wait for it.
+cdef bint _orphaned = False
 
 
 def use_isa(str name=""):
@@ -171,11 +176,44 @@ def openmp_version():
 
 
 def set_threads(int count):
-    """Use `count` threads from now on; no result depends on it."""
-    global _threads
+    """Use `count` threads from now on; no result depends on it.
+
+    In a process forked from one that was to use several, it stays one thread, whatever is asked
+    for: threads are not forked, and OpenMP would wait for them for ever.
+    """
+    global _threads, _shared
     if count < 1:
         raise ValueError(f"threads must be at least 1, not {count}")
-    _threads = count
+    _threads = 1 if _orphaned else count
+    _shared = _shared or _threads > 1
+
+
+def make_threads(int count, size_t stack=0):
+    """Make so many threads (this one among them) as kernels will use; return how many there were.
+
+    stack: bytes of each one's stack; 0 for the system's default. OpenMP, which ends the process
+    where it cannot make its threads, is asked for them only after they could be made without it,
+    and keeps them.
+    """
+    global _shared
+    if _orphaned or count <= 1:
+        return count
+    _shared = True
+    with nogil:
+        count = rbm_make_threads(count, stack)
+    return count
+
+
+def _after_fork():
+    """In a child: the threads of its parent are not there."""
+    global _threads, _orphaned
+    _orphaned = _shared
+    if _orphaned:
+        _threads = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def threads():

@@ -61,7 +61,7 @@ def test_help_answers_without_the_heavy_libraries():
     ).stdout
     assert "Commands:" in output
     modules = set(output.splitlines()[-1].split())
-    assert not modules & {"h5py", "imageio", "PIL", "pooch", "rich", "numpy", "rbmcli._kernels"}
+    assert not modules & {"h5py", "imageio", "PIL", "rich", "numpy", "rbmcli._kernels"}
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

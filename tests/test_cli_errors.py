@@ -97,7 +97,7 @@ def test_unfit_values(folder, capfd, images, says):
             "images.npy --validation 0.999",
             "--validation 0.999: 60 images leave none to train on or",
         ),
-        ("images.npy --metrics nowhere/log", "nowhere/log: No such file or directory"),
+        ("images.npy --metrics nowhere/log", "--metrics nowhere/log: there is no folder"),
     ],
 )
 def test_unfit_options(folder, capfd, options, says):
@@ -134,6 +134,7 @@ def test_unfit_options(folder, capfd, options, says):
         "--limit 0",
         "--seed -1",
         "--threads 0",
+        "--threads 1025",
         "--binarize maybe",
         "--visible-kind gauss",
         "--patience 3",
@@ -171,6 +172,11 @@ def test_output_is_needed(folder, capfd):
         ("normalize-hidden = 3", "'3' is not a valid boolean"),
         ("learning-rate = 1979-05-27", "'1979-05-27' is not a schedule"),
         ("hidden = '\xe4'", "'\xe4' is not a valid integer"),
+        ("only = " + "[" * 2000, "bad.toml: nested too deep"),
+        ("hidden = " + "9" * 5000, "bad.toml: a number of too many digits"),
+        ("hidden = 0x" + "f" * 5000, "bad.toml: 'hidden' is too long"),
+        ('labels = "a\\u0000b"', "bad.toml: 'labels' holds a NUL character"),
+        ("# " + "x" * (1 << 20), "bad.toml is too large for a file of options"),
     ],
 )
 def test_bad_configuration(folder, capfd, text, says):
@@ -183,6 +189,14 @@ def test_configuration_that_is_no_text(folder, capfd):
     (folder / "bad.toml").write_bytes(b"\xff\xfe\x00")
     options = ["images.npy", "-o", "run.h5", "--config", "bad.toml"]
     assert "bad.toml is not a text file" in fails(capfd, *options, status=2)
+
+
+def test_configuration_that_is_no_file(folder, capfd):
+    """Neither is waited for, nor read without end."""
+    os.mkfifo("pipe")
+    for name, what in (("pipe", "a pipe"), ("/dev/zero", "a device"), (".", "a folder")):
+        options = ["images.npy", "-o", "run.h5", "--config", name]
+        assert f"{name}: is {what}" in fails(capfd, *options, status=2)
 
 
 def test_output_exists(folder, capfd):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gzip
 import hashlib
 import http.server
@@ -179,7 +181,7 @@ def test_an_interrupt_by_the_user_leaves_nothing(served, cache, monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pooch.core.hash_matches", interrupt)
+    monkeypatch.setattr("rbmcli.io.sources.fetching.os.fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         open_source("mnist")
     assert len(served.asked) == 1
@@ -251,3 +253,69 @@ def test_digits_are_generated(cache):
     np.testing.assert_array_equal(data.labels, labels[chosen])
     assert (data.image_shape, data.scale, data.notices) == ((28, 28), 255.0, ())
     assert not cache.exists()
+
+
+# Servers that mean ill, or are ill ---------------------------------------------------------------
+
+
+@pytest.fixture
+def sending(monkeypatch):
+    """A server that sends these pieces, and never says how many bytes it will be."""
+    over = threading.Event()
+    pieces: list[bytes] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not over.wait(0.005):
+                    self.wfile.write(pieces[0])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("RBM_DATA_URL", f"http://127.0.0.1:{listening.server_port}")
+        yield pieces
+        over.set()
+        listening.shutdown()
+        thread.join()
+
+
+def test_a_download_that_never_ends(sending, cache, monkeypatch):
+    sending.append(bytes(1 << 16))
+    monkeypatch.setitem(named.SETS, "mnist", replace(named.SETS["mnist"], counts={"train": 100}))
+    most = 100 * 28 * 28 + (1 << 18)
+    assert named.most_bytes("mnist", TRAIN_IMAGES) == most
+    fails("mnist", f"more came than the {most} bytes that the file can have")
+    assert kept(cache) == []
+
+
+def test_a_download_that_trickles(sending, cache, monkeypatch):
+    """Each byte comes in time, and yet it would take for ever."""
+    sending.append(b"x")
+    monkeypatch.setattr("rbmcli.io.sources.fetching._LEAST_SECONDS", 0.1)
+    fails("mnist", "bytes a second")
+    assert kept(cache) == []
+
+
+def test_what_a_killed_download_left_is_removed(served, cache):
+    folder = cache / "mnist"
+    folder.mkdir(parents=True)
+    for name in (f".{TRAIN_IMAGES}.00aa.part", f".{TRAIN_IMAGES}.running.part", "mine.part"):
+        (folder / name).write_bytes(b"half")
+    with (folder / f".{TRAIN_IMAGES}.running.part").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        open_source("mnist")
+    assert kept(folder) == sorted(
+        [TRAIN_IMAGES, TRAIN_LABELS, f".{TRAIN_IMAGES}.running.part", "mine.part"]
+    )
+
+
+def test_real_sets_are_not_larger_than_they_can_be():
+    assert named.most_bytes("mnist", TRAIN_IMAGES) > 9_912_422
+    assert named.most_bytes("mnist", TRAIN_LABELS) > 60_008
+    assert named.most_bytes("mnist", named.PARTS["test"][0]) < 10_000 * 784 + (1 << 20)

@@ -15,7 +15,11 @@ from typing import Any
 
 import click
 
+from rbmcli.errors import RbmError
 from rbmcli.opening import opened
+
+#: A file of options is never larger.
+_MOST_BYTES = 1 << 20
 
 #: Options that make no sense in a file.
 _COMMAND_LINE_ONLY = {
@@ -36,8 +40,10 @@ def read_recipe(ctx: click.Context, param: click.Parameter, name: str | None) ->
     if name is None:
         return None
     if name not in recipe_names():
+        close = difflib.get_close_matches(name, recipe_names(), 1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
         raise click.BadParameter(
-            f"there is no recipe '{name}'; there are {', '.join(recipe_names())}", ctx, param
+            f"there is no recipe '{name}'; there are {', '.join(recipe_names())}{hint}", ctx, param
         )
     text = resources.files("rbmcli.recipes").joinpath(f"{name}.toml").read_text("utf-8")
     options = _parameters(text, f"recipe {name}", ctx, param)
@@ -51,9 +57,16 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
         return None
     try:
         with opened(path) as file:
-            text = file.read().decode("utf-8")
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise click.BadParameter(f"{path} is too large for a file of options", ctx, param)
+        text = content.decode()
     except UnicodeDecodeError:
-        raise click.BadParameter(f"{path} is not a text file", ctx, param) from None
+        raise click.BadParameter(f"{path} is not a text file in UTF-8", ctx, param) from None
+    except RbmError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}", ctx, param) from None
     ctx.default_map = {**(ctx.default_map or {}), **_parameters(text, str(path), ctx, param)}
     return path
 
@@ -66,6 +79,10 @@ def _parameters(
         options = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise click.BadParameter(f"{where}: {error}", ctx, param) from None
+    except (ValueError, RecursionError) as error:
+        deep = isinstance(error, RecursionError)
+        why = "nested too deep" if deep else "a number of too many digits"
+        raise click.BadParameter(f"{where}: {why}", ctx, param) from None
     known = {
         name.lstrip("-"): option
         for option in ctx.command.params
@@ -83,5 +100,11 @@ def _parameters(
         if isinstance(value, dict) or isinstance(value, list) != option.multiple:
             form = "a list" if option.multiple else "a single value"
             raise click.BadParameter(f"{where}: '{name}' must be {form}", ctx, param)
-        result[str(option.name)] = [str(x) for x in value] if option.multiple else str(value)
+        try:
+            texts = [str(x) for x in value] if option.multiple else [str(value)]
+        except (ValueError, RecursionError):
+            raise click.BadParameter(f"{where}: '{name}' is too long", ctx, param) from None
+        if any("\0" in text for text in texts):
+            raise click.BadParameter(f"{where}: '{name}' holds a NUL character", ctx, param)
+        result[str(option.name)] = texts if option.multiple else texts[0]
     return result

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import difflib
+import os
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import click
 
 from rbmcli.cli.options import Settings, common_options, json_option
+from rbmcli.cli.saying import answer, printable, to_json
+from rbmcli.cli.suggesting import SuggestingGroup
 from rbmcli.errors import RbmError
 
 
-@click.group()
+@click.group(
+    cls=SuggestingGroup,
+    synonyms={
+        "list": ("ls", "show", "sets", "names", "info", "available"),
+        "fetch": ("get", "download", "pull", "install", "add"),
+        "where": ("path", "which", "find", "locate", "folder", "dir"),
+    },
+)
 def command() -> None:
     """List, fetch and locate the named data sets.
 
@@ -44,14 +56,16 @@ def list_command(settings: Settings, as_json: bool) -> None:
 
     rows = [_describe(name) for name in named.SETS]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        answer(to_json(rows))
         return
-    click.echo(f"{'NAME':<15}{'IMAGES':<27}{'SIZE':<9}{'PRESENT':<9}FROM")
+    lines = [f"{'NAME':<15}{'IMAGES':<27}{'SIZE':<9}{'PRESENT':<9}FROM"]
     for row in rows:
         images = ", ".join(f"{part} {count}" for part, count in row["images"].items())
         size = "x".join(map(str, row["image_shape"]))
         present = "yes" if row["present"] else "no"
-        click.echo(f"{row['name']:<15}{images:<27}{size:<9}{present:<9}{row['from']}")
+        where = printable(row["from"])
+        lines.append(f"{row['name']:<15}{images:<27}{size:<9}{present:<9}{where}")
+    answer("\n".join(lines))
 
 
 @command.command("fetch")
@@ -71,7 +85,7 @@ def fetch_command(settings: Settings, names: tuple[str, ...]) -> None:
     for name in names:
         _check_kept_in_files(name)
     for name in names:
-        click.echo(named.fetch(name, quiet=settings.quiet))
+        _print_path(named.fetch(name, quiet=settings.quiet))
 
 
 @command.command("where")
@@ -89,7 +103,12 @@ def where_command(settings: Settings, name: str) -> None:
     from rbmcli.io.sources import named
 
     _check_kept_in_files(name)
-    click.echo(named.locate(name))
+    _print_path(named.locate(name))
+
+
+def _print_path(path: Path) -> None:
+    """To a terminal what it can show, to programs the very bytes of the name."""
+    answer(printable(str(path)) if sys.stdout.isatty() else os.fsencode(path))
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -111,6 +130,10 @@ def _check_kept_in_files(name: str) -> None:
 
     fetched = [each for each, details in named.SETS.items() if details.sha256]
     if name not in named.SETS:
-        raise click.BadParameter(f"{name!r} is not one of {', '.join(fetched)}.")
+        close = difflib.get_close_matches(name.partition(":")[0], fetched, 1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise click.BadParameter(
+            f"'{name}' is not one of {', '.join(fetched)}{hint}", param_hint="'NAME'"
+        )
     if name not in fetched:
         raise RbmError(f"{name}: is generated when used, so there is nothing to fetch or to find")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rbmcli.cli.models import load_preprocessing
 from rbmcli.cli.options import Settings
+from rbmcli.cli.saying import say
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.io.augmentation import Augmentation
@@ -26,7 +27,6 @@ from rbmcli.learning.doubts import doubts
 from rbmcli.model.layer import Layer
 from rbmcli.model.links import Maps
 from rbmcli.model.units import unit_kind
-from rbmcli.text import printable
 
 if TYPE_CHECKING:
     from rbmcli.cli.training_options import TrainOptions
@@ -164,7 +164,7 @@ def read(
 def tell(images: Images, quiet: bool) -> None:
     """Print what was read, once it is known that it can be used."""
     for line in () if quiet else images.told:
-        click.echo(printable(line), err=True)
+        say(line)
 
 
 def starts(
@@ -303,7 +303,7 @@ def as_seen(
 
 
 def _note(notice: str) -> None:
-    click.echo(printable(f"note: {notice}"), err=True)
+    say(f"note: {notice}")
 
 
 def _check_same(run: RunReader, dataset: Dataset, expected: Mapping[str, Any]) -> None:
@@ -351,7 +351,7 @@ def _stored(resumed: Path, steps: str, image_shape: tuple[int, ...]) -> Preproce
 
 def _fitted(training: Images, steps: str, settings: Settings) -> Preprocessing:
     if not settings.quiet:
-        click.echo(f"fitting {steps} to {len(training.rows)} images", err=True)
+        say(f"fitting {steps} to {len(training.rows)} images")
     return Preprocessing.fit(steps.split(","), training.for_fitting(), Draws(settings.seed))
 
 

@@ -15,6 +15,7 @@ from rbmcli.cli.options import (
     json_option,
 )
 from rbmcli.cli.parameters import LayerType
+from rbmcli.cli.saying import answer, say, to_json
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
@@ -107,11 +108,10 @@ def command(
     """
     import numpy as np
 
-    from rbmcli import _kernels
     from rbmcli.cli import facts, measuring
     from rbmcli.cli.datasets import as_seen, tell
     from rbmcli.cli.models import load_stack
-    from rbmcli.cli.threads import default_threads
+    from rbmcli.cli.threads import use_threads
     from rbmcli.inference.classifier import check_available
     from rbmcli.inference.exact import check_exact
     from rbmcli.inference.features import chosen_layers
@@ -122,7 +122,7 @@ def command(
         raise click.UsageError("--classifier-labels and --layer go with --classifier")
     if classifier is not None:
         check_available()
-    _kernels.set_threads(settings.threads or default_threads())
+    use_threads(settings.threads)
     effort = measuring.Effort(
         exact, ais_chains, ais_temperatures, raise_images, raise_chains, bound_samples
     )
@@ -172,7 +172,7 @@ def command(
     for each in filter(None, (images, training)):
         tell(each, settings.quiet)
     if stack.top.classes and images.labels is None:
-        click.echo(f"no label error: {source} has no labels; name some with --labels", err=True)
+        say(f"no label error: {source} has no labels; name some with --labels")
     if training is not None:
         of_classes |= measuring.classifier_facts(stack, layers, training, images, settings)
     if single:
@@ -180,7 +180,7 @@ def command(
     else:
         found |= measuring.stack_facts(stack, images, effort, settings)
     found |= of_classes
-    click.echo(facts.as_json(found) if as_json else "\n".join(facts.lines(found)))
+    answer(to_json(found) if as_json else "\n".join(facts.lines(found)))
 
 
 def _check_labels(images: Images, source: str, option: str) -> None:

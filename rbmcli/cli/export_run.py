@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rbmcli.cli.options import Settings, common_options, force_option, output_option
+from rbmcli.cli.saying import say
 
 if TYPE_CHECKING:
     from rbmcli.arrays import Floats
@@ -73,14 +74,13 @@ def command(run_file: Path, output: Path, force: bool, settings: Settings) -> No
         save_tensors(output, network_tensors(stack), about, force=force)
     if not settings.quiet:
         shapes = [" x ".join(map(str, x.link.weights.shape)) for x in stack.machines]
-        click.echo(f"{output}: {', '.join(shapes)} weights", err=True)
+        say(f"{output}: {', '.join(shapes)} weights")
         if done:
             steps = " and ".join("whitening" if value is True else value for value in done.values())
             reading = ", and what `rbm import` makes," if suffix == ".npz" else ""
-            click.echo(
+            say(
                 f"note: the weights are for images after {steps}, which {output} does not hold:"
-                f" give other programs{reading} images preprocessed alike",
-                err=True,
+                f" give other programs{reading} images preprocessed alike"
             )
 
 

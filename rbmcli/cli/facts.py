@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
 
+from rbmcli.cli.saying import printable
 from rbmcli.model.units import UnitKind
 
 
@@ -19,22 +19,10 @@ def how_binarized(kind: UnitKind, binarize: str, seed: int) -> str:
     return "taken as they are"
 
 
-def as_json(facts: dict[str, Any]) -> str:
-    """The facts for programs."""
-    return json.dumps(_finite(facts), indent=2)
-
-
-def _finite(value: Any) -> Any:
-    """The same, with None for NaN and infinity, for which JSON has no words."""
-    if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def lines(facts: dict[str, Any]) -> Iterator[str]:
     """The facts for a reader."""
-    yield f"images                 {facts['images']}, {facts['binarized']}"
-    yield f"kinds                  {' over '.join(_layers(facts['kinds']))}"
+    yield f"images                 {facts['images']}, {printable(facts['binarized'])}"
+    yield f"kinds                  {printable(' over '.join(_layers(facts['kinds'])))}"
     for name in ("reconstruction_error", "pseudo_log_likelihood", "free_energy"):
         value = facts[name]
         yield f"{name:<22} {'-' if value is None else f'{value:.2f}'}"

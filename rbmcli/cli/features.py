@@ -16,6 +16,7 @@ from rbmcli.cli.options import (
     output_option,
 )
 from rbmcli.cli.parameters import LayerType
+from rbmcli.cli.saying import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,11 +74,10 @@ def command(
     """
     import numpy as np
 
-    from rbmcli import _kernels
     from rbmcli.cli.datasets import as_seen, tell
     from rbmcli.cli.models import load_stack
     from rbmcli.cli.progress import Progress
-    from rbmcli.cli.threads import default_threads
+    from rbmcli.cli.threads import use_threads
     from rbmcli.draws import Draws
     from rbmcli.files import check_output
     from rbmcli.inference.features import chosen_layers, width
@@ -89,7 +89,7 @@ def command(
             f"'{output.suffix}' is not one of {', '.join(_SUFFIXES)}", param_hint="'--output'"
         )
     check_output(output, force)
-    _kernels.set_threads(settings.threads or default_threads())
+    use_threads(settings.threads)
     with RunReader(run_file) as run:
         stack = load_stack(run)
         layers = chosen_layers(run_file, stack, layer)
@@ -115,7 +115,7 @@ def command(
         save_arrays(output, arrays, force=force)
     if not settings.quiet:
         with_labels = "" if images.labels is None else ", with labels"
-        click.echo(f"{output}: {shape[0]} images x {shape[1]} features{with_labels}", err=True)
+        say(f"{output}: {shape[0]} images x {shape[1]} features{with_labels}")
 
 
 def _blocks(

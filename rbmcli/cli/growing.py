@@ -80,7 +80,7 @@ def with_grown(
     with damage_of(output):
         for name, value in values.items():
             option = name.replace("_", "-")
-            if option in _ADDED:
+            if option in _ADDED or option == "metrics":  # what is written to, no run file says
                 resolved[name] = value
             elif name in LAYER_OPTIONS or name in _OF_UPPER or not asked(name):
                 resolved[name] = as_stored(ctx, parameters[name], stored)

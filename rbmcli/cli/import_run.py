@@ -9,6 +9,7 @@ import click
 
 from rbmcli.cli.options import Settings, common_options, force_option, output_option
 from rbmcli.cli.parameters import ImageShapeType, UnitKindType
+from rbmcli.cli.saying import say
 
 if TYPE_CHECKING:
     from rbmcli.model.rbm import Rbm
@@ -89,10 +90,7 @@ def command(
                 *((machine.hidden.units, machine.hidden.kind.name) for machine in stack.machines),
             ]
         )
-        click.echo(
-            f"{output}: {units} units, images of {' x '.join(map(str, image_shape))}",
-            err=True,
-        )
+        say(f"{output}: {units} units, images of {' x '.join(map(str, image_shape))}")
 
 
 def _state(model: Rbm | Stack) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rbmcli.cli.options import Settings, common_options, json_option
+from rbmcli.cli.saying import answer, printable, to_json
+from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
     from rbmcli.io.runfile import RunReader
@@ -44,13 +45,36 @@ def command(settings: Settings, run_file: Path, as_config: bool, as_json: bool) 
         raise click.UsageError("--config and --json exclude each other")
     with RunReader(run_file) as run:
         if as_config:
-            import tomli_w
-
-            click.echo(tomli_w.dumps(run.config).rstrip())
+            answer(_toml(run))
         elif as_json:
-            click.echo(json.dumps(_facts(run), indent=2))
+            answer(to_json(_facts(run)))
         else:
-            click.echo("\n".join(_lines(_facts(run))))
+            answer("\n".join(_lines(_facts(run))))
+
+
+def _toml(run: RunReader) -> str:
+    """The options of a run for `--config`; RbmError where one of them cannot be said there."""
+    import tomli_w
+
+    # Runs of earlier programs name the log of metrics, which a file from elsewhere is not to say.
+    config = {name: value for name, value in run.config.items() if name != "metrics"}
+    for name, value in config.items():
+        try:
+            str(value).encode()
+        except UnicodeEncodeError:
+            raise RbmError(
+                f"{run.path}: its option '{printable(name)}' is not in UTF-8, as TOML must be: see"
+                " it with --json"
+            ) from None
+    try:
+        text = tomli_w.dumps(config)
+    except (TypeError, ValueError) as error:
+        raise RbmError(
+            f"{run.path}: a damaged run file (its options are none: {error}): restore it from a"
+            " copy, or train again"
+        ) from None
+    # TOML escapes some of what a terminal might obey, but not all.
+    return "".join(c if c.isprintable() or c == "\n" else f"\\U{ord(c):08x}" for c in text.rstrip())
 
 
 def _facts(run: RunReader) -> dict[str, Any]:
@@ -100,7 +124,10 @@ def _status(run: RunReader) -> str:
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     """The facts for a reader: a heading and, indented, what belongs to it."""
     hint = {"stopped": " (--resume goes on with it)"}.get(facts["status"], "")
-    yield f"{facts['file']}: run file, version {facts['version']}, by {facts['program']}"
+    yield (
+        f"{printable(facts['file'])}: run file, version {facts['version']}, by"
+        f" {printable(facts['program'])}"
+    )
     parts = facts.get("sections", {"": facts})
     status = {"status": facts["status"] + hint}
     if "" in parts:
@@ -110,7 +137,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         for name, part in parts.items():
             weights = part["arrays"].get("model/weights", part["arrays"].get("model/top/weights"))
             size = {"weights": " x ".join(map(str, weights["shape"]))} if weights else {}
-            yield name
+            yield printable(name)
             yield from _section(size | _progress(part))
     yield "Data"
     yield from _section(facts["data"])
@@ -126,7 +153,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     yield from _section(facts["config"])
     for name, part in parts.items():
         if part["metrics"]:
-            yield f"Last epoch{' of ' if name else ''}{name}"
+            yield f"Last epoch{' of ' if name else ''}{printable(name)}"
             yield from _section(part["metrics"])
 
 
@@ -145,8 +172,9 @@ def _progress(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _section(values: Mapping[str, Any]) -> list[str]:
-    width = max(map(len, values), default=0)
-    return [f"  {name:<{width}}  {_text(value)}" for name, value in values.items()]
+    shown = {printable(name): printable(_text(value)) for name, value in values.items()}
+    width = max(map(len, shown), default=0)
+    return [f"  {name:<{width}}  {text}" for name, text in shown.items()]
 
 
 def _text(value: Any) -> str:

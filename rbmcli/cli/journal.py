@@ -1,14 +1,11 @@
-"""What a training run leaves behind: its events handed to the run file and the metrics log."""
+"""What a training run leaves behind: its events handed to the run file."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import IO, Any, Self
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from rbmcli.arrays import Floats
 from rbmcli.errors import RbmError
@@ -56,6 +53,13 @@ class Journal:
             self._section.snapshot(self._trainer.epoch, self._filters())
         if self._checkpoint_every.due(event.step, per_epoch):
             self.checkpoint()
+
+    @property
+    def kept(self) -> float | None:
+        """The epochs done at the last checkpoint, or None before there is one."""
+        if self._checkpointed is None:
+            return None
+        return self._checkpointed / self._trainer.steps_per_epoch
 
     def checkpoint(self) -> None:
         """Write a checkpoint, unless that of this very step is there."""
@@ -110,28 +114,3 @@ def restore(trainer: Loop, state: Mapping[str, Any], metrics: list[dict[str, flo
 
     trainer.model.load(group("model/"), group("trainer/velocity/"))
     trainer.restore(group("trainer/"), metrics)
-
-
-class MetricsLog:
-    """Metrics as JSON lines, appended to a file or written to stdout ("-")."""
-
-    def __init__(self, path: str | None) -> None:
-        self._path = path
-        self._file: IO[str] | None = None
-        self._closing = ExitStack()
-
-    def __enter__(self) -> Self:
-        if self._path == "-":
-            self._file = sys.stdout
-        elif self._path is not None:
-            self._file = self._closing.enter_context(Path(self._path).open("a", encoding="utf-8"))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closing.close()
-
-    def write(self, metrics: Mapping[str, float]) -> None:
-        """One line; what was not measured is null."""
-        if self._file is not None:
-            line = {name: value if value == value else None for name, value in metrics.items()}
-            print(json.dumps(line), file=self._file, flush=True)

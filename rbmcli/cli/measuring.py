@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.arrays import Floats
 from rbmcli.cli.options import Settings
 from rbmcli.cli.progress import Progress
+from rbmcli.cli.saying import say
 from rbmcli.draws import Draws, Purpose
 from rbmcli.errors import RbmError
 from rbmcli.inference import classifier, exact, reverse_ais
@@ -67,7 +67,7 @@ def machine_facts(model: Rbm, images: Images, effort: Effort, settings: Settings
 
     partition = likelihood = None
     if (reason := _no_likelihood(model.visible, model, measured.are_states)) is not None:
-        click.echo(f"no likelihood: {reason}", err=True)
+        say(f"no likelihood: {reason}")
     else:
         partition = _partition(model, measured.mean, effort, draws, settings)
         likelihood = mean_log_likelihood(measured.free_energies, partition)
@@ -98,7 +98,7 @@ def stack_facts(stack: Stack, images: Images, effort: Effort, settings: Settings
     partition = bound = None
     no_likelihood = _no_likelihood(stack.image_layer, stack.top, measured.are_states)
     if (reason := no_likelihood or why_no_bound(stack)) is not None:
-        click.echo(f"no likelihood: {reason}", err=True)
+        say(f"no likelihood: {reason}")
     else:
         partition = _partition(stack.top, measured.top_mean, effort, draws, settings)
         bound = mean_bound(measured.log_weights, partition)

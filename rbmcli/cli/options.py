@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from rbmcli.cli.threads import MOST_THREADS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -34,7 +36,7 @@ def common_options(function: F) -> F:
     )
     @click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_THREADS),
         help="Threads to use.  [default: the CPUs this process may use]",
     )
     @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")

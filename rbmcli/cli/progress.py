@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TextIO, TypeVar, cast
 
-import click
+from rbmcli.cli.saying import Stderr, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -30,7 +29,7 @@ class Progress:
         self._total = total
         self._quiet = quiet
         self._bar: Bar | None = None
-        if not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if not quiet and Stderr().isatty() and os.environ.get("TERM") != "dumb":
             self._bar = _bar(total, done)
         self._every = _DRAW_EVERY if self._bar else _LINE_EVERY
         self._shown = time.monotonic()
@@ -56,7 +55,7 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, description=text, refresh=True)
         elif not self._quiet:
-            click.echo(text, err=True)
+            say(text)
 
     def part(self, what: str, done: float) -> None:
         """Show what fraction is done, if it is time to; the total is 100, the text "AIS 30%"."""
@@ -125,7 +124,7 @@ def _bar(total: int, done: int) -> Bar:
         TextColumn("{task.description}"),
         BarColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(file=cast(TextIO, Stderr())),
         auto_refresh=False,
         transient=True,
     )

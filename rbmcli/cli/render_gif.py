@@ -11,6 +11,7 @@ import click
 
 from rbmcli.cli.options import Settings, common_options, force_option, output_option
 from rbmcli.cli.parameters import FiniteRange
+from rbmcli.cli.saying import say
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
@@ -114,10 +115,9 @@ def command(
             for run in runs:
                 hidden = run.filters.shape[1]
                 if hidden > _MOST_FILTERS and not settings.quiet:
-                    click.echo(
+                    say(
                         f"{run.path}: drawing the first {_MOST_FILTERS} of {hidden} filters;"
-                        " --filters all draws every one",
-                        err=True,
+                        " --filters all draws every one"
                     )
         layout = Layout(filters, columns, scale, normalize, captions)
         frames = filter_frames(runs, epochs, layout)
@@ -126,7 +126,7 @@ def command(
             save_picture(output, shown, fps=fps, greys=greys, force=force)
     if not settings.quiet:
         count = f"{len(epochs)} frame{'s' if len(epochs) > 1 else ''}"
-        click.echo(f"{output}: {count}, {output.stat().st_size / 1e6:.2f} MB", err=True)
+        say(f"{output}: {count}, {output.stat().st_size / 1e6:.2f} MB")
 
 
 def _section(run: RunReader, layer: int, up_down: bool) -> Section:

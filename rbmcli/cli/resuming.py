@@ -30,7 +30,7 @@ _MAY_DIFFER = {
     "snapshot-every",
     "checkpoint-every",
     "max-time",
-    "metrics",
+    "metrics",  # run files of earlier programs have it
 }
 #: What options were in runs of versions that did not have them.
 EARLIER = {"channels": "first"}
@@ -61,6 +61,7 @@ def with_stored(
             name: as_stored(ctx, parameters[name], stored) if unasked(name) else value
             for name, value in values.items()
         }
+        resolved["metrics"] = values["metrics"]  # what is written to, no run file says
         return (
             stored_source if unasked("source") else source,
             int(stored["seed"]) if unasked("seed") else seed,
@@ -115,11 +116,12 @@ def restored(output: Path, key: str, trainer: Loop, filters: tuple[int, ...]) ->
         section = run.sections[key]
         if section.dataset[1][1:] != filters:
             raise ValueError(f"filters have shape {section.dataset[1]}, for snapshots of {filters}")
-        restore(trainer, section.state, _rows(section.metrics))
+        restore(trainer, section.state, table_rows(section.metrics))
         return float(section.wall_clock["seconds"][-1])
 
 
-def _rows(table: NDArray[np.void]) -> list[dict[str, float]]:
+def table_rows(table: NDArray[np.void]) -> list[dict[str, float]]:
+    """The rows of a table of metrics, as training has them."""
     return [dict(zip(table.dtype.names or (), row.tolist(), strict=True)) for row in table]
 
 

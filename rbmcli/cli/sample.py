@@ -17,6 +17,7 @@ from rbmcli.cli.options import (
     output_option,
 )
 from rbmcli.cli.parameters import FiniteRange
+from rbmcli.cli.saying import say
 from rbmcli.errors import RbmError
 
 if TYPE_CHECKING:
@@ -123,12 +124,11 @@ def command(
       rbm sample maps.h5 --clamp left -n 20 -k 200 -o completed.png
       rbm sample stack.h5 --class 3 --class 8 -n 10 -k 1000 -o digits.png
     """
-    from rbmcli import _kernels
     from rbmcli.cli import sample_output
     from rbmcli.cli.models import load_chains, load_preprocessing, load_reference, load_stack
     from rbmcli.cli.progress import Progress
     from rbmcli.cli.sample_start import start_states, usual_images
-    from rbmcli.cli.threads import default_threads
+    from rbmcli.cli.threads import use_threads
     from rbmcli.draws import Draws
     from rbmcli.files import check_output
     from rbmcli.inference.chains import fantasies, random_start
@@ -164,7 +164,7 @@ def command(
     if start != "data" and clamp is not None:
         raise click.UsageError("--clamp keeps parts of images, so it goes with --start data")
     check_output(output, force)
-    _kernels.set_threads(settings.threads or default_threads())
+    use_threads(settings.threads)
     with RunReader(run_file) as run:
         stack = load_stack(run)
         top, section, mask = stack.top, run.layers[-1], None
@@ -249,7 +249,7 @@ def command(
         done = f"{output}: {count} particles, {gibbs_steps} Gibbs steps"
         if ladder is not None and gibbs_steps >= _MEASURED:
             done += f"; temperatures swap in {1 - ladder.rejection.max():.0%} of tries or more"
-        click.echo(done, err=True)
+        say(done)
 
 
 def _check_at_once(run_file: Path, stack: Stack) -> None:

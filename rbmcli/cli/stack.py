@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rbmcli.cli.options import Settings, common_options
+from rbmcli.cli.saying import say
 from rbmcli.cli.stack_options import STACKING, StackOptions
 from rbmcli.cli.training_options import GroupedCommand, grouped_options
 
@@ -48,14 +49,13 @@ def command(
       rbm stack mnist --add-layer conv=40x11x11 --add-layer conv=40x5x5,pool=2 -o maps.h5
       rbm stack mnist -o run.h5 --grow --add-layer 1000,epochs=30
     """
-    from rbmcli import _kernels
     from rbmcli.cli import datasets
     from rbmcli.cli.growing import with_grown
-    from rbmcli.cli.journal import MetricsLog
+    from rbmcli.cli.metrics_log import MetricsLog
     from rbmcli.cli.resuming import with_stored
     from rbmcli.cli.stacking import Stacking, check_sizes, classes_of
     from rbmcli.cli.stopping import Stopping
-    from rbmcli.cli.threads import default_threads
+    from rbmcli.cli.threads import use_threads
     from rbmcli.cli.training import Course
     from rbmcli.io.runwriter import check_new
 
@@ -64,29 +64,34 @@ def command(
             "--resume goes on with a run, --grow adds layers to one, and --force replaces it:"
             " choose one"
         )
-    resume = resume and output.exists()
+    wanted, resume = resume, resume and output.exists()
     if resume or grow:
         earlier = with_grown if grow else with_stored
         source, seed, values = earlier(ctx, output, source, settings.seed, values)
         settings = replace(settings, seed=seed)
     options = StackOptions.resolve(ctx, values)
-    _kernels.set_threads(settings.threads or default_threads())
+    use_threads(settings.threads)
 
-    with Stopping(options.defaults.max_time) as stopping:
-        if not (resume or grow):
-            check_new(output, force)  # before data are fetched and read
-        data = datasets.read(
-            source, options.layers[0], settings, output if resume or grow else None
-        )
-        classes = classes_of(data, source) if options.label_units else 0
-        notices = check_sizes(options.layers, data.image_shape)
-        for notice in () if settings.quiet else notices:
-            click.echo(f"note: {notice}", err=True)
-        writer = _writer(output, options, settings, data, resume=resume, grow=grow, force=force)
-        datasets.tell(data.training, settings.quiet)
-        course = Course(output, settings, stopping, MetricsLog(options.defaults.metrics))
-        stacking = Stacking(course, writer, data, classes, options)
-        return course.conclude(writer, stacking.train)
+    stopping = Stopping(options.defaults.max_time, output, resumed=resume)
+    log = MetricsLog(
+        options.defaults.metrics,
+        output,
+        resumed=wanted or grow,
+        give_up=lambda: stopping.reason is not None,
+    )
+    if not (resume or grow):
+        check_new(output, force)  # before data are fetched and read
+    data = datasets.read(source, options.layers[0], settings, output if resume or grow else None)
+    classes = classes_of(data, source) if options.label_units else 0
+    notices = check_sizes(options.layers, data.image_shape)
+    for notice in () if settings.quiet else notices:
+        say(f"note: {notice}")
+    stopping.training()
+    writer = _writer(output, options, settings, data, resume=resume, grow=grow, force=force)
+    datasets.tell(data.training, settings.quiet)
+    course = Course(output, settings, stopping, log)
+    stacking = Stacking(course, writer, data, classes, options)
+    return course.conclude(writer, stacking.train)
 
 
 def _writer(

@@ -13,7 +13,7 @@ from rbmcli.arrays import Floats
 from rbmcli.cli.datasets import TrainingData
 from rbmcli.cli.journal import Journal, in_pixels, preprocessing_state
 from rbmcli.cli.models import load_machine
-from rbmcli.cli.resuming import restored
+from rbmcli.cli.resuming import restored, table_rows
 from rbmcli.cli.stack_options import LayerOptions, PhaseOptions, StackOptions
 from rbmcli.cli.training import Course, new_machine, new_trainer
 from rbmcli.draws import Draws
@@ -235,7 +235,10 @@ class Stacking:
         stands_on = self._data.image_shape if below is None else below.hidden
         with RunReader(self._course.output) as run:
             section = run.layers[number]
-            return load_machine(section, stands_on) if section.finished else None
+            if not section.finished:
+                return None
+            self._course.log.begin({"layer": number}, table_rows(section.metrics))
+            return load_machine(section, stands_on)
 
     def _inputs(
         self,

@@ -1,49 +1,58 @@
-"""Reasons to stop early: a signal, or the time allowed."""
+"""Reasons to stop training early: a signal, or the time allowed; and what is left meanwhile."""
 
 from __future__ import annotations
 
-import signal
 import time
-from types import FrameType
-from typing import Any, Self
+from pathlib import Path
 
-#: Exit status of a run that was stopped with a checkpoint written (EX_TEMPFAIL: try again).
-STOPPED = 75
+from rbmcli.cli import signals
+from rbmcli.cli.signals import STOPPED
+from rbmcli.text import printable
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+__all__ = ["STOPPED", "Stopping"]
 
 
 class Stopping:
-    """While entered, catches stop signals; after the first one Ctrl-C ends the process at once.
+    """Says when to stop, and keeps in mind what is written so far.
 
-    max_time: seconds from now, or None. `reason` says why to stop, or is None.
+    max_time: seconds from now, or None. output: the run file. resumed: whether the run in it goes
+    on.
+
+    At first a run is prepared: Ctrl-C ends it, and other signals are only noted. From `training` on
+    all are, until Ctrl-C comes after another one: that ends the process at once.
     """
 
-    def __init__(self, max_time: float | None) -> None:
+    def __init__(self, max_time: float | None, output: Path, *, resumed: bool) -> None:
         self._deadline = None if max_time is None else time.monotonic() + max_time
         self._max_time = max_time
-        self._caught: str | None = None
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in _SIGNALS:
-            self._previous[number] = signal.signal(number, self._catch)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._output = output
+        self._there = output.exists()
+        self._checkpoint: str | None = None
+        if resumed:
+            signals.resumes(str(output))
 
     @property
     def reason(self) -> str | None:
         """Why to stop, or None."""
-        if self._caught is not None:
-            return self._caught
+        if (name := signals.noted()) is not None:
+            return f"by {name}"
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return f"after --max-time of {self._max_time:g} s"
         return None
 
-    def _catch(self, number: int, _frame: FrameType | None) -> None:
-        self._caught = f"by {signal.Signals(number).name}"
-        # The other signals stay caught: those who stop a job may well send one twice.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    def training(self) -> None:
+        """From now on a signal is to stop with a checkpoint: data are at hand."""
+        signals.training(self._left)
+
+    def checkpointed(self, where: str) -> None:
+        """Note that the run file holds a checkpoint of a place in the run, such as "epoch 3"."""
+        self._checkpoint = where
+
+    def _left(self) -> str:
+        if self._checkpoint is not None:
+            left = f"{self._output} holds the checkpoint of {self._checkpoint}; go on with --resume"
+        elif self._there:
+            left = f"{self._output} is as it was"
+        else:
+            left = f"nothing was written to {self._output} yet"
+        return printable(left)

@@ -15,6 +15,7 @@ from rbmcli.cli.training_options import TRAINING, GroupedCommand, TrainOptions, 
 
 if TYPE_CHECKING:
     from rbmcli.cli.journal import Journal
+    from rbmcli.cli.stopping import Stopping
     from rbmcli.io.runwriter import RunWriter
     from rbmcli.learning.trainer import Trainer
 
@@ -50,29 +51,31 @@ def command(
       rbm train photos --patches 100000:12x12 --preprocess contrast,zca \\
           --visible-kind gaussian --lr 0.01 --hidden 200 -o patches.h5
     """
-    from rbmcli import _kernels
-    from rbmcli.cli.journal import MetricsLog
+    from rbmcli.cli.metrics_log import MetricsLog
     from rbmcli.cli.resuming import with_stored
     from rbmcli.cli.stopping import Stopping
-    from rbmcli.cli.threads import default_threads
+    from rbmcli.cli.threads import use_threads
     from rbmcli.cli.training import Course
 
     if resume and force:
         raise click.UsageError("--resume goes on with a run, --force replaces it: choose one")
-    resume = resume and output.exists()
+    wanted, resume = resume, resume and output.exists()
     if resume:
         source, seed, values = with_stored(ctx, output, source, settings.seed, values)
         settings = replace(settings, seed=seed)
     options = TrainOptions(**values)
     check_combinations(ctx, options)
-    _kernels.set_threads(settings.threads or default_threads())
+    use_threads(settings.threads)
 
-    with Stopping(options.max_time) as stopping:
-        trainer, writer, journal = _open(
-            source, output, options, settings, resume=resume, force=force
-        )
-        course = Course(output, settings, stopping, MetricsLog(options.metrics))
-        return course.conclude(writer, lambda: course.train(trainer, journal, options.epochs))
+    stopping = Stopping(options.max_time, output, resumed=resume)
+    log = MetricsLog(
+        options.metrics, output, resumed=wanted, give_up=lambda: stopping.reason is not None
+    )
+    trainer, writer, journal = _open(
+        source, output, options, settings, stopping, resume=resume, force=force
+    )
+    course = Course(output, settings, stopping, log)
+    return course.conclude(writer, lambda: course.train(trainer, journal, options.epochs))
 
 
 def _open(
@@ -80,6 +83,7 @@ def _open(
     output: Path,
     options: TrainOptions,
     settings: Settings,
+    stopping: Stopping,
     *,
     resume: bool,
     force: bool,
@@ -95,6 +99,7 @@ def _open(
     if not resume:
         check_new(output, force)  # before data are fetched and read
     data = datasets.read(source, options, settings, output if resume else None)
+    stopping.training()
     model = new_machine(options, data.image_shape)
     trainer = new_trainer(model, data.training, data.validation, options, settings.seed)
     config = options.config(settings.seed) | {"channels": data.channels}

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
-from rbmcli.cli.journal import Journal, MetricsLog, gathering
+from rbmcli.cli.journal import Journal, gathering
+from rbmcli.cli.metrics_log import MetricsLog
 from rbmcli.cli.options import Settings
 from rbmcli.cli.progress import TrainingProgress
+from rbmcli.cli.saying import say
 from rbmcli.cli.stopping import STOPPED, Stopping
 from rbmcli.cli.training_options import TrainOptions
 from rbmcli.errors import RbmError
@@ -113,13 +113,13 @@ class Course:
         self._tell(writer, told)
         if not self.settings.quiet:
             done = f"stopped {reason}; go on with --resume" if reason else "done"
-            click.echo(f"{self.output}: {done}", err=True)
+            say(f"{self.output}: {done}")
         return 0 if reason is None else STOPPED
 
     def _tell(self, writer: RunWriter, told: int) -> int:
         """Show the writer's notices from number `told` on; how many there are."""
         for notice in writer.notices[told:]:
-            click.echo(f"note: {notice}", err=True)
+            say(f"note: {notice}")
         return len(writer.notices)
 
     def train(
@@ -134,14 +134,17 @@ class Course:
         quiet = self.settings.quiet
         progress = TrainingProgress(epochs, trainer.steps_per_epoch, trainer.step, quiet, what)
         warned = quiet
+        self.log.begin(part or {}, trainer.metrics)
+        self._keep(journal, what)
         try:
             with progress:
                 for event in trainer.run():
                     journal.note(event)
+                    self._keep(journal, what)
                     if isinstance(event, EpochDone):
                         if not warned and event.metrics.get("spectral_norm", 0.0) >= 1:
                             warned = True
-                            click.echo(f"note: {what}epoch {event.epoch}: {_NO_DENSITY}", err=True)
+                            say(f"note: {what}epoch {event.epoch}: {_NO_DENSITY}")
                         progress.epoch(event.epoch, event.metrics["reconstruction_error"])
                         self.log.write({**(part or {}), **event.metrics})
                     else:
@@ -154,3 +157,8 @@ class Course:
             ) from None
         journal.checkpoint()
         return None if trainer.finished else self.stopping.reason
+
+    def _keep(self, journal: Journal, what: str) -> None:
+        """Keep in mind which checkpoint there is, for who quits in haste."""
+        if journal.kept is not None:
+            self.stopping.checkpointed(f"{what}epoch {journal.kept:.4g}")

@@ -86,8 +86,13 @@ class TrainOptions:
     metrics: str | None
 
     def config(self, seed: int) -> dict[str, Any]:
-        """The options as `--config` takes them, with the seed; None is left out."""
+        """The options as `--config` takes them, with the seed; None is left out.
+
+        Where metrics are logged is none of them: who goes on with a run file from elsewhere would
+        write to what it names.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)} | {"seed": seed}
+        del values["metrics"]
         plain = {
             name.replace("_", "-"): getattr(value, "text", value) for name, value in values.items()
         }
@@ -116,7 +121,7 @@ TRAINING: Groups = {
         click.option("--recipe", metavar="NAME", is_eager=True, expose_value=False,
                      callback=read_recipe,
                      help="Take options from a recipe that comes with rbm, such as seven."),
-        click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        click.option("--config", type=click.Path(path_type=Path),
                      is_eager=True, expose_value=False, callback=read_config,
                      help="Take options from a TOML file, such as `rbm info --config` prints."),
         click.option("--metrics", metavar="FILE",

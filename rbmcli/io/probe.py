@@ -24,8 +24,9 @@ _SECONDS = 5.0
 _BYTES = 768 << 20
 #: What a child says: that it came to its end, or, before a message, that the file is refused.
 _FINE, _REFUSED = b"+", b"-"
-#: Signals that end a child and say nothing of the file.
-_FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGXCPU)
+#: Signals that are for the parent, which ends the child if they are to end the reading: a terminal
+#: and a batch system send them to all processes of a job.
+_FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1)
 
 _is_child = False
 
@@ -50,17 +51,21 @@ def probe(read: Callable[[], object]) -> bool:
         return False
     ours, theirs = os.pipe()
     sys.stdout.flush()
+    # Or a child, as it begins, would take a signal as its parent does, and clear up after it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FROM_OUTSIDE)
     try:
         with warnings.catch_warnings():
             # Python warns of other threads: the child enters no code that waits for them.
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
+        if child == 0:
+            _be_child(read, theirs)
     except OSError:  # no more processes: then without
         os.close(ours)
         os.close(theirs)
         return False
-    if child == 0:
-        _be_child(read, theirs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.close(theirs)
     answer, status = b"", 0
     try:
@@ -94,9 +99,9 @@ def _be_child(read: Callable[[], object], pipe: int) -> NoReturn:
     global _is_child
     try:
         _is_child = True
-        for number in (*_FROM_OUTSIDE, signal.SIGPROF, signal.SIGUSR1):
-            if number != signal.SIGKILL:
-                signal.signal(number, signal.SIG_DFL)
+        for number in _FROM_OUTSIDE:
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
         null = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):
             os.dup2(null, stream)

@@ -36,10 +36,15 @@ def write_mp4(path: Path, frames: Iterable[Picture], fps: float) -> None:
             command, stdin=subprocess.PIPE, stderr=log, start_new_session=True
         ) as process:
             assert process.stdin is not None
-            # Where ffmpeg has stopped early, its status and its log say why.
-            with suppress(BrokenPipeError), process.stdin as pipe:
-                for frame in chain([first], frames):
-                    pipe.write(frame.tobytes())
+            try:
+                # Where ffmpeg has stopped early, its status and its log say why.
+                with suppress(BrokenPipeError), process.stdin as pipe:
+                    for frame in chain([first], frames):
+                        pipe.write(frame.tobytes())
+                process.wait()
+            except BaseException:
+                process.kill()  # or it would make a film of what it has, and be waited for
+                raise
         if process.returncode:
             log.seek(0)
             lines = log.read().decode(errors="replace").splitlines() or ["no message"]

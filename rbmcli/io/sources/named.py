@@ -6,6 +6,7 @@ installs it. Files found there are used as they are, so they may also be put the
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ PARTS = {
 }
 FILES = PARTS["train"] + PARTS["test"]
 _DIGITS_SEED = 0
+#: More than header, name, comment and blocks of gzip can add to what is packed.
+_MOST_ADDED = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,17 @@ def fetch(name: str, files: tuple[str, ...] = FILES, *, quiet: bool = False) -> 
     folder = locate(name, files)
     for file in files:
         if not (folder / file).is_file():
-            fetch_file(file, SETS[name].sha256[file], folder, mirrors(name), quiet=quiet)
+            checksum, most = SETS[name].sha256[file], most_bytes(name, file)
+            fetch_file(file, checksum, most, folder, mirrors(name), quiet=quiet)
     return folder
+
+
+def most_bytes(name: str, file: str) -> int:
+    """What a file of a set cannot be longer than: its values one by one, and what gzip adds."""
+    part = next(part for part, files in PARTS.items() if file in files)
+    details = SETS[name]
+    size = math.prod(details.image_shape) if file == PARTS[part][0] else 1
+    return details.counts[part] * size + _MOST_ADDED
 
 
 def is_present(name: str) -> bool:
@@ -136,12 +148,23 @@ def is_present(name: str) -> bool:
 
 def locate(name: str, files: tuple[str, ...] = FILES) -> Path:
     """Return the folder that holds `files` of the set `name`, or else the one they belong in."""
-    cache = os.environ.get("RBM_DATA_DIR") or platformdirs.user_cache_dir("rbmcli")
-    folder = Path(cache).expanduser() / name
+    folder = _cache() / name
     packaged = SETS[name].packaged
     if packaged is None or all((folder / file).is_file() for file in files):
         return folder
     return packaged if all((packaged / file).is_file() for file in files) else folder
+
+
+def _cache() -> Path:
+    """The folder that sets are kept in; RbmError where it is in a home folder that is not known."""
+    asked = os.environ.get("RBM_DATA_DIR")
+    try:
+        return Path(asked or platformdirs.user_cache_dir("rbmcli")).expanduser()
+    except (RuntimeError, KeyError):  # there is no HOME, and the user stands in no list of users
+        raise RbmError(
+            f"{asked or 'the folder of data sets'}: no home folder is known to look for it in:"
+            " set HOME, or RBM_DATA_DIR to a folder"
+        ) from None
 
 
 def mirrors(name: str) -> tuple[str, ...]:
