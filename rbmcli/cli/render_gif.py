@@ -100,10 +100,12 @@ def command(
       rbm render-gif deep.h5 --layer 1 -o second.gif
     """
     from rbmcli.cli.progress import Progress
+    from rbmcli.files import check_output
     from rbmcli.io.runfile import RunReader
     from rbmcli.pictures.animation import Layout, filter_frames, timeline
     from rbmcli.pictures.encode import save_picture
 
+    check_output(output, force)
     with ExitStack() as stack:
         files = [stack.enter_context(RunReader(path)) for path in run_files]
         runs = [_section(file, layer, up_down) for file in files]
