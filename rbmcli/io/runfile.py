@@ -31,6 +31,10 @@ from rbmcli.io.section import Section, Source, State, damage_of, damaged
 from rbmcli.opening import check_regular, descriptor_of
 
 
+#: Files that a child has read, as they were then: it need not read them again.
+_PROBED: set[tuple[int, ...]] = set()
+
+
 class RunReader:
     """A run file opened for reading, finished or not: one checkpoint, however long it is open.
 
@@ -60,11 +64,14 @@ class RunReader:
         # Links are followed here so that the parts are looked for beside the file itself.
         self._target = Path(os.path.realpath(path))
         self._own = own
-        if not own:
+        state = _state(self._target)
+        if not own and state not in _PROBED:
             try:
                 probe(self._open)
             except Unreadable as error:
                 raise RbmError(damaged(self.path, error)) from None
+            if state is not None:
+                _PROBED.add(state)
         self._open()
         if any(section.missing for section in self.sections.values()):
             # The run may just have ended, and gathered its filters in a file of the same name.
@@ -198,6 +205,15 @@ def _sealed(path: Path, target: Path) -> tuple[Seal | None, tuple[int, int]]:
         return seal, _identity(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _state(target: Path) -> tuple[int, ...] | None:
+    """Which file this is, and in which state; None where there is none."""
+    try:
+        about = os.stat(target)
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
