@@ -35,6 +35,9 @@ _REMEDIES = {
     errno.ENFILE: "close other programs' files",
 }
 
+#: What can be done where there is an output file already.
+REPLACE = "choose another name, or replace it with --force"
+
 #: What file systems answer that have no locks, or do not bring folders to disk.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES)
@@ -53,7 +56,7 @@ def real(path: str | os.PathLike[str]) -> Path:
 def check_output(
     path: Path,
     force: bool,
-    choices: str = "choose another name, or replace it with --force",
+    choices: str = REPLACE,
 ) -> None:
     """RbmError where a file cannot be written at `path`, or is there already, unless `force`.
 

@@ -51,11 +51,12 @@ def command(
       rbm import published.npz --visible-kind gaussian --shape 28x28 -o published.h5
     """
     from rbmcli.cli.importing import shape_of_images, stack_of, trained_apart_of
+    from rbmcli.files import REPLACE
     from rbmcli.io.runwriter import RunWriter, check_new
     from rbmcli.io.schema import ROOT, UP_DOWN, layer_key
     from rbmcli.io.weights import read_weights
 
-    check_new(output, force)
+    check_new(output, force, REPLACE)
     found = read_weights(file)
     image_shape = shape_of_images(file, found, shape)
     stack = stack_of(file, found, visible_kind, hidden_kind, image_shape)

@@ -30,7 +30,6 @@ from rbmcli.io.seal import Seal, read_seal
 from rbmcli.io.section import Section, Source, State, damage_of, damaged
 from rbmcli.opening import check_regular, descriptor_of
 
-
 #: Files that a child has read, as they were then: it need not read them again.
 _PROBED: set[tuple[int, ...]] = set()
 

@@ -339,10 +339,13 @@ def _owned(target: Path) -> Iterator[Lock]:
         raise
 
 
-def check_new(path: Path, force: bool) -> None:
-    """RbmError where `RunWriter.create` would refuse `path`; nothing is changed."""
+def check_new(path: Path, force: bool, choices: str = _CHOICES) -> None:
+    """RbmError where `RunWriter.create` would refuse `path`; nothing is changed.
+
+    choices: what can be done where there is a file already.
+    """
     with _owned(real(path)) as lock:
-        check_output(path, force, _CHOICES)
+        check_output(path, force, choices)
         lock.release()
 
 
