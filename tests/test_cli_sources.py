@@ -333,7 +333,9 @@ def test_whatever_was_done_to_them_they_are_known_again(folder, options):
 def test_pipes_are_refused_at_once(folder, capfd, command):
     os.mkfifo("pipe")
     first, *words = command.split()
-    assert "pipe: is a pipe, which can be read only once" in refused(capfd, first, *words, "-q")
+    status = 2 if "--config" in words else 1
+    error = refused(capfd, first, *words, "-q", status=status)
+    assert "pipe: is a pipe, which can be read only once" in error
 
 
 def test_standard_input_is_read_where_it_is_a_file(folder, capfd):
@@ -358,11 +360,12 @@ def test_standard_input_is_read_where_it_is_a_file(folder, capfd):
     assert names(folder) == {"images.npy", "run.h5"}
 
 
-@pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
-def test_names_that_no_file_can_have(folder, capfd, name):
+@pytest.mark.parametrize(("name", "status"), [("a\0b", 2), ("x" * 5000, 1)])
+def test_names_that_no_file_can_have(folder, capfd, name, status):
     """As a configuration may hold them."""
     Path("run.toml").write_text(f"labels = {json.dumps(name)}\n")
-    refused(capfd, "train", "images.npy", "--config", "run.toml", "-o", "run.h5", "--quiet")
+    words = ["train", "images.npy", "--config", "run.toml", "-o", "run.h5", "--quiet"]
+    refused(capfd, *words, status=status)
 
 
 @pytest.mark.parametrize("kind", ["transparent", "pages"])

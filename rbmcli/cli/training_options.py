@@ -98,6 +98,7 @@ class TrainOptions:
         }
         plain["only"] = list(self.only)
         del plain["follow-links"]  # whom to trust is said each time
+        del plain["channels"]  # how they were is known once the data are read
         if self.conv is not None:
             del plain["hidden"]
         elif self.pool == POOL:

@@ -19,7 +19,9 @@ from typing import NoReturn
 from rbmcli.errors import RbmError
 
 #: Seconds of computing, not of waiting for a disk, after which a reading is given up.
-_SECONDS = 5.0
+_SECONDS = 2.0
+#: Bytes of data that a slow computer unpacks in a second.
+_UNPACKED = 10e6
 #: Bytes that a child may take beyond those of its parent.
 _BYTES = 768 << 20
 #: What a child says: that it came to its end, or, before a message, that the file is refused.
@@ -35,10 +37,10 @@ class Unreadable(Exception):
     """A child did not come to the end of a reading; the text says how it ended."""
 
 
-def going_on() -> None:
-    """Begin to count anew how long a child computes: what is called between blocks of a reading."""
+def going_on(size: int) -> None:
+    """Begin to count anew how long a child computes: so many bytes of data are to be read next."""
     if _is_child:
-        signal.setitimer(signal.ITIMER_PROF, _SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS + size / _UNPACKED)
 
 
 def probe(read: Callable[[], object]) -> bool:

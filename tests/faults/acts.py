@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from rbmcli.errors import RbmError
 from rbmcli.io.masks import read_mask
 from rbmcli.io.sizes import Patches, Size
 from rbmcli.io.sources import open_source
+from rbmcli.terminal import say
 
 
 class Nonsense(Exception):
@@ -44,7 +44,7 @@ def _reader(read: Callable[[Sequence[str]], None]) -> Callable[[Sequence[str]], 
             if isinstance(error, OSError) and error.errno is None:
                 raise
             # The command line shows all of these as a line.
-            print(f"rbm: error: {' '.join(str(error).split())}", file=sys.stderr)
+            say(f"rbm: error: {error}")
             return 1
         return 0
 

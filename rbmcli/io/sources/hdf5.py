@@ -77,11 +77,13 @@ class Files:
                 found = _descend(path, file, name, follow)
                 assert isinstance(found, h5py.Dataset)
                 step = max(1, _BLOCK // max(size // max(shape[0], 1), 1)) if shape else 1
+                if found.chunks is not None:  # none of them is unpacked twice
+                    step = -(-step // found.chunks[0]) * found.chunks[0]
                 for start in range(0, shape[0] if shape else 1, step):
                     where = np.s_[start : start + step] if shape else ()
                     if size:
+                        going_on(array[where].nbytes)
                         found.read_direct(array, where, where)
-                    going_on()
 
         with _told(path):
             if plain or not probe(read):
