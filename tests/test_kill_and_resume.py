@@ -247,6 +247,16 @@ def test_max_time_step_by_step(folder, reference):
     assert reference.is_in(folder / "run.h5")
 
 
+def test_stopped_between_the_last_step_of_an_epoch_and_its_measurement(folder, reference, capfd):
+    """What is measured then is kept, so that a run comes to its end that has no time at all."""
+    statuses = []
+    while not statuses or statuses[-1] == 75:
+        statuses.append(rbm(command([*GO_ON, "--max-time", "0.000001s"])))
+    assert statuses == [75] * (len(statuses) - 1) + [0]
+    assert len(statuses) <= EPOCHS * (STEPS_PER_EPOCH + 1) + 1
+    assert reference.is_in(folder / "run.h5")
+
+
 def test_max_time_says_so(folder, capsys):
     assert rbm(command([*TRAIN[:-1], "--max-time", "1e-4s"])) == 75
     line = capsys.readouterr().err.splitlines()[-1]

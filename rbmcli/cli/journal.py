@@ -38,7 +38,7 @@ class Journal:
         self._snapshot_every = snapshot_every
         self._checkpoint_every = checkpoint_every
         self._started = time.monotonic() - (seconds or 0.0)
-        self._checkpointed = None if seconds is None else trainer.step
+        self._checkpointed = None if seconds is None else self._place
         self._filters = filters
         self._constants = dict(constants)
 
@@ -60,19 +60,24 @@ class Journal:
         """The epochs done at the last checkpoint, or None before there is one."""
         if self._checkpointed is None:
             return None
-        return self._checkpointed / self._trainer.steps_per_epoch
+        return self._checkpointed[0] / self._trainer.steps_per_epoch
 
     def checkpoint(self) -> None:
-        """Write a checkpoint, unless that of this very step is there."""
+        """Write a checkpoint, unless that of this very place is there."""
         trainer = self._trainer
-        if self._checkpointed == trainer.step:
+        if self._checkpointed == self._place:
             return
         state: dict[str, Any] = {f"trainer/{name}": x for name, x in trainer.state().items()}
         state |= {f"model/{name}": x for name, x in trainer.model.parameters().items()}
         velocities = trainer.model.velocities()
         state |= {f"trainer/velocity/{name}": x for name, x in velocities.items()}
         self._section.checkpoint(state | self._constants, finished=trainer.finished)
-        self._checkpointed = trainer.step
+        self._checkpointed = self._place
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """How far the run has come: its steps, and the epochs that were measured."""
+        return self._trainer.step, len(self._trainer.metrics)
 
 
 def preprocessing_state(preprocessing: Preprocessing | None) -> dict[str, Any]:
