@@ -47,7 +47,6 @@ class Journal:
         per_epoch = self._trainer.steps_per_epoch
         if isinstance(event, EpochDone):
             self._section.record(event.metrics, {"seconds": time.monotonic() - self._started})
-            self._checkpointed = None  # one of this step may be there, but without the measurements
         elif event.step % per_epoch == 0:
             return  # the epoch's own event follows, with its measurements
         if self._snapshot_every.due(event.step, per_epoch):
