@@ -43,8 +43,11 @@ class Outcome:
 
     @property
     def refusal(self) -> str | None:
-        """The one line that says what is wrong, where that is all that standard error has."""
-        lines = self.err.splitlines()
+        """The one line that says what is wrong, where that is all that standard error has.
+
+        But for a note on the metrics log, which alone is no reason to end.
+        """
+        lines = [x for x in self.err.splitlines() if "; training goes on without" not in x]
         if len(lines) == 1 and lines[0].startswith("rbm: error: ") and self.err.endswith("\n"):
             return lines[0]
         return None
