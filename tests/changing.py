@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from rbmcli.io.seal import Seal
 def sealed_anew(path: str | Path) -> None:
     """Give a file a seal that fits its bytes, all of them as structure."""
     content = Path(path).read_bytes()
-    if (end := content.rfind(b"\nrbm seal at ")) >= 0:
-        content = content[: int(content[end + 13 : end + 33])]
+    last = re.search(rb"\nrbm seal at (\d{20}) crc [0-9a-f]{8}\n\Z", content)
+    if last is not None:  # what HDF5 left of an old one in the middle belongs to the file
+        content = content[: int(last[1])]
     seal = Seal(len(content), zlib.crc32(content), [], [])
     Path(path).write_bytes(content + seal.to_bytes())
 

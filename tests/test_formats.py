@@ -177,3 +177,10 @@ def test_no_files(make, what, place, tmp_path, monkeypatch):
         read_mask("x", (5, 4))
     with pytest.raises(RbmError, match=what):
         read_weights(Path("x"))
+
+
+def test_comments_without_end_take_no_time(tmp_path):
+    """A pattern that may be matched in many ways would be tried in all of them."""
+    (tmp_path / "x.dat").write_bytes(b"P5\n" + b"# " * 4000)
+    with pytest.raises(RbmError):
+        open_source(str(tmp_path / "x.dat"))

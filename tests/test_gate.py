@@ -112,6 +112,11 @@ def packed(file: h5py.File) -> None:
     file["model"].create_dataset("weights", (2**27, 6), "f4", chunks=(2**16, 6), compression="gzip")
 
 
+def many_names(file: h5py.File) -> None:
+    for number in range(50):
+        file[f"trainer/again{number}"] = file["model/weights"]
+
+
 def circle(file: h5py.File) -> None:
     file["model/again"] = file["model"]
 
@@ -127,7 +132,8 @@ DAMAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "virtual, by a link": (virtual("link.filters.0"), "no regular file"),
     "virtual, by a format": (virtual("%%b.filters.0"), "damaged"),
     "packed": (packed, "not stored in one piece"),
-    "circle": (circle, "leads to itself"),
+    "circle": (circle, "two of its names are one data set|leads to itself"),
+    "many names": (many_names, "two of its names are one data set"),
     "version list": (attribute("version", [1, 1]), "no whole number"),
     "config null": (attribute("config", "null"), "no JSON object"),
     "config deep": (attribute("config", "[" * 100_000), "no JSON"),

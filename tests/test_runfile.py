@@ -488,7 +488,10 @@ def test_lock_of_a_killed_process(path, processes):
         (lambda path: set_attribute(path, "format", np.arange(3)), "not a run file"),
         (lambda path: set_attribute(path, "version", 3), "version 3, .* version 2"),
         (lambda path: set_attribute(path, "version", "x"), "version is no whole number"),
-        (lambda path: set_attribute(path, "finished", True), "another program changed it"),
+        (
+            lambda path: set_attribute(path, "finished", True),
+            "another program opened it for writing",
+        ),
         (lambda path: set_attribute(path, "config", "{"), "damaged run file"),
         (lambda path: delete(path, "filters"), "damaged run file"),
     ],

@@ -22,7 +22,7 @@ from rbmcli.model.states import States
 from rbmcli.model.units import unit_kind
 
 #: Most hidden units of a convolution, about: few bytes of a file may stand for very many.
-_MOST_UNITS = 1 << 28
+_MOST_UNITS = 1 << 25
 
 
 def load_machine(section: Section, below: tuple[int, ...] | Layer) -> Rbm:

@@ -24,8 +24,9 @@ _SECONDS = 2.0
 _UNPACKED = 10e6
 #: Bytes that a child may take beyond those of its parent.
 _BYTES = 768 << 20
-#: What a child says: that it came to its end, or, before a message, that the file is refused.
-_FINE, _REFUSED = b"+", b"-"
+#: What a child says: that it came to its end, or, before a message, that the file is refused, or
+#: that something was raised.
+_FINE, _REFUSED, _DAMAGED = b"+", b"-", b"?"
 #: Signals that are for the parent, which ends the child if they are to end the reading: a terminal
 #: and a batch system send them to all processes of a job.
 _FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1)
@@ -37,10 +38,14 @@ class Unreadable(Exception):
     """A child did not come to the end of a reading; the text says how it ended."""
 
 
-def going_on(size: int) -> None:
-    """Begin to count anew how long a child computes: so many bytes of data are to be read next."""
+def going_on(size: int, memory: int = 0) -> None:
+    """Begin to count anew how long a child computes: so many bytes of data are to be read next.
+
+    memory: bytes that this takes beyond what a child may have.
+    """
     if _is_child:
         signal.setitimer(signal.ITIMER_PROF, _SECONDS + size / _UNPACKED)
+        _limit_memory(memory)
 
 
 def probe(read: Callable[[], object]) -> bool:
@@ -82,6 +87,8 @@ def probe(read: Callable[[], object]) -> bool:
             status = os.waitpid(child, 0)[1]
     if answer.startswith(_REFUSED):
         raise RbmError(answer[1:].decode(errors="replace"))
+    if answer.startswith(_DAMAGED):
+        raise Unreadable(answer[1:].decode(errors="replace"))
     if answer != _FINE:
         raise Unreadable(_ending(status))
     return True
@@ -115,19 +122,22 @@ def _be_child(read: Callable[[], object], pipe: int) -> NoReturn:
             answer = _FINE
         except RbmError as error:
             answer = _REFUSED + str(error).encode(errors="backslashreplace")
+        except (OSError, LookupError, ValueError, RuntimeError, TypeError) as error:
+            reason = error.args[0] if isinstance(error, KeyError) and error.args else error
+            answer = _DAMAGED + str(reason).encode(errors="backslashreplace")
         os.write(pipe, answer[:4096])
     except BaseException:
         os._exit(1)
     os._exit(0)
 
 
-def _limit_memory() -> None:
+def _limit_memory(more: int = 0) -> None:
     try:
         with open("/proc/self/statm", "rb") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return
     most = resource.getrlimit(resource.RLIMIT_AS)[1]
-    wanted = now + _BYTES
+    wanted = now + _BYTES + more
     if most == resource.RLIM_INFINITY or wanted < most:
         resource.setrlimit(resource.RLIMIT_AS, (wanted, most))

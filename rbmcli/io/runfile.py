@@ -185,7 +185,9 @@ def _open_run(path: Path, target: Path) -> tuple[h5py.File, Seal | None]:
             )
         if seal is None and version >= 2:
             raise RbmError(
-                damaged(path, "its end, with the checksums, is missing: another program changed it")
+                f"{path}: its end, with the checksums, is missing: it was cut short, or another"
+                " program opened it for writing: restore it from a copy, or, if you trust it, set"
+                " its attribute `version` to 1, which has no checksums"
             )
     except BaseException:
         file.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,7 @@ def plan_of(file: h5py.File, path: Path, folder: Path, file_bytes: int) -> RunPl
     found = {entry.name: entry for entry in entries(file)}
     for entry in found.values():
         _check_entry(entry, path, folder, file_bytes)
+    _check_apart(found.values())
     version = version_of(file)
     image_shape = _image_shape(file)
     config = _object(attribute(file, "config"), "config")
@@ -416,6 +417,20 @@ def _check_entry(entry: Entry, path: Path, folder: Path, file_bytes: int) -> Non
     is_text = h5py.check_string_dtype(dtype) is not None and entry.item.shape == ()
     if not is_text and dtype.names is None and dtype.kind not in "iufb":
         raise ValueError(f"{entry.name} is of type {dtype}")
+
+
+def _check_apart(found: Iterable[Entry]) -> None:
+    """ValueError where two names lead to the same values: few bytes would be read many times."""
+    datasets = [entry.item for entry in found if isinstance(entry.item, h5py.Dataset)]
+    addresses = {h5py.h5o.get_info(dataset.id).addr for dataset in datasets}
+    if len(addresses) < len(datasets):
+        raise ValueError("two of its names are one data set")
+    end = 0
+    places = [(dataset.id.get_offset(), dataset.id.get_storage_size()) for dataset in datasets]
+    for start, length in sorted(each for each in places if each[0] is not None and each[1]):
+        if start < end:
+            raise ValueError("two of its data sets lie in the same bytes")
+        end = start + length
 
 
 def _image_shape(file: h5py.File) -> tuple[int, ...]:

@@ -101,7 +101,7 @@ def _what(head: bytes, name: str) -> str:
         return f"a tar archive: {_UNPACK} (tar -xf {name})"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _PICTURE
-    if re.match(rb"P[1-6]\s+(#.*\s+)*\d+\s+\d+\s", head) or _is_bmp(head):
+    if re.match(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s", head) or _is_bmp(head):
         return _PICTURE
     if re.match(rb"\x80[\x02-\x05][\x95\x8a(}\]c)KJMXqNG]", head):
         return f"a pickle of Python, {_PICKLE}"

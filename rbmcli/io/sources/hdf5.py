@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from rbmcli.errors import RbmError
+from rbmcli.files import real
 from rbmcli.io.confined import entries, in_its_folder, open_hdf5, other_files
 from rbmcli.io.probe import Unreadable, going_on, probe
 
@@ -82,7 +83,8 @@ class Files:
                 for start in range(0, shape[0] if shape else 1, step):
                     where = np.s_[start : start + step] if shape else ()
                     if size:
-                        going_on(array[where].nbytes)
+                        packed = math.prod(found.chunks or ()) * dtype.itemsize
+                        going_on(array[where].nbytes, 3 * packed)
                         found.read_direct(array, where, where)
 
         with _told(path):
@@ -126,21 +128,15 @@ def _checked(path: Path, found: h5py.Group | h5py.Dataset, name: str, follow: bo
     """RbmError for what is no data set of numbers, too large to be one, or in other files."""
     if not isinstance(found, h5py.Dataset):
         raise RbmError(f"{path}: {name} is a group; name a data set in it")
-    folder = Path(found.file.filename).absolute().parent
-    for other, as_part in other_files(found):
-        if not follow and not (as_part and in_its_folder(other, folder)):
-            raise RbmError(
-                f"{path}: {name} has values in the file {other}; if you trust it, read it with"
-                " --follow-links"
-            )
+    stored = found.id.get_storage_size() if follow else _stored(path, found, name)
     if found.id.get_space().get_simple_extent_type() == h5py.h5s.NULL:
         raise RbmError(f"{path}: data set {name} is empty; name another")
     size = math.prod(found.shape) * found.dtype.itemsize
-    virtual = found.is_virtual or found.external is not None
-    if not virtual and size > max(_ALWAYS, _MOST_PACKED * found.id.get_storage_size()):
+    elsewhere = follow and (found.is_virtual or found.external is not None)
+    if not elsewhere and size > max(_ALWAYS, _MOST_PACKED * stored):
         raise RbmError(
             f"{path}: data set {name} says that it has {found.shape} values, and the file holds"
-            f" {found.id.get_storage_size()} bytes of it; get a sound copy"
+            f" {stored} bytes of it; get a sound copy"
         )
     if found.dtype.kind not in "biuf":
         raise RbmError(
@@ -148,6 +144,49 @@ def _checked(path: Path, found: h5py.Group | h5py.Dataset, name: str, follow: bo
             " booleans"
         )
     return found
+
+
+def _stored(path: Path, found: h5py.Dataset, name: str) -> int:
+    """The bytes that hold a data set's values, of a virtual one those of all its sources.
+
+    RbmError where some are in files that lie elsewhere, or where a source is not itself a data set
+    that holds its values: what it would lead to is not looked at any further.
+    """
+    folder = _folder(found.file)
+    for other, as_part in other_files(found):
+        if not (as_part and in_its_folder(other, folder)):
+            raise RbmError(_leads_out(path, name, other))
+    if not found.is_virtual:
+        return int(found.id.get_storage_size())
+    plan, total = found.id.get_create_plist(), 0
+    sources = {
+        (plan.get_virtual_filename(number), plan.get_virtual_dsetname(number))
+        for number in range(plan.get_virtual_count())
+    }
+    for other, inner in sources:
+        file = found.file if other == "." else open_hdf5(folder / other.replace("%%", "%"))
+        source: h5py.Group | h5py.Dataset = file["/"]
+        for leaf in _parts(inner):
+            # Asked of the group alone: h5py itself would follow a link to say whether it is there.
+            if not isinstance(source, h5py.Group) or not source.id.links.exists(leaf.encode()):
+                break  # it is missing, and reads as the fill value
+            if not isinstance(source.get(leaf, getlink=True), h5py.HardLink):
+                raise RbmError(_leads_out(path, name, f"{other}:{inner}"))
+            source = source[leaf]
+        if isinstance(source, h5py.Dataset):
+            if source.is_virtual or source.external is not None:
+                raise RbmError(_leads_out(path, name, f"{other}:{inner}"))
+            total += int(source.id.get_storage_size())
+    return total
+
+
+def _leads_out(path: Path, name: str, other: str) -> str:
+    return f"{path}: {name} has values in {other}; if you trust it, read it with --follow-links"
+
+
+def _folder(file: h5py.File) -> Path:
+    """The folder of an open file, links followed, as HDF5 looks for others."""
+    return real(file.filename).parent
 
 
 def _descend(path: Path, file: h5py.File, name: str, follow: bool) -> h5py.Group | h5py.Dataset:
@@ -166,7 +205,7 @@ def _descend(path: Path, file: h5py.File, name: str, follow: bool) -> h5py.Group
         if links > _MOST_LINKS:
             raise ValueError(f"{name} is a link that leads to itself")
         if isinstance(link, h5py.ExternalLink):
-            folder = Path(here.file.filename).absolute().parent
+            folder = _folder(here.file)
             if not follow and not in_its_folder(link.filename.replace("%", "%%"), folder):
                 raise RbmError(
                     f"{path}: {name} is a link to {link.filename}; if you trust it, read it with"

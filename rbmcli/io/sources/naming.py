@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
+
+#: Letters of a word that two words may be fused in.
+_LONGEST = 24
 
 _IMAGES = {
     *("x", "xs", "image", "images", "img", "imgs", "data", "feature", "features", "pixel"),
@@ -43,6 +47,7 @@ class Words(NamedTuple):
         return self.parts, self.others
 
 
+@lru_cache(maxsize=4096)
 def words(name: str) -> Words:
     """The words of a name, of its folders as well.
 
@@ -138,6 +143,8 @@ def _split(name: str) -> list[str]:
 def _fused(word: str) -> list[str]:
     """`xtest` and `testlabels` are two words each."""
     roles = _IMAGES | set(_LABELS)
+    if len(word) > _LONGEST:
+        return [word]
     if word in roles or word in _PARTS:
         return [word]
     for cut in range(1, len(word)):
