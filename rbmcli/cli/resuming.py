@@ -76,8 +76,9 @@ def as_stored(ctx: click.Context, parameter: click.Parameter, stored: Mapping[st
     """
     name = str(parameter.name).replace("_", "-")
     written = stored.get(name)
-    if written is None and isinstance(parameter.default, (str, int, float)):
-        written = parameter.default
+    default = parameter.get_default(ctx)
+    if written is None and isinstance(default, (str, int, float)):
+        written = default
     try:
         return parameter.type_cast_value(ctx, written)
     except (click.ClickException, ValueError, TypeError, OverflowError) as error:

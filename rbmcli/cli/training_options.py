@@ -215,7 +215,7 @@ TRAINING: Groups = {
         click.option("--lr", "--learning-rate", "learning_rate", type=ScheduleType(0),
                      default="0.05", show_default=True, metavar="SCHEDULE",
                      help="Learning rate. With gaussian or nrelu units, begin with 0.001."),
-        click.option("--hidden-bias", type=FiniteRange(), default=0.0, show_default=True,
+        click.option("--hidden-bias", type=FiniteRange(-1e6, 1e6), default=0.0, show_default=True,
                      metavar="BIAS", help="Where hidden biases start. Where many filters move over"
                      " an image it may help to begin with few units on, such as -5."),
         click.option("--momentum", type=ScheduleType(0, 1), default="0.5@0,0.9@5",

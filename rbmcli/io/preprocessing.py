@@ -35,6 +35,9 @@ _EPSILON = 0.01
 _ZCA_IMAGES = 50_000
 _ZCA_UNITS = 8192
 
+#: No image has values beyond this, and products of two are float32 numbers still.
+_ABSURD = 1e18
+
 
 class Step(ABC):
     """One step: rows float32 (n, units) to rows of the same shape.
@@ -237,6 +240,8 @@ class Preprocessing:
                     dimensions = 2
                 if np.shape(value) != (units,) * dimensions:
                     raise ValueError(f"preprocessing/{name}/{part} has shape {np.shape(value)}")
+                if np.asarray(value).dtype.kind != "f" or not (np.abs(value) < _ABSURD).all():
+                    raise ValueError(f"preprocessing/{name}/{part} has absurd values")
                 if part in ("deviation", "floor") and not np.greater(value, 0).all():
                     raise ValueError(f"preprocessing/{name}/{part} is not above 0")
             steps.append(kind(**values))

@@ -204,7 +204,9 @@ def plan_of(file: h5py.File, path: Path, folder: Path, file_bytes: int) -> RunPl
         _bool(attribute(file, "finished"), "finished"),
         [],
     )
-    for key in _keys(found):
+    keys = _keys(found)
+    _check_number_of_layers(keys, config)
+    for key in keys:
         plan.sections.append(_section(file, key, found, plan))
     return plan
 
@@ -415,8 +417,18 @@ def _check_entry(entry: Entry, path: Path, folder: Path, file_bytes: int) -> Non
             raise ValueError(f"{entry.name} lies outside the file")
     dtype = entry.item.dtype
     is_text = h5py.check_string_dtype(dtype) is not None and entry.item.shape == ()
-    if not is_text and dtype.names is None and dtype.kind not in "iufb":
+    is_table = dtype.names is not None and entry.name.rpartition("/")[2] in TABLES
+    if not is_text and not is_table and dtype.kind not in "iufb":
         raise ValueError(f"{entry.name} is of type {dtype}")
+
+
+def _check_number_of_layers(keys: list[str], config: Mapping[str, Any]) -> None:
+    """ValueError where a stack has more layers than its options say, or up-down before all."""
+    if keys == [ROOT] or config.get("add-layer") is None:
+        return
+    layers, planned = sum(key != UP_DOWN for key in keys), len(config["add-layer"])
+    if layers > planned or (UP_DOWN in keys and layers < planned):
+        raise ValueError(f"it has {layers} layers, and its options {planned}")
 
 
 def _check_apart(found: Iterable[Entry]) -> None:

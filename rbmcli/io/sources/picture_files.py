@@ -52,8 +52,9 @@ def read_later(paths: Sequence[Path], folder: Path) -> tuple[Pictures, list[int]
         grey, is_transparent = _grey(picture, path)
         if is_transparent:
             transparent.add(number)
-        if picture.format not in _PAGED and getattr(picture, "n_frames", 1) > 1:
-            first_only.add(number)
+        with _damage_told(path):
+            if picture.format not in _PAGED and getattr(picture, "n_frames", 1) > 1:
+                first_only.add(number)
         return grey
 
     def notices() -> tuple[str, ...]:
@@ -68,7 +69,9 @@ def read_alone(path: Path) -> np.ndarray:
     What is transparent, and what is on other pages, might be meant either way.
     """
     with _picture(path) as picture:
-        if getattr(picture, "n_frames", 1) > 1:
+        with _damage_told(path):
+            several = getattr(picture, "n_frames", 1) > 1
+        if several:
             raise RbmError(f"{path}: has several pages; save the one that is meant")
         grey, is_transparent = _grey(picture, path)
     if is_transparent:
