@@ -151,7 +151,7 @@ DAMAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "weights, double": (put("model/weights", np.zeros((64, 6))), "type float64"),
     "weights, NaN": (first("model/weights", np.nan), "NaN or infinite"),
     "weights, infinite": (first("model/weights", np.inf), "NaN or infinite"),
-    "weights, compound": (put("model/weights", np.zeros(3, [("a", "f4")])), "has shape"),
+    "weights, compound": (put("model/weights", np.zeros(3, [("a", "f4")])), "is of type"),
     "bias, short": (put("model/hidden_bias", np.zeros(5, "f4")), "not for what"),
     "metrics, number": (put("metrics", 1.0), "no table"),
     "metrics, NaN": (lambda file: file["metrics"].__setitem__(
