@@ -52,9 +52,8 @@ def spare_blas_threads() -> None:
     process where that fails. Afterwards it does nothing: threads on their way out are bad company
     for a process that forks.
     """
-    if "numpy" in sys.modules or any(
-        os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
-    ):
+    told = any(os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
+    if told or "numpy" in sys.modules:
         return
     if not _can_start(_cpus() - 1):
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
