@@ -584,6 +584,7 @@ def test_numpy_does_with_one_thread_where_others_cannot_be_made(monkeypatch):
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr("rbmcli.cli.threads._cpus", lambda: 3)
+    monkeypatch.delitem(sys.modules, "numpy")
     spare_blas_threads()
     assert os.environ["OPENBLAS_NUM_THREADS"] == ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,9 +49,11 @@ def spare_blas_threads() -> None:
     """Let numpy's matrix products do with one thread where others cannot be made.
 
     To be called before numpy is imported, which makes them then, and whose library interrupts the
-    process where that fails.
+    process where that fails. Afterwards it does nothing: threads on their way out are bad company
+    for a process that forks.
     """
-    if any(os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")):
+    told = any(os.environ.get(name) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
+    if told or "numpy" in sys.modules:
         return
     if not _can_start(_cpus() - 1):
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
