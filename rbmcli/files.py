@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -192,6 +191,8 @@ def link_or_copy(source: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
+        import shutil  # which costs milliseconds that no other use of this file should pay
+
         try:
             with (
                 os.fdopen(descriptor_of(source), "rb") as old,
