@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,11 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from rbmcli import _kernels
+
+# The command leaves alone what is ignored when it starts, as under nohup; its tests are not to.
+for _number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 
 def _available(name: str) -> bool:

@@ -492,8 +492,8 @@ def test_lock_of_a_killed_process(path, processes):
             lambda path: set_attribute(path, "finished", True),
             "another program opened it for writing",
         ),
-        (lambda path: set_attribute(path, "config", "{"), "damaged run file"),
-        (lambda path: delete(path, "filters"), "damaged run file"),
+        (lambda path: set_attribute(path, "config", "{"), "opened it for writing"),
+        (lambda path: delete(path, "filters"), "opened it for writing"),
     ],
 )
 def test_files_that_are_no_run_files(path, spoil, message):

@@ -8,6 +8,7 @@ milliseconds, and nothing is imported anew.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import resource
 import signal
@@ -108,6 +109,7 @@ def _be_child(read: Callable[[], object], pipe: int) -> NoReturn:
     global _is_child
     try:
         _is_child = True
+        faulthandler.disable()  # how the child ends is for the parent to say
         for number in _FROM_OUTSIDE:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
