@@ -102,14 +102,15 @@ class Numbering:
         self._last = -1
 
     def note(self, name: str) -> None:
-        """Take it that there is, or was, a part of this name."""
-        self._last = max(self._last, part_number(self._target, name) or 0)
+        """Take it that there is, or was, a part of this name; any other name is passed over."""
+        number = part_number(self._target, name)
+        if number is not None:
+            self._last = max(self._last, number)
 
     def new_part(self) -> Path:
         """Choose the path of a new part, and announce its name."""
         for entry in os.scandir(self._target.parent):
-            if is_part_of(self._target, entry.name):
-                self.note(entry.name)
+            self.note(entry.name)
         self._last += 1
         path = part_path(self._target, self._last)
         self._announce(path.name)
@@ -151,8 +152,7 @@ class SnapshotLog:
         #: Names of parts that went away while they were written.
         self.lost: list[str] = []
         for part in parts:
-            if is_part_of(target, part.name):
-                numbering.note(part.name)
+            numbering.note(part.name)
         self._descriptor: int | None = None  # of the last part, while it is open
         self._offset = 0  # of its first row
         self._capacity = 0  # of it, in rows

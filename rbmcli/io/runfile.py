@@ -28,7 +28,7 @@ from rbmcli.io.schema import (
 )
 from rbmcli.io.seal import Seal, read_seal
 from rbmcli.io.section import Section, Source, State, damage_of, damaged
-from rbmcli.opening import check_regular, descriptor_of
+from rbmcli.opening import descriptor_of
 
 #: Files that a child has read, as they were then: it need not read them again.
 _PROBED: set[tuple[int, ...]] = set()
@@ -160,7 +160,6 @@ class RunReader:
 def _open_run(path: Path, target: Path) -> tuple[h5py.File, Seal | None]:
     """Open `target`, given as `path`, if it is a run file of a version known here, and its seal."""
     try:
-        check_regular(target)
         while True:
             seal, identity = _sealed(path, target)
             file = open_hdf5(target)

@@ -266,7 +266,7 @@ class RunWriter:
         image = FileImage()
         reserved: list[Reserved | ReservedFilters] = []
         empty = np.empty(0, [("epoch", "<f8")])
-        with self._explained("write it"), self._laid_out(image, finished=True) as file:
+        with self._laid_out(image, finished=True) as file:  # in memory
             for key, config, state, filters in sections:
                 group = section_group(file, key, config, finished=True)
                 crc = np.zeros(1, np.uint32)

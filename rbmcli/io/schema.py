@@ -90,8 +90,14 @@ def _is_integer(value: Any) -> bool:
     return type(value) is int and abs(value) < 1 << 62
 
 
-_is_sha256 = _parsed_by(lambda value: _need(re.fullmatch(r"[0-9a-f]{64}", value)))
-_is_bool = _parsed_by(lambda value: _need(isinstance(value, bool)))
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
 _is_shape = _list_of(lambda value: _is_count(value) and value > 0)
 
 #: Options that readers of a run file go by, and how their values look. The others are compared, or
@@ -133,11 +139,6 @@ _DATA: Mapping[str, Callable[[Any], bool]] = {
     "shape": _is_shape,
     "source": _is_text,
 }
-
-
-def _need(found: object) -> None:
-    if not found:
-        raise TypeError
 
 
 @dataclass(frozen=True)

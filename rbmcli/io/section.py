@@ -61,7 +61,7 @@ class State(Mapping[str, Any]):
     def __init__(self, source: Source, group: h5py.Group, names: list[str]) -> None:
         self._source = source
         self._group = group
-        self._names = names
+        self._names = dict.fromkeys(names)  # in their order, and found at once
 
     def __getitem__(self, name: str) -> Any:
         """Read one value: an array, int, float or str. Raises KeyError for an unknown name.
