@@ -45,35 +45,39 @@ class BuildExtension(build_ext):
         if not openmp_works(list(self.compiler.compiler_so[:1]), flags):
             flags = []
             print("warning: no OpenMP with this compiler: rbm will use one thread", file=sys.stderr)
-        for extension in self.extensions:
-            extension.extra_compile_args += flags
-            extension.extra_link_args += flags
+        kernels = next(each for each in self.extensions if each.name == "rbmcli._kernels")
+        kernels.extra_compile_args += flags
+        kernels.extra_link_args += flags
         super().build_extensions()
 
 
 # For `make sanitize` and the like; setuptools applies CFLAGS and LDFLAGS as well.
 strict = ["-Werror"] if os.environ.get("RBM_STRICT") else []
 
+WARNINGS = ["-std=c11", "-Wall", "-Wextra", *strict]
+
 setup(
     ext_modules=cythonize(
         [
+            Extension(
+                "rbmcli._guard",
+                sources=["rbmcli/_guard.c"],
+                extra_compile_args=[*WARNINGS, "-D_DEFAULT_SOURCE", "-D_DARWIN_C_SOURCE"],
+            ),
             Extension(
                 "rbmcli._kernels",
                 sources=["rbmcli/_kernels.pyx", *KERNELS],
                 depends=[str(path) for path in Path("csrc").rglob("*.h")],
                 include_dirs=["csrc"],
                 extra_compile_args=[
-                    "-std=c11",
+                    *WARNINGS,
                     "-O3",
                     # No fused multiply-add, which only some instruction sets have: then all of
                     # them round alike, and a run has the same bits on each.
                     "-ffp-contract=off",
-                    "-Wall",
-                    "-Wextra",
                     "-Wno-psabi",  # wide vectors are never passed between files
-                    *strict,
                 ],
-            )
+            ),
         ],
     ),
     cmdclass={"build_ext": BuildExtension},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from rbmcli.cli import signals
@@ -10,6 +11,8 @@ from rbmcli.terminal import last_flush
 
 def main() -> None:
     """Run the command line of this process, and exit."""
+    # What imports make stays: to look through it for garbage takes a tenth of a short command.
+    gc.set_threshold(50_000)
     signals.install(sys.argv[1:])  # before anything else: imports take a while
     try:
         from rbmcli.cli.main import main as command_line

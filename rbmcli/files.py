@@ -91,7 +91,7 @@ def new_file(path: Path, *, force: bool) -> Iterator[Path]:
     check_output(path, force)
     try:
         with replacing(real(path), shared=True):
-            yield _aside(real(path))
+            yield aside_name(real(path))
     except OSError as error:
         if error.errno is None:
             raise
@@ -109,7 +109,7 @@ def replacing(target: Path, *, shared: bool = False) -> Iterator[int]:
     then the file aside is locked, and RbmError where another one has it. Without, the caller sees
     to it that there is one writer.
     """
-    aside, is_new = _aside(target), not os.path.lexists(target)
+    aside, is_new = aside_name(target), not os.path.lexists(target)
     descriptor = _create(aside, target, shared)
     try:
         yield descriptor
@@ -132,7 +132,7 @@ def replacing(target: Path, *, shared: bool = False) -> Iterator[int]:
 
 def remove_aside(target: Path) -> None:
     """Remove what a killed writer of `target` left, where the caller is the only writer."""
-    _aside(target).unlink(missing_ok=True)
+    aside_name(target).unlink(missing_ok=True)
 
 
 def take_lock(descriptor: int, kind: int) -> bool | None:
@@ -228,7 +228,7 @@ def create_like(model: Path, path: Path) -> int:
     return descriptor
 
 
-def _aside(target: Path) -> Path:
+def aside_name(target: Path) -> Path:
     """Where a file is written before it is renamed: the same folder, hence the same file system."""
     return target.with_name(target.name + ".tmp")
 

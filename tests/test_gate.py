@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -278,3 +283,41 @@ def test_a_child_that_loops_crashes_or_swells_is_told(monkeypatch):
     with pytest.raises(RbmError, match="told"):
         probe(lambda: (_ for _ in ()).throw(RbmError("told")))
     assert probe(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("re.fullmatch('(a|a)*', 'a' * 60 + 'b')", "reading it does not come to an end"),
+        ("os.kill(os.getpid(), 11)", "reading it ends in SIGSEGV"),
+        ("os.abort()", "reading it ends in SIGABRT"),
+    ],
+)
+def test_a_guarded_reading_that_does_not_come_back_ends_in_a_line(what, says):
+    """The first one loops where no handler of Python's is ever run."""
+    program = f"""
+import os, re
+from rbmcli.io import probe
+probe._SECONDS = 0.2
+with probe.guarded(lambda why: f"run.h5: broken ({{why}}): mend it"):
+    {what}
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr == f"rbm: error: run.h5: broken ({says}): mend it\n"
+    assert done.returncode == 1
+
+
+def test_a_guarded_reading_has_limits_that_go_with_it(monkeypatch):
+    monkeypatch.setattr(probing, "_SECONDS", 0.2)
+    before = signal.getsignal(signal.SIGSEGV), resource.getrlimit(resource.RLIMIT_AS)
+    with (
+        pytest.raises(Unreadable, match="too much memory"),
+        probing.guarded(str),
+        probing.guarded(str),
+    ):
+        np.ones(1 << 30)
+    assert before == (signal.getsignal(signal.SIGSEGV), resource.getrlimit(resource.RLIMIT_AS))
+    until = time.process_time() + 0.4
+    while time.process_time() < until:  # or the timer would end us
+        pass
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)

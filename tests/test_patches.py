@@ -9,7 +9,7 @@ from PIL import Image
 
 from rbmcli.cli.main import run as rbm
 from rbmcli.errors import RbmError
-from rbmcli.io.sizes import Patches
+from rbmcli.io.sizes import Patches, Size
 from rbmcli.io.sources import open_source
 
 SIZES = [(5, 9), (12, 4), (7, 7)]
@@ -132,6 +132,17 @@ def test_without_patches_one_size_is_asked_for(folder):
         RbmError, match=r"1\.png: 4 x 12 .* or learn --patches or a --crop of them$"
     ):
         open_source("photos")
+
+
+@pytest.mark.parametrize(("most", "fits"), [(134, False), (141, False), (142, True)])
+def test_pictures_that_memory_does_not_hold_are_refused(folder, monkeypatch, most, fits):
+    """Small files unpack to large pictures: the system would end the process without a word."""
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": most, "SC_PAGE_SIZE": 1}.__getitem__)
+    if fits:
+        assert len(open_source("photos", crop=Size(4, 4)).images) == 3
+        return
+    with pytest.raises(RbmError, match=r"^photos/0\.png and the other pictures, 3 .* --limit"):
+        open_source("photos", crop=Size(4, 4))
 
 
 @pytest.mark.parametrize("text", ["8x8", "0:8x8", ":8x8", "5:8", "5:8x0", "1e3:8x8"])

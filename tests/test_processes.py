@@ -506,6 +506,15 @@ def test_a_reader_of_the_log_that_leaves(folder):
         ("text", "--metrics text: is no log of metrics: name another file"),
         ("run.h5", "--metrics run.h5: is the run file: name another one"),
         ("link", "--metrics link: is the run file: name another one"),
+        (
+            "run.h5.tmp",
+            "--metrics run.h5.tmp: has the name of a file of the run",
+        ),
+        ("run.h5.lock", "--metrics run.h5.lock: has the name of a file of the run"),
+        (
+            "run.h5.filters.3",
+            "has the name of a file of the run itself: name another",
+        ),
     ],
 )
 def test_logs_that_are_refused(folder, capfd, log, says):

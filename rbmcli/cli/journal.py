@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -111,7 +111,9 @@ def gathering(writer: RunWriter) -> Iterator[None]:
             raise
 
 
-def restore(trainer: Loop, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
+def restore(
+    trainer: Loop, state: Mapping[str, Any], metrics: Sequence[Mapping[str, float]]
+) -> None:
     """Put a trainer and its model where a checkpoint left them."""
 
     def group(prefix: str) -> dict[str, Any]:

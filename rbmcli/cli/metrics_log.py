@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from rbmcli.errors import RbmError
 from rbmcli.files import remedy, take_lock
+from rbmcli.io.runwriter import is_beside
 from rbmcli.opening import why_not_regular
 from rbmcli.terminal import say
 
@@ -174,6 +175,8 @@ class MetricsLog:
     def _open_existing(self, output: Path) -> None:
         """Open what is there; RbmError where it cannot be appended to, or is no log."""
         assert self._path is not None
+        if is_beside(Path(self._path), output):
+            raise RbmError(f"{self.name}: has the name of a file of the run itself: name another")
         try:
             self._descriptor = self._opened(0)
         except FileNotFoundError:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from click.core import ParameterSource
-from numpy.typing import NDArray
 
 from rbmcli.cli.journal import restore
 from rbmcli.errors import RbmError
@@ -18,6 +16,7 @@ from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
 from rbmcli.io.schema import ROOT
 from rbmcli.io.section import damage_of
+from rbmcli.io.table import Table
 from rbmcli.learning.loop import Loop
 from rbmcli.learning.schedules import Schedule
 
@@ -117,13 +116,8 @@ def restored(output: Path, key: str, trainer: Loop, filters: tuple[int, ...]) ->
         section = run.sections[key]
         if section.dataset[1][1:] != filters:
             raise ValueError(f"filters have shape {section.dataset[1]}, for snapshots of {filters}")
-        restore(trainer, section.state, table_rows(section.metrics))
+        restore(trainer, section.state, Table(section.metrics))
         return float(section.wall_clock["seconds"][-1])
-
-
-def table_rows(table: NDArray[np.void]) -> list[dict[str, float]]:
-    """The rows of a table of metrics, as training has them."""
-    return [dict(zip(table.dtype.names or (), row.tolist(), strict=True)) for row in table]
 
 
 def _check_same(

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import Enum, auto
 from types import FrameType
 from typing import Any
@@ -56,7 +55,6 @@ class Phase(Enum):
     ENDING = auto()  #: it is being unwound, or is done
 
 
-@dataclass
 class _Course:
     """What became of the signals of one command.
 
@@ -64,12 +62,13 @@ class _Course:
     on. left: says what is there if training quits at once.
     """
 
-    phase: Phase
-    caught: int | None = None
-    caught_at: float = 0.0
-    raised: int | None = None
-    output: str | None = None
-    left: Callable[[], str] | None = None
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.caught: int | None = None
+        self.caught_at = 0.0
+        self.raised: int | None = None
+        self.output: str | None = None
+        self.left: Callable[[], str] | None = None
 
 
 _now: _Course | None = None

@@ -13,7 +13,7 @@ from rbmcli.arrays import Floats
 from rbmcli.cli.datasets import TrainingData
 from rbmcli.cli.journal import Journal, in_pixels, preprocessing_state
 from rbmcli.cli.models import load_machine
-from rbmcli.cli.resuming import restored, table_rows
+from rbmcli.cli.resuming import restored
 from rbmcli.cli.stack_options import LayerOptions, PhaseOptions, StackOptions
 from rbmcli.cli.training import Course, new_machine, new_trainer
 from rbmcli.draws import Draws
@@ -22,6 +22,7 @@ from rbmcli.io.runfile import RunReader
 from rbmcli.io.runwriter import RunWriter
 from rbmcli.io.schema import UP_DOWN, layer_key
 from rbmcli.io.section import damage_of
+from rbmcli.io.table import Table
 from rbmcli.learning.inputs import Examples, Inputs, Labelled, activations
 from rbmcli.learning.loop import Loop
 from rbmcli.learning.up_down import UpDown
@@ -237,7 +238,7 @@ class Stacking:
             section = run.layers[number]
             if not section.finished:
                 return None
-            self._course.log.begin({"layer": number}, table_rows(section.metrics))
+            self._course.log.begin({"layer": number}, Table(section.metrics))
             return load_machine(section, stands_on)
 
     def _inputs(

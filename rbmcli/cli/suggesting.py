@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -36,6 +35,8 @@ class SuggestingGroup(click.Group):
 
     def _near(self, word: str, names: list[str]) -> list[str]:
         """The commands that may have been meant, by meaning, or else by spelling."""
+        import difflib
+
         meant = [name for name, others in self._synonyms.items() if word in others]
         if not meant:
             every = {x: name for name, others in self._synonyms.items() for x in others}

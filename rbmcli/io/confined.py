@@ -12,9 +12,8 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -35,17 +34,55 @@ class LeadsOut(RbmError):
     """A file would bring in another one."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A name in a group, and what it leads to.
 
     name: the path from where the walk began. item: the open group or data set; None for links that
-    are not hard ones, and for what is neither. leads_to: what such a link says, for messages.
+    are not hard ones, and for what is neither. address: where that is in the file. leads_to: what
+    such a link says, for messages.
     """
 
     name: str
-    item: h5py.Group | h5py.Dataset | None
+    item: h5py.h5g.GroupID | h5py.h5d.DatasetID | None
+    address: int = 0
     leads_to: str = ""
+
+
+class Form(NamedTuple):
+    """How a data set is stored, as it says itself: nothing of it has been read.
+
+    layout: a constant of `h5py.h5d`. start, length: its bytes in the file; None where it has none.
+    empty: whether it can hold no value. others: as `other_files` has them.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    layout: int
+    start: int | None
+    length: int
+    empty: bool
+    others: list[tuple[str, bool]]
+
+    def fits(self, file_bytes: int) -> bool:
+        """Whether values that are stored in one piece lie within a file of so many bytes."""
+        size = math.prod(self.shape) * self.dtype.itemsize
+        if self.layout == h5py.h5d.COMPACT or size == 0:
+            return size <= file_bytes
+        return self.start is not None and self.start + size <= file_bytes
+
+
+def form_of(dataset: h5py.h5d.DatasetID) -> Form:
+    """How a data set is stored. TypeError for a type that numpy has not."""
+    shape, plan = dataset.shape, dataset.get_create_plist()
+    return Form(
+        shape or (),
+        dataset.dtype,
+        plan.get_layout(),
+        dataset.get_offset(),
+        dataset.get_storage_size(),
+        shape is None,
+        list(_other_files(plan)),
+    )
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -75,9 +112,10 @@ def entries(group: h5py.Group) -> Iterator[Entry]:
     """
     count = 0
 
-    def walk(parent: h5py.Group, prefix: str, above: tuple[Any, ...]) -> Iterator[Entry]:
+    def walk(parent: h5py.h5g.GroupID, prefix: str, above: tuple[Any, ...]) -> Iterator[Entry]:
         nonlocal count
-        for raw in parent.id:
+        links = parent.links
+        for raw in parent:
             count += 1
             if count > _MOST_OBJECTS:
                 raise ValueError("it has too many objects")
@@ -85,41 +123,44 @@ def entries(group: h5py.Group) -> Iterator[Entry]:
                 name = prefix + raw.decode()
             except UnicodeDecodeError:
                 continue
-            link = parent.id.links.get_info(raw)
+            link = links.get_info(raw)
             if link.type != h5py.h5l.TYPE_HARD:
-                yield Entry(name, None, _target(parent, raw, link.type))
+                yield Entry(name, None, leads_to=_target(links, raw, link.type))
                 continue
-            about = h5py.h5o.get_info(parent.id, raw)
+            about = h5py.h5o.get_info(parent, raw)
             if about.type == h5py.h5o.TYPE_GROUP:
                 if about.addr in above or len(above) > _DEEPEST:
                     raise ValueError(f"group {name} leads to itself, or too deep")
-                inner = h5py.Group(h5py.h5g.open(parent.id, raw))
-                yield Entry(name, inner)
+                inner = h5py.h5g.open(parent, raw)
+                yield Entry(name, inner, about.addr)
                 yield from walk(inner, f"{name}/", (*above, about.addr))
             elif about.type == h5py.h5o.TYPE_DATASET:
-                yield Entry(name, h5py.Dataset(h5py.h5d.open(parent.id, raw)))
+                yield Entry(name, h5py.h5d.open(parent, raw), about.addr)
             else:
-                yield Entry(name, None, "a type")
+                yield Entry(name, None, leads_to="a type")
 
     top = h5py.h5o.get_info(group.id)
-    yield from walk(group, "", (top.addr,))
+    yield from walk(group.id, "", (top.addr,))
 
 
-def _target(parent: h5py.Group, raw: bytes, kind: int) -> str:
+def _target(links: Any, raw: bytes, kind: int) -> str:
     if kind == h5py.h5l.TYPE_SOFT:
-        return f"a soft link to {parent.id.links.get_val(raw).decode(errors='replace')}"
+        return f"a soft link to {links.get_val(raw).decode(errors='replace')}"
     if kind == h5py.h5l.TYPE_EXTERNAL:
-        file, name = parent.id.links.get_val(raw)
+        file, name = links.get_val(raw)
         return f"an external link to {os.fsdecode(file)}:{name.decode(errors='replace')}"
     return "a link of an unknown kind"
 
 
-def other_files(dataset: h5py.Dataset) -> Iterator[tuple[str, bool]]:
+def other_files(dataset: h5py.h5d.DatasetID) -> Iterator[tuple[str, bool]]:
     """(name, whether as a virtual data set names it) of each other file that has its values.
 
     Nothing but the data set's own description is read for it.
     """
-    plan = dataset.id.get_create_plist()
+    return _other_files(dataset.get_create_plist())
+
+
+def _other_files(plan: h5py.h5p.PropDCID) -> Iterator[tuple[str, bool]]:
     for number in range(plan.get_external_count()):
         yield os.fsdecode(plan.get_external(number)[0]), False
     if plan.get_layout() == h5py.h5d.VIRTUAL:
@@ -140,15 +181,6 @@ def in_its_folder(name: str, folder: Path) -> bool:
         return stat.S_ISREG(os.lstat(folder / name).st_mode)
     except OSError:
         return False
-
-
-def fits(dataset: h5py.Dataset, file_bytes: int) -> bool:
-    """Whether a data set that is stored in one piece lies within its file."""
-    size = math.prod(dataset.shape) * dataset.dtype.itemsize
-    if dataset.id.get_create_plist().get_layout() == h5py.h5d.COMPACT or size == 0:
-        return size <= file_bytes
-    start = dataset.id.get_offset()
-    return start is not None and start + size <= file_bytes
 
 
 def attribute(group: h5py.Group, name: str) -> Any:

@@ -13,8 +13,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -33,8 +33,7 @@ _FIRST_CAPACITY = 8
 DTYPE = np.dtype("<f4")
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """The first `rows` rows of a data set in the file `name` beside the run file."""
 
     name: str
@@ -162,7 +161,7 @@ class SnapshotLog:
         found = []
         for part in self._parts:
             if rows := min(part.rows, count):
-                found.append(replace(part, rows=rows))
+                found.append(part._replace(rows=rows))
             count -= rows
         return found
 
@@ -186,7 +185,7 @@ class SnapshotLog:
         assert self._descriptor is not None
         part = self._parts[-1]
         write_at(self._descriptor, row.data, self._offset + part.rows * row.nbytes)
-        self._parts[-1] = replace(part, rows=part.rows + 1)
+        self._parts[-1] = part._replace(rows=part.rows + 1)
 
     def sync(self) -> None:
         """Bring all snapshots to disk.
@@ -210,7 +209,7 @@ class SnapshotLog:
     def move(self, name: str) -> None:
         """Take the snapshots that are in the run file from the file `name` from now on."""
         self._parts = [
-            replace(part, name=name) if part.name == self._target.name else part
+            part._replace(name=name) if part.name == self._target.name else part
             for part in self._parts
         ]
 

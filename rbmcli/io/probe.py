@@ -1,8 +1,10 @@
-"""Reading what others made in a process of its own first, which may crash, loop or swell.
+"""Reading what others made, which may make a library crash, loop or swell.
 
-HDF5 itself can be led to loop, crash or take all memory by a file that somebody has made for that,
-or that a disk has damaged. A forked child reads it before this process does. Forking takes some
-milliseconds, and nothing is imported anew.
+HDF5 itself can be led to that by a file that somebody has made for it, or that a disk has damaged.
+There are two ways, both with the same limits. A forked child reads the file before this process
+does (`probe`): that takes some milliseconds, and whatever happens is an exception here. Or this
+process reads it at once, and ends in a line where the library does not come back (`guarded`): that
+takes no time, and is for files whose checksums say that no disk has damaged them.
 """
 
 from __future__ import annotations
@@ -14,16 +16,17 @@ import resource
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+from rbmcli import _guard
 from rbmcli.errors import RbmError
 
 #: Seconds of computing, not of waiting for a disk, after which a reading is given up.
 _SECONDS = 2.0
 #: Bytes of data that a slow computer unpacks in a second.
 _UNPACKED = 10e6
-#: Bytes that a child may take beyond those of its parent.
+#: Bytes that a reading may take beyond those that there are.
 _BYTES = 768 << 20
 #: What a child says: that it came to its end, or, before a message, that the file is refused, or
 #: that something was raised.
@@ -32,11 +35,13 @@ _FINE, _REFUSED, _DAMAGED = b"+", b"-", b"?"
 #: and a batch system send them to all processes of a job.
 _FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1)
 
+_SWOLLEN = "reading it takes too much memory"
+
 _is_child = False
 
 
 class Unreadable(Exception):
-    """A child did not come to the end of a reading; the text says how it ended."""
+    """A reading did not come to its end; the text says why."""
 
 
 def going_on(size: int, memory: int = 0) -> None:
@@ -95,13 +100,33 @@ def probe(read: Callable[[], object]) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def guarded(told: Callable[[object], str]) -> Iterator[None]:
+    """Read within the limits of a child, but here.
+
+    Raises Unreadable where it takes too much memory. Where it crashes or computes for too long the
+    process ends, with status 1 and a line: what `told` makes of the reason.
+    """
+    before, after = f"rbm: error: {told(chr(0))}\n".encode(errors="backslashreplace").split(
+        b"\0", 1
+    )
+    begun = _guard.begin(before, after, _SECONDS, _BYTES)
+    try:
+        yield
+    except MemoryError:
+        raise Unreadable(_SWOLLEN) from None
+    finally:
+        if begun:
+            _guard.finish()
+
+
 def _ending(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGPROF:
             return "reading it does not come to an end"
         return f"reading it ends in {signal.Signals(number).name}"
-    return "reading it takes too much memory"
+    return _SWOLLEN
 
 
 def _be_child(read: Callable[[], object], pipe: int) -> NoReturn:

@@ -7,6 +7,7 @@ any time, also while it is being written. This room knows arrays and names, no m
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from rbmcli.errors import RbmError
 from rbmcli.io.confined import open_hdf5
 from rbmcli.io.lock import is_locked
-from rbmcli.io.probe import Unreadable, probe
+from rbmcli.io.probe import Unreadable, guarded, probe
 from rbmcli.io.schema import (
     FORMAT_VERSION,
     READABLE,
@@ -26,7 +27,7 @@ from rbmcli.io.schema import (
     plan_of,
     version_of,
 )
-from rbmcli.io.seal import Seal, read_seal
+from rbmcli.io.seal import Seal, is_sealed, read_seal
 from rbmcli.io.section import Section, Source, State, damage_of, damaged
 from rbmcli.opening import descriptor_of
 
@@ -52,8 +53,7 @@ class RunReader:
     def __init__(self, path: str | os.PathLike[str], *, own: bool = False) -> None:
         """Open the run file `path`, and look all of it over.
 
-        own: whether this process wrote it just now; other files are read by a child first, which
-        may crash or loop.
+        own: whether this process wrote it just now. Others are read within limits (`probe`).
 
         Raises RbmError where there is none, where it is no run file, where it is damaged, where it
         would bring in other files, and where it is of a version that is not READABLE.
@@ -62,20 +62,16 @@ class RunReader:
         self.name = self.path.stem
         # Links are followed here so that the parts are looked for beside the file itself.
         self._target = Path(os.path.realpath(path))
-        self._own = own
         state = _state(self._target)
-        if not own and state not in _PROBED:
-            try:
-                probe(self._open)
-            except Unreadable as error:
-                raise RbmError(damaged(self.path, error)) from None
-            if state is not None:
-                _PROBED.add(state)
-        self._open()
-        if any(section.missing for section in self.sections.values()):
-            # The run may just have ended, and gathered its filters in a file of the same name.
-            self._file.close()
-            self._open()
+        probed = own or state in _PROBED
+        try:
+            self._safely(self._open, own, probed or self._is_sealed())
+            if self.beside:
+                self._safely(lambda: self._hold(own), own, probed)
+        except Unreadable as error:
+            raise RbmError(damaged(self.path, error)) from None
+        if state is not None and not own:
+            _PROBED.add(state)
 
     def __enter__(self) -> Self:
         """Return the reader itself."""
@@ -134,6 +130,29 @@ class RunReader:
     def _first(self) -> Section:
         return next(iter(self.sections.values()))
 
+    def _safely(self, read: Callable[[], None], own: bool, known: bool) -> None:
+        """Read a file of our `own` as it is, a `known` one within limits, others in a child first.
+
+        Unreadable where a reading does not come to its end.
+        """
+        if own:
+            read()
+            return
+        if not known:
+            probe(read)
+        with guarded(lambda why: damaged(self.path, why)), damage_of(self.path):
+            read()
+
+    def _is_sealed(self) -> bool:
+        try:
+            descriptor = descriptor_of(self._target)
+        except (OSError, RbmError):
+            return False
+        try:
+            return is_sealed(descriptor)
+        finally:
+            os.close(descriptor)
+
     def _open(self) -> None:
         """Open the file and all of its sections."""
         self._file, seal = _open_run(self.path, self._target)
@@ -149,12 +168,23 @@ class RunReader:
                 self.finished = plan.finished
                 source = Source(self.path, self._target.parent, seal, descriptor)
                 self.sections = {
-                    each.key: Section(source, self._file[each.key or "/"], each, own=self._own)
+                    each.key: Section(source, self._file[each.key or "/"], each)
                     for each in plan.sections
                 }
         except BaseException:
             self._file.close()
             raise
+
+    def _hold(self, own: bool) -> None:
+        """Open the files beside it."""
+        for again in (True, False):
+            for section in self.sections.values():
+                section.hold(own)
+            if not (again and any(section.missing for section in self.sections.values())):
+                break
+            # The run may just have ended, and gathered its filters in a file of the same name.
+            self._file.close()
+            self._open()
 
 
 def _open_run(path: Path, target: Path) -> tuple[h5py.File, Seal | None]:

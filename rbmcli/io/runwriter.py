@@ -22,9 +22,9 @@ import numpy as np
 from rbmcli import __version__
 from rbmcli.arrays import Floats
 from rbmcli.errors import RbmError
-from rbmcli.files import check_output, real, remedy, remove_aside, replacing, write_at
+from rbmcli.files import aside_name, check_output, real, remedy, remove_aside, replacing, write_at
 from rbmcli.io.hdf5_image import FileImage
-from rbmcli.io.lock import Lock, outlasting_readers
+from rbmcli.io.lock import Lock, lock_name, outlasting_readers
 from rbmcli.io.parts import Numbering, Part, SnapshotLog, is_part_of, outlast
 from rbmcli.io.runfile import RunReader
 from rbmcli.io.schema import FORMAT_NAME, FORMAT_VERSION, ROOT, UP_DOWN, layer_key
@@ -337,6 +337,13 @@ def _owned(target: Path) -> Iterator[Lock]:
     except BaseException:
         lock.release()
         raise
+
+
+def is_beside(path: Path, output: Path) -> bool:
+    """Whether `path` has the name of a file that a run has beside its run file `output`."""
+    path, target = real(path), real(output)
+    names = (aside_name(target), lock_name(target))
+    return path.parent == target.parent and (path in names or is_part_of(target, path.name))
 
 
 def check_new(path: Path, force: bool, choices: str = _CHOICES) -> None:

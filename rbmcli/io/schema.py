@@ -13,9 +13,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import h5py
 import numpy as np
@@ -24,15 +23,14 @@ from numpy.typing import NDArray
 from rbmcli.errors import RbmError
 from rbmcli.io.confined import (
     Entry,
+    Form,
     LeadsOut,
     attribute,
     entries,
-    fits,
+    form_of,
     in_its_folder,
     open_hdf5,
-    other_files,
 )
-from rbmcli.io.sizes import Filters, Patches, Size
 
 FORMAT_NAME = "rbm run"
 #: The version that is written, and those that are read.
@@ -75,10 +73,12 @@ def _list_of(fits_in: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(fits_in, value))
 
 
-def _parsed_by(parse: Callable[[str], Any]) -> Callable[[Any], bool]:
+def _parsed_as(name: str) -> Callable[[Any], bool]:
     def fits_in(value: Any) -> bool:
+        from rbmcli.io import sizes  # few runs have any
+
         try:
-            parse(value)
+            getattr(sizes, name).parse(value)
         except (RbmError, TypeError, AttributeError):
             return False
         return True
@@ -108,8 +108,8 @@ _OPTIONS: Mapping[str, Callable[[Any], bool]] = {
     "binarize": _is_text,
     "channels": lambda value: value in ("first", "last"),
     "classes": lambda value: _is_count(value) and value <= 1 << 20,
-    "conv": _parsed_by(Filters.parse),
-    "crop": _parsed_by(Size.parse),
+    "conv": _parsed_as("Filters"),
+    "crop": _parsed_as("Size"),
     "epochs": _is_count,
     "hidden": _is_count,
     "hidden-kind": _is_text,
@@ -118,7 +118,7 @@ _OPTIONS: Mapping[str, Callable[[Any], bool]] = {
     "limit": lambda value: _is_count(value) and value > 0,
     "only": _list_of(_is_integer),
     "pad": lambda value: _is_count(value) and value <= 1000,
-    "patches": _parsed_by(Patches.parse),
+    "patches": _parsed_as("Patches"),
     "pool": lambda value: _is_count(value) and value > 0,
     "preprocess": _is_text,
     "seed": _is_count,
@@ -141,19 +141,17 @@ _DATA: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-@dataclass(frozen=True)
-class SectionPlan:
+class SectionPlan(NamedTuple):
     """What was found of a section: the paths of the values of its state, and its tables."""
 
     key: str
     config: dict[str, Any]
     finished: bool
-    state: list[str] = field(default_factory=list)
-    tables: dict[str, NDArray[Any]] = field(default_factory=dict)
+    state: list[str]
+    tables: dict[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class RunPlan:
+class RunPlan(NamedTuple):
     """What was found of a run file as a whole; `rbmcli.io.runfile` says what it means."""
 
     version: int
@@ -186,9 +184,7 @@ def plan_of(file: h5py.File, path: Path, folder: Path, file_bytes: int) -> RunPl
 
     ValueError or KeyError for what cannot be, LeadsOut for what would bring in other files.
     """
-    found = {entry.name: entry for entry in entries(file)}
-    for entry in found.values():
-        _check_entry(entry, path, folder, file_bytes)
+    found = {entry.name: _checked_entry(entry, path, folder, file_bytes) for entry in entries(file)}
     _check_apart(found.values())
     version = version_of(file)
     image_shape = _image_shape(file)
@@ -219,17 +215,18 @@ def part_form(path: Path, dataset: str) -> tuple[tuple[int, ...], np.dtype[Any]]
     cannot be read.
     """
     with open_hdf5(path) as file:
-        found = {entry.name: entry for entry in entries(file)}
-        entry = found.get(dataset.lstrip("/"))
-        if entry is None or not isinstance(entry.item, h5py.Dataset):
+        found = {entry.name: entry.item for entry in entries(file)}
+        item = found.get(dataset.lstrip("/"))
+        if not isinstance(item, h5py.h5d.DatasetID):
             raise ValueError(f"{path.name} holds no {dataset}")
-        for name, _ in other_files(entry.item):
+        form = form_of(item)
+        for name, _ in form.others:
             raise LeadsOut(
                 f"{path}: {dataset} is in the file {name}: a part of a run holds its own filters"
             )
-        if not fits(entry.item, path.stat().st_size):
+        if not form.fits(path.stat().st_size):
             raise ValueError(f"{path.name} is cut short")
-        return entry.item.shape, entry.item.dtype
+        return form.shape, form.dtype
 
 
 def checked(name: str, value: Any) -> Any:
@@ -245,7 +242,29 @@ def checked(name: str, value: Any) -> Any:
     return value
 
 
-def _keys(found: Mapping[str, Entry]) -> list[str]:
+class _Stored(NamedTuple):
+    """A data set of the file: itself, to be read, where it is, and its form."""
+
+    id: h5py.h5d.DatasetID
+    address: int
+    form: Form
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.form.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.form.dtype
+
+    def read(self) -> Any:
+        return h5py.Dataset(self.id)[()]
+
+
+_Found: TypeAlias = h5py.h5g.GroupID | _Stored
+
+
+def _keys(found: Mapping[str, _Found]) -> list[str]:
     """The keys of the sections, in the order of training."""
     if "layers" not in found:
         if UP_DOWN in found:
@@ -258,22 +277,22 @@ def _keys(found: Mapping[str, Entry]) -> list[str]:
     return [*keys, UP_DOWN] if UP_DOWN in found else keys
 
 
-def _section(file: h5py.File, key: str, found: Mapping[str, Entry], run: RunPlan) -> SectionPlan:
+def _section(file: h5py.File, key: str, found: Mapping[str, _Found], run: RunPlan) -> SectionPlan:
     """Look a section over."""
     group, prefix = file, ""
     config, finished = run.config, run.finished
     if key != ROOT:
-        item = found[key].item
-        if not isinstance(item, h5py.Group):
+        item = found[key]
+        if isinstance(item, _Stored):
             raise ValueError(f"{key} is no group")
-        group, prefix = item, f"{key}/"
+        group, prefix = h5py.Group(item), f"{key}/"
         config = _object(attribute(group, "config"), f"{key}: config")
         _check_values(config, _OPTIONS, f"{key}: config")
         finished = _bool(attribute(group, "finished"), f"{key}: finished")
     datasets = {
-        name.removeprefix(prefix): entry.item
-        for name, entry in found.items()
-        if name.startswith(prefix) and isinstance(entry.item, h5py.Dataset)
+        name.removeprefix(prefix): item
+        for name, item in found.items()
+        if name.startswith(prefix) and isinstance(item, _Stored)
     }
     try:
         tables = _tables(datasets, run.version)
@@ -284,7 +303,7 @@ def _section(file: h5py.File, key: str, found: Mapping[str, Entry], run: RunPlan
     return SectionPlan(key, config, finished, state, tables)
 
 
-def _tables(datasets: Mapping[str, h5py.Dataset], version: int) -> dict[str, NDArray[Any]]:
+def _tables(datasets: Mapping[str, _Stored], version: int) -> dict[str, NDArray[Any]]:
     """The tables of a section, which belong to each other and to its filters."""
     for name in (DATASET, *TABLES):
         if name not in datasets and (name != CHECKSUMS or version >= 2):
@@ -298,7 +317,7 @@ def _tables(datasets: Mapping[str, h5py.Dataset], version: int) -> dict[str, NDA
         if name in datasets:
             if datasets[name].shape != (rows,) or datasets[name].dtype != np.dtype(dtype):
                 raise ValueError(f"{name} is not for {rows} snapshots")
-            tables[name] = datasets[name][()]
+            tables[name] = datasets[name].read()
     if not np.isfinite(tables["filters_epoch"]).all():
         raise ValueError("filters_epoch has values that are no numbers")
     for name, needed in (("metrics", ("epoch",)), ("metrics_wall_clock", ("seconds",))):
@@ -307,7 +326,7 @@ def _tables(datasets: Mapping[str, h5py.Dataset], version: int) -> dict[str, NDA
             raise ValueError(f"{name} is no table")
         if any(columns[column] != np.dtype("<f8") for column in columns.names):
             raise ValueError(f"{name} has columns that are no float64")
-        table = datasets[name][()]
+        table = datasets[name].read()
         for column in needed if len(table) else ():
             if column not in columns.names or not np.isfinite(table[column]).all():
                 raise ValueError(f"{name} has no numbers in {column}")
@@ -319,32 +338,51 @@ def _tables(datasets: Mapping[str, h5py.Dataset], version: int) -> dict[str, NDA
     return tables
 
 
-#: Names of values, by pattern, and how many dimensions they may have; what is not listed, any.
-_RANKS: tuple[tuple[str, tuple[int, ...]], ...] = (
-    (r"(trainer/(velocity|fast)|model)/(.*/)?(generative_)?weights", (2, 4)),
-    (r"(trainer/(velocity|fast)|model)/(.*/)?(visible|hidden)_(bias|log_sigma)", (1,)),
-    (r"trainer/(step|offset/age)", (0,)),
-    (r"trainer/offset/.*|trainer/activity|trainer/chains/(beta|rejection|reference)", (1,)),
-    (r"trainer/chains/hidden", (2,)),
-)
+#: How many dimensions parameters may have, by the last part of their names, and what is kept of
+#: training, by name; of what is not listed, any.
+_PARAMETER_RANKS: Mapping[str, tuple[int, ...]] = {
+    "weights": (2, 4),
+    "generative_weights": (2, 4),
+    "visible_bias": (1,),
+    "hidden_bias": (1,),
+    "visible_log_sigma": (1,),
+    "hidden_log_sigma": (1,),
+}
+_TRAINING_RANKS: Mapping[str, tuple[int, ...]] = {
+    "trainer/step": (0,),
+    "trainer/offset/age": (0,),
+    "trainer/activity": (1,),
+    "trainer/chains/beta": (1,),
+    "trainer/chains/rejection": (1,),
+    "trainer/chains/reference": (1,),
+    "trainer/chains/hidden": (2,),
+}
+#: What has the names of parameters.
+_LIKE_PARAMETERS = ("model/", "trainer/velocity/", "trainer/fast/")
 
 
-def _check_state(datasets: Mapping[str, h5py.Dataset], config: Mapping[str, Any]) -> None:
+def _ranks(name: str) -> tuple[int, ...] | None:
+    if name.startswith(_LIKE_PARAMETERS):
+        return _PARAMETER_RANKS.get(name.rpartition("/")[2])
+    if name.startswith("trainer/offset/") and name not in _TRAINING_RANKS:
+        return (1,)
+    return _TRAINING_RANKS.get(name)
+
+
+def _check_state(datasets: Mapping[str, _Stored], config: Mapping[str, Any]) -> None:
     """ValueError where types, ranks or shapes of the state's values cannot be."""
     for name, dataset in datasets.items():
         if name in (*TABLES, DATASET):
             continue
-        ranks = next((ranks for pattern, ranks in _RANKS if re.fullmatch(pattern, name)), None)
+        ranks = _ranks(name)
         if ranks is not None and len(dataset.shape) not in ranks:
             raise ValueError(f"{name} has shape {dataset.shape}")
         of_model = name.startswith("model/") and ranks is not None
         if of_model and (dataset.dtype != np.dtype("<f4") or 0 in dataset.shape):
             raise ValueError(f"{name} has shape {dataset.shape}, type {dataset.dtype}")
-        if re.fullmatch(r"trainer/(step|offset/age)", name) and not (
-            dataset.dtype.kind == "i" and 0 <= int(dataset[()]) < 1 << 53
-        ):
+        if ranks == (0,) and not (dataset.dtype.kind == "i" and 0 <= int(dataset.read()) < 1 << 53):
             raise ValueError(f"{name} is no count")
-        for prefix in ("trainer/velocity/", "trainer/fast/"):
+        for prefix in _LIKE_PARAMETERS[1:]:
             like = datasets.get(f"model/{name.removeprefix(prefix)}")
             if name.startswith(prefix) and (
                 like is None or (like.shape, like.dtype) != (dataset.shape, dataset.dtype)
@@ -353,7 +391,7 @@ def _check_state(datasets: Mapping[str, h5py.Dataset], config: Mapping[str, Any]
     _check_machine(datasets, config)
 
 
-def _check_machine(datasets: Mapping[str, h5py.Dataset], config: Mapping[str, Any]) -> None:
+def _check_machine(datasets: Mapping[str, _Stored], config: Mapping[str, Any]) -> None:
     """ValueError where the parameters of a model do not fit each other, or its options."""
     shapes = {
         name.removeprefix("model/"): dataset.shape
@@ -365,6 +403,8 @@ def _check_machine(datasets: Mapping[str, h5py.Dataset], config: Mapping[str, An
     weights = shapes["weights"]
     visible, hidden = weights[0], weights[-1]
     if "conv" in config:
+        from rbmcli.io.sizes import Filters
+
         if len(weights) != 4 or (weights[0], *weights[2:]) != Filters.parse(config["conv"]).shape:
             raise ValueError(f"model/weights has shape {weights}, with filters {config['conv']}")
         visible, hidden = weights[1], weights[0]
@@ -380,20 +420,19 @@ def _check_machine(datasets: Mapping[str, h5py.Dataset], config: Mapping[str, An
                 )
 
 
-def _check_entry(entry: Entry, path: Path, folder: Path, file_bytes: int) -> None:
-    """LeadsOut or ValueError for what a run file may not hold, wherever it stands."""
+def _checked_entry(entry: Entry, path: Path, folder: Path, file_bytes: int) -> _Found:
+    """What an entry is. LeadsOut or ValueError for what a run file may not hold, wherever it is."""
     if entry.item is None:
         raise LeadsOut(
             f"{path}: {entry.name} is {entry.leads_to}: a run file holds everything itself, so this"
             " one was not written by rbm"
         )
-    if not isinstance(entry.item, h5py.Dataset):
-        return
-    is_filters = entry.name.rpartition("/")[2] == DATASET
-    virtual = False
-    for name, as_part in other_files(entry.item):
+    if not isinstance(entry.item, h5py.h5d.DatasetID):
+        return entry.item
+    form, leaf = form_of(entry.item), entry.name.rpartition("/")[2]
+    for name, as_part in form.others:
         plain = name.replace("%%", "%")
-        if not (is_filters and as_part and PART_NAME.fullmatch(plain)):
+        if not (leaf == DATASET and as_part and PART_NAME.fullmatch(plain)):
             raise LeadsOut(
                 f"{path}: {entry.name} is in the file {name}: a run file holds everything itself,"
                 " so this one was not written by rbm"
@@ -405,22 +444,19 @@ def _check_entry(entry: Entry, path: Path, folder: Path, file_bytes: int) -> Non
                 f"{path}: its filters are in {plain}, which is no regular file: put the file itself"
                 " there"
             )
-        virtual = True
-    layout = entry.item.id.get_create_plist().get_layout()
-    if layout == h5py.h5d.VIRTUAL and not virtual:
-        raise ValueError(f"{entry.name} is virtual")
-    if entry.item.id.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+    if form.empty:
         raise ValueError(f"{entry.name} is empty")
-    if not virtual:
-        if layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT):
+    if not form.others:
+        if form.layout not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT):
             raise ValueError(f"{entry.name} is not stored in one piece")
-        if not fits(entry.item, file_bytes):
+        if not form.fits(file_bytes):
             raise ValueError(f"{entry.name} lies outside the file")
-    dtype = entry.item.dtype
-    is_text = h5py.check_string_dtype(dtype) is not None and entry.item.shape == ()
-    is_table = dtype.names is not None and entry.name.rpartition("/")[2] in TABLES
-    if not is_text and not is_table and dtype.kind not in "iufb":
-        raise ValueError(f"{entry.name} is of type {dtype}")
+    if form.dtype.kind not in "iufb":
+        is_text = h5py.check_string_dtype(form.dtype) is not None and form.shape == ()
+        is_table = form.dtype.names is not None and leaf in TABLES
+        if not is_text and not is_table:
+            raise ValueError(f"{entry.name} is of type {form.dtype}")
+    return _Stored(entry.item, entry.address, form)
 
 
 def _check_number_of_layers(keys: list[str], config: Mapping[str, Any]) -> None:
@@ -432,15 +468,14 @@ def _check_number_of_layers(keys: list[str], config: Mapping[str, Any]) -> None:
         raise ValueError(f"it has {layers} layers, and its options {planned}")
 
 
-def _check_apart(found: Iterable[Entry]) -> None:
+def _check_apart(found: Iterable[_Found]) -> None:
     """ValueError where two names lead to the same values: few bytes would be read many times."""
-    datasets = [entry.item for entry in found if isinstance(entry.item, h5py.Dataset)]
-    addresses = {h5py.h5o.get_info(dataset.id).addr for dataset in datasets}
-    if len(addresses) < len(datasets):
+    datasets = [item for item in found if isinstance(item, _Stored)]
+    if len({dataset.address for dataset in datasets}) < len(datasets):
         raise ValueError("two of its names are one data set")
     end = 0
-    places = [(dataset.id.get_offset(), dataset.id.get_storage_size()) for dataset in datasets]
-    for start, length in sorted(each for each in places if each[0] is not None and each[1]):
+    places = [(x.form.start, x.form.length) for x in datasets if x.form.start is not None]
+    for start, length in sorted(each for each in places if each[1]):
         if start < end:
             raise ValueError("two of its data sets lie in the same bytes")
         end = start + length

@@ -17,8 +17,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 #: The last line: where the seal begins, and its checksum.
 _LAST = re.compile(rb"\nrbm seal at (\d{20}) crc ([0-9a-f]{8})\n")
@@ -35,8 +34,7 @@ class Broken(ValueError):
     """The bytes of a file are not those that its seal is about."""
 
 
-@dataclass(frozen=True)
-class Array:
+class Array(NamedTuple):
     """A large array: its place in the file, and the checksum of its bytes."""
 
     start: int
@@ -44,8 +42,7 @@ class Array:
     crc: int
 
 
-@dataclass(frozen=True)
-class Seal:
+class Seal(NamedTuple):
     """What the end of a file says of the bytes before it.
 
     size: bytes of the file before the seal. elsewhere: extents whose checksums are in the file.
@@ -113,14 +110,17 @@ def crc_of(descriptor: int, start: int, length: int, crc: int = 0) -> int:
     return crc
 
 
+def is_sealed(descriptor: int) -> bool:
+    """Whether an open file ends as sealed ones do, whatever its seal says."""
+    return _LAST.fullmatch(_end_of(descriptor)) is not None
+
+
 def read_seal(descriptor: int) -> Seal | None:
     """The seal at the end of an open file; None where there is none. Broken where it is damaged."""
-    total = os.fstat(descriptor).st_size
-    last = os.pread(descriptor, _LAST_BYTES, max(0, total - _LAST_BYTES))
-    if (found := _LAST.fullmatch(last)) is None:
+    if (found := _LAST.fullmatch(_end_of(descriptor))) is None:
         return None
     size, crc = int(found[1]), int(found[2], 16)
-    length = total - _LAST_BYTES - size
+    length = os.fstat(descriptor).st_size - _LAST_BYTES - size
     if not 0 < length <= _LONGEST:
         raise Broken("its seal is not where it should be")
     text = os.pread(descriptor, length, size)
@@ -138,6 +138,11 @@ def read_seal(descriptor: int) -> Seal | None:
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise Broken(f"its seal makes no sense ({error})") from None
     return seal
+
+
+def _end_of(descriptor: int) -> bytes:
+    start = max(0, os.fstat(descriptor).st_size - _LAST_BYTES)
+    return os.pread(descriptor, _LAST_BYTES, start)
 
 
 def _count(value: Any) -> int:

@@ -106,14 +106,8 @@ class Section:
     epoch, by named columns of float64; wall_clock: what depends on the clock and not on the seed.
     """
 
-    def __init__(
-        self, source: Source, group: h5py.Group, plan: SectionPlan, *, own: bool = False
-    ) -> None:
-        """Take a section of an open run file as it was looked over.
-
-        The parts are opened here, so that they stay readable once removed. own: whether they were
-        written by this process.
-        """
+    def __init__(self, source: Source, group: h5py.Group, plan: SectionPlan) -> None:
+        """Take a section of an open run file as it was looked over; its parts are yet to `hold`."""
         self.key = plan.key
         self.path = source.path
         self.name = f"{self.path.stem} {plan.key}" if plan.key else self.path.stem
@@ -128,7 +122,15 @@ class Section:
         with damage_of(self.path):
             self._filters = group[DATASET]
             self.parts: list[Part] = joined(self._filters)
-            self.missing = _hold(self._filters, self.parts, source.folder, own)
+        self.missing: list[str] = []
+
+    def hold(self, own: bool) -> None:
+        """Open the parts, so that they stay readable once removed.
+
+        own: whether they were written by this process, so that they need not be looked over.
+        """
+        with damage_of(self.path):
+            self.missing = _hold(self._filters, self.parts, self._folder, own)
 
     @property
     def filters(self) -> h5py.Dataset:

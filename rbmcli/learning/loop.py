@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rbmcli.errors import RbmError
 from rbmcli.io.batches import Batches
+from rbmcli.io.table import Table
 from rbmcli.learning.schedules import Schedule
 from rbmcli.model.links import Rule
 
@@ -102,7 +103,7 @@ class Loop(ABC):
 
     def __init__(self, hyperparameters: LoopHyperparameters, batches: Batches) -> None:
         self.step = 0
-        self.metrics: list[dict[str, float]] = []
+        self.metrics = Table()
         self._hyper = hyperparameters
         self._batches = batches
 
@@ -145,7 +146,7 @@ class Loop(ABC):
         """What `restore` needs besides parameters, velocities and metrics."""
         return {"step": self.step}
 
-    def restore(self, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
+    def restore(self, state: Mapping[str, Any], metrics: Sequence[Mapping[str, float]]) -> None:
         """Go on from the state and metrics of an earlier loop.
 
         KeyError or ValueError where they are not those of such a loop, here and in subclasses.
@@ -154,7 +155,9 @@ class Loop(ABC):
         last = metrics[-1]["step"] if metrics else 0.0
         if not 0 <= last <= self.step < last + self.steps_per_epoch + 1:
             raise ValueError(f"step {self.step} does not follow an epoch's end at step {last:g}")
-        self.metrics = metrics
+        self.metrics = Table()
+        for row in metrics:
+            self.metrics.append(row)
 
     @_overflow_is_told
     def _take_step(self) -> StepDone:

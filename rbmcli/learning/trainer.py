@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -94,7 +94,7 @@ class Trainer(Loop):
         """What `restore` needs besides parameters, velocities and metrics."""
         return {**super().state(), **self._update.state(), **self._algorithm.state()}
 
-    def restore(self, state: Mapping[str, Any], metrics: list[dict[str, float]]) -> None:
+    def restore(self, state: Mapping[str, Any], metrics: Sequence[Mapping[str, float]]) -> None:
         """Go on from the state and metrics of an earlier trainer."""
         super().restore(state, metrics)
         if self._patience is not None and any("free_energy_gap" not in row for row in metrics[1:]):
@@ -120,7 +120,7 @@ class Trainer(Loop):
         """Whether the free-energy gap has not reached a new low for `patience` epochs."""
         if self._patience is None:
             return False
-        gaps = [row["free_energy_gap"] for row in self.metrics[1:]]
-        return len(gaps) > self._patience and (
+        gaps = self.metrics.rows["free_energy_gap"][1:]
+        return len(gaps) > self._patience and bool(
             min(gaps[: -self._patience]) <= min(gaps[-self._patience :])
         )

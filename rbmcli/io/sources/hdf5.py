@@ -52,7 +52,7 @@ class Files:
 
         def names() -> list[str]:
             with open_hdf5(path) as file:
-                return [x.name for x in entries(file) if isinstance(x.item, h5py.Dataset)]
+                return [x.name for x in entries(file) if isinstance(x.item, h5py.h5d.DatasetID)]
 
         return _twice(path, names)
 
@@ -153,7 +153,7 @@ def _stored(path: Path, found: h5py.Dataset, name: str) -> int:
     that holds its values: what it would lead to is not looked at any further.
     """
     folder = _folder(found.file)
-    for other, as_part in other_files(found):
+    for other, as_part in other_files(found.id):
         if not (as_part and in_its_folder(other, folder)):
             raise RbmError(_leads_out(path, name, other))
     if not found.is_virtual:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +63,11 @@ class Pictures:
         """The chosen ones, (n, ...) if they are of one size, else one by one.
 
         crop: what is cut from pictures of different sizes. RbmError where they differ without it,
-        or where one is smaller.
+        where one is smaller, or where memory does not hold them.
         """
         rows = chosen.tolist()
         first = self[rows[0]]
+        self._check_room(rows, len(rows) * first.nbytes)
         result = np.empty((len(rows), *first.shape), first.dtype)
         for place, row in enumerate(rows):
             picture = self[row]
@@ -78,11 +80,25 @@ class Pictures:
                     f" {Path(self.where[rows[0]]).name} has {_size(first)}; make all pictures of"
                     " one size, or learn --patches or a --crop of them"
                 )
-            mixed = [*result[:place], picture, *(self[later] for later in rows[place + 1 :])]
+            mixed, size = list(result[:place]), result[:place].nbytes
+            for later in rows[place:]:
+                mixed.append(self[later])
+                size += mixed[-1].nbytes
+                self._check_room(rows, size)
             for number, each in zip(rows, mixed, strict=True):
                 self.check_size(number, each, crop, "--crop")
             return mixed
         return result
+
+    def _check_room(self, rows: list[int], size: int) -> None:
+        """RbmError where the computer has not so many bytes: it would end the process unasked."""
+        most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if size > most:
+            raise RbmError(
+                f"{self.where[rows[0]]} and the other pictures, {len(rows)} in all, take more than"
+                f" the {most / 1e9:.3g} GB of memory that there are; take fewer with --limit, learn"
+                " --patches of them, or make them smaller"
+            )
 
 
 def _size(picture: NDArray[Any]) -> str:
