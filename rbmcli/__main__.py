@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
 import sys
 
 from rbmcli.cli import signals
@@ -10,7 +12,7 @@ from rbmcli.terminal import last_flush
 
 
 def main() -> None:
-    """Run the command line of this process, and exit."""
+    """Run the command line of this process, and end it."""
     # What imports make stays: to look through it for garbage takes a tenth of a short command.
     gc.set_threshold(50_000)
     signals.install(sys.argv[1:])  # before anything else: imports take a while
@@ -18,11 +20,17 @@ def main() -> None:
         from rbmcli.cli.main import main as command_line
 
         command_line()
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        status = end.code
     except signals.Ended as ended:
         status = signals.told(ended)
-        last_flush()
         signals.ignore()
-        sys.exit(status)
+    last_flush()
+    # The interpreter would take a tenth of a short command to take itself apart.
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 if __name__ == "__main__":

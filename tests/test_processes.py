@@ -168,11 +168,8 @@ def test_a_signal_after_the_last_step_changes_nothing(folder, monkeypatch):
 def test_a_signal_as_the_process_ends_changes_nothing(trained):
     """When the interpreter clears up, what was wanted is there, and the status says so."""
     program = """if True:
-        import os, signal, sys
-        class Last:
-            def __del__(self, kill=os.kill, process=os.getpid(), number=int(signal.SIGTERM)):
-                kill(process, number)
-        sys.last = Last()
+        import atexit, os, signal
+        atexit.register(os.kill, os.getpid(), signal.SIGTERM)
         from rbmcli.__main__ import main
         main()
     """
