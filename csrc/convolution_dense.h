@@ -214,8 +214,7 @@ typedef struct {
     float *turned, *sums;
 } turned_memory;
 
-INLINE size_t lay_out_turned(const rbm_inputs_args *a, int threads, int thread,
-                             turned_memory *m) {
+INLINE size_t lay_out_turned(const rbm_inputs_args *a, int threads, int thread, turned_memory *m) {
     *m = (turned_memory){0};
     const rbm_maps *maps = &a->maps;
     m->pitch = maps->filter_width - 1 + (maps->width + LANES - 1) / LANES * LANES;
@@ -343,8 +342,8 @@ INLINE size_t lay_out_scaled(const rbm_correlate_args *a, int threads, int threa
     m->all_sums = carve(&space, gradient_chunks(a->sides[0].rows) * taps(maps) * m->width,
                         sizeof *m->all_sums);
     for (int i = 0; i < threads; i++) {
-        float *scaled = carve(&space, maps->hidden_height * maps->hidden_width * m->width,
-                              sizeof *scaled);
+        float *scaled =
+            carve(&space, maps->hidden_height * maps->hidden_width * m->width, sizeof *scaled);
         if (i == thread)
             m->scaled = scaled;
     }
@@ -377,7 +376,7 @@ static void correlate(const void *args, rbm_worker *me) {
     }
     rbm_meet(me);
     EACH(me, 16, taps(maps), tap)
-        for (size_t chunk = 0; chunk < chunks; chunk++)
-            for (size_t k = 0; k < filters; k++)
-                a.gradient[tap * a.ld + k] += m.all_sums[chunk * sums_size + tap * width + k];
+    for (size_t chunk = 0; chunk < chunks; chunk++)
+        for (size_t k = 0; k < filters; k++)
+            a.gradient[tap * a.ld + k] += m.all_sums[chunk * sums_size + tap * width + k];
 }

@@ -120,7 +120,7 @@ INLINE void prefetch(const void *from, size_t bytes) {
                 if (units - u < DRAWN)                                                             \
                     group = memcpy(tail, group, (units - u) * sizeof *group);                      \
                 uint32_t on = 0;                                                                   \
-                if (a.how != RBM_SAMPLE || memcmp(group, blank, sizeof blank))                       \
+                if (a.how != RBM_SAMPLE || memcmp(group, blank, sizeof blank))                     \
                     on = binarize_group(load_##suffix(group) / splat(scale),                       \
                                         load_##suffix(group + LANES) / splat(scale), a.how,        \
                                         a.threshold, &s, r, u);                                    \
@@ -149,15 +149,11 @@ INLINE uint32_t *append_on(uint32_t on, uint32_t base, uint32_t *next) {
 #endif
 }
 
-static void list_on(const void *args, rbm_worker *me) {
-    const rbm_list_on_args a = *(const rbm_list_on_args *)args;
-    const uint64_t *bits = a.bits;
-    uint32_t *start = a.start;
-    size_t rows = a.rows, words = a.words;
-    /* Groups that one append takes: vector-wide where it compresses, else a whole half-word. */
-    enum { GROUP = LANES == 16 ? 16 : 32 };
-    EACH(me, 16, rows, counted)
-        start[counted + 1] = (uint32_t)rbm_count_on(bits + counted * words, 1, words);
+/* start (rows + 1) = where the list of each row begins, and the last one ends. Threads meet. */
+static void count_rows(const uint64_t *bits, size_t rows, size_t words, uint32_t *start,
+                       rbm_worker *me) {
+    EACH(me, 16, rows, r)
+    start[r + 1] = (uint32_t)rbm_count_on(bits + r * words, 1, words);
     rbm_meet(me);
     if (me->thread == 0) {
         start[0] = 0;
@@ -165,8 +161,14 @@ static void list_on(const void *args, rbm_worker *me) {
             start[r + 1] += start[r];
     }
     rbm_meet(me);
+}
+
+static void list_rows(const uint64_t *bits, size_t rows, size_t words, const uint32_t *start,
+                      uint32_t *index, rbm_worker *me) {
+    /* Groups that one append takes: vector-wide where it compresses, else a whole half-word. */
+    enum { GROUP = LANES == 16 ? 16 : 32 };
     EACH(me, 16, rows, r) {
-        uint32_t *next = a.index + start[r];
+        uint32_t *next = index + start[r];
         for (size_t w = 0; w < words; w++) {
             uint64_t word = bits[r * words + w];
             for (uint32_t g = 0; word && g < 64; g += GROUP, word >>= GROUP)
@@ -174,4 +176,10 @@ static void list_on(const void *args, rbm_worker *me) {
                                  (uint32_t)w * 64 + g, next);
         }
     }
+}
+
+static void list_on(const void *args, rbm_worker *me) {
+    const rbm_list_on_args a = *(const rbm_list_on_args *)args;
+    count_rows(a.bits, a.rows, a.words, a.start, me);
+    list_rows(a.bits, a.rows, a.words, a.start, a.index, me);
 }

@@ -120,6 +120,22 @@ typedef struct {
     float *out;
 } rbm_sum_listed_args;
 
+/* The same of bit rows (rows x words, of `units` units): by their on-lists where at most the
+ * fraction `dense_above` of the bits is on, else as floats. Workspace: start, rows + 1; index, as
+ * many as may be on in the first case; floats, rows x ld_units. */
+typedef struct {
+    const uint64_t *bits;
+    size_t rows, words, units;
+    double dense_above;
+    const float *matrix; /* units x ld */
+    size_t ld, width;
+    const float *bias;
+    float *out;
+    uint32_t *start, *index;
+    float *floats;
+    size_t ld_units;
+} rbm_bit_inputs_args;
+
 /* out (rows x ld) = bias + a b. a[r, k] = a[r * a_row + k * a_inner], b: inner x ld.
  * Where bias is null, the product is added to out times `scale`: out += scale a b. */
 typedef struct {
@@ -228,6 +244,29 @@ typedef struct {
     int *finite;
 } rbm_update_args;
 
+/* A whole step: means of both phases, offsets that follow the data's, the centred gradient
+ * (Melchior, Fischer and Wiskott 2016), `update`, and the rule without decay on the biases. Where
+ * offset_visible is null nothing is centred. `decay` is the rule's in float64; with `refresh` the
+ * penalties become its products with the offsets.
+ * Workspace: as of `update`; vectors, RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows of both). */
+#define RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows)                                              \
+    (4 * (ld_visible) + 6 * (ld_hidden) + 2 * (rows) + RBM_PAD)
+
+typedef struct {
+    rbm_dense link;
+    rbm_phase positive, negative;
+    rbm_rule rule;
+    float *offset_visible, *offset_hidden;   /* ld_visible, ld_hidden */
+    float *penalty_visible, *penalty_hidden; /* visible, hidden */
+    float slide;
+    double decay;
+    int follow_hidden, refresh;
+    float *visible_bias, *visible_velocity, *hidden_bias, *hidden_velocity;
+    uint32_t *start, *index;
+    float *scaled, *vectors;
+    int *finite;
+} rbm_learn_args;
+
 /* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
 typedef struct {
     const float *matrix;
@@ -324,7 +363,8 @@ typedef struct {
     rbm_kernel *binarize_u8, *binarize_f32;
     rbm_kernel *list_on;
     rbm_kernel *sum_listed, *multiply, *transpose;
-    rbm_kernel *accumulate, *apply, *update;
+    rbm_kernel *bit_inputs;
+    rbm_kernel *accumulate, *apply, *update, *learn;
     rbm_kernel *dot_rows, *column_sums, *sum_tabulated;
     /* Unit kinds; csrc/units/ defines each. Bernoulli and softmax states are bits. */
     rbm_kernel *bernoulli, *softmax, *binomial, *gaussian, *nrelu, *nrelu_exact;
@@ -371,6 +411,10 @@ void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,
 
 /* Number of on-bits in rows x words. */
 size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words);
+
+/* count[u] += rows in which bit u of word w, of `units` bits, is on in `first` or in `second`. */
+void rbm_count_word(const uint64_t *first, size_t first_rows, const uint64_t *second,
+                    size_t second_rows, size_t words, size_t w, size_t units, uint32_t *count);
 
 /* count[u] = rows in which unit u is on. */
 void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t units,

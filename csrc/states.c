@@ -59,8 +59,8 @@ static void gather_block(const uint64_t *bits, size_t rows, size_t words, size_t
 /* count[u] += rows in which bit u of word w is on in `first` or in `second`. Counters are kept as
  * bit slices (bit u of slice s is bit s of unit u's count), so that a row adds to all 64 at once.
  */
-static void count_word(const uint64_t *first, size_t first_rows, const uint64_t *second,
-                       size_t second_rows, size_t words, size_t w, size_t units, uint32_t *count) {
+void rbm_count_word(const uint64_t *first, size_t first_rows, const uint64_t *second,
+                    size_t second_rows, size_t words, size_t w, size_t units, uint32_t *count) {
     enum { SLICES = 8, MOST = (1 << SLICES) - 1 };
     size_t rows = first_rows > second_rows ? first_rows : second_rows;
     for (size_t r = 0; r < rows; r += MOST) {
@@ -84,7 +84,7 @@ void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t u
                        uint32_t *count) {
     memset(count, 0, units * sizeof *count);
     for (size_t w = 0; w < (units + 63) / 64; w++)
-        count_word(bits, rows, NULL, 0, words, w, MIN(units - w * 64, 64), count + w * 64);
+        rbm_count_word(bits, rows, NULL, 0, words, w, MIN(units - w * 64, 64), count + w * 64);
 }
 
 void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *second,
@@ -95,8 +95,8 @@ void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *
     EACH(me, 1, unit_words, counted) {
         size_t here = MIN(units - counted * 64, 64);
         memset(start + 1 + counted * 64, 0, here * sizeof *start);
-        count_word(first, first_rows, second, second_rows, words, counted, here,
-                   start + 1 + counted * 64);
+        rbm_count_word(first, first_rows, second, second_rows, words, counted, here,
+                       start + 1 + counted * 64);
     }
     rbm_meet(me);
     if (me->thread == 0) {

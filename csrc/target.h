@@ -7,6 +7,7 @@
 #include "tempering.h"
 #include "link.h"
 #include "update.h"
+#include "learn.h"
 #include "convolution.h"
 #include "convolution_dense.h"
 
@@ -36,6 +37,8 @@ static const rbm_kernels table = {
     .accumulate = accumulate,
     .apply = apply,
     .update = update,
+    .learn = learn,
+    .bit_inputs = bit_inputs,
     .transpose = transpose,
     .convolve_listed = convolve_listed,
     .convolve = convolve,

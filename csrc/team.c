@@ -59,8 +59,8 @@ void rbm_meet(rbm_worker *me) {
         atomic_store_explicit(&team->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&team->phase, phase + 1, memory_order_release);
     } else {
-        for (unsigned spins = 0;
-             atomic_load_explicit(&team->phase, memory_order_acquire) == phase; spins++) {
+        for (unsigned spins = 0; atomic_load_explicit(&team->phase, memory_order_acquire) == phase;
+             spins++) {
             if (spins < SPINS)
                 relax();
             else

@@ -80,8 +80,8 @@ static update_row_function *const update_row[MAX_TILE + 1] = {
 static void scale_rows(const float *from, size_t rows, size_t ld, float scale, float *to,
                        rbm_worker *me) {
     EACH(me, 8, rows, r)
-        for (size_t c = 0; c < ld; c += LANES)
-            store(to + r * ld + c, splat(scale) * load(from + r * ld + c));
+    for (size_t c = 0; c < ld; c += LANES)
+        store(to + r * ld + c, splat(scale) * load(from + r * ld + c));
 }
 
 /* The matrix whose rows the gradient is a sum of: the scaled means of the positive phase, those of
@@ -91,19 +91,19 @@ static void stack_rows(const rbm_phase *positive, const rbm_phase *negative, siz
     size_t rows0 = positive->rows, rows1 = negative->rows;
     const vfloat scale0 = splat(1.0f / (float)rows0), scale1 = splat(-1.0f / (float)rows1);
     EACH(me, 16, rows0 > rows1 ? rows0 : rows1, r)
-        for (size_t c = 0; c < ld; c += LANES) {
-            vfloat first = {0}, second = {0};
-            if (r < rows0) {
-                first = scale0 * load(positive->hidden + r * ld + c);
-                store(stack + r * ld + c, first);
-            }
-            if (r < rows1) {
-                second = scale1 * load(negative->hidden + r * ld + c);
-                store(stack + (rows0 + r) * ld + c, second);
-            }
-            if (r < rows0 && r < rows1)
-                store(stack + (rows0 + rows1 + r) * ld + c, first + second);
+    for (size_t c = 0; c < ld; c += LANES) {
+        vfloat first = {0}, second = {0};
+        if (r < rows0) {
+            first = scale0 * load(positive->hidden + r * ld + c);
+            store(stack + r * ld + c, first);
         }
+        if (r < rows1) {
+            second = scale1 * load(negative->hidden + r * ld + c);
+            store(stack + (rows0 + r) * ld + c, second);
+        }
+        if (r < rows0 && r < rows1)
+            store(stack + (rows0 + rows1 + r) * ld + c, first + second);
+    }
 }
 
 /* Sums run in RBM_PAD interleaved parts on every target, so that all give the same. */
@@ -190,19 +190,12 @@ static void apply(const void *args, rbm_worker *me) {
     }
 }
 
-static void update(const void *args, rbm_worker *me) {
-    const rbm_update_args a = *(const rbm_update_args *)args;
-    const rbm_dense *link = &a.link;
-    const rbm_phase *positive = &a.positive, *negative = &a.negative;
-    const rbm_low_rank *correction = &a.correction;
-    const uint32_t *start = a.start, *index = a.index;
-    float *scaled = a.scaled;
-    size_t ld = link->ld_hidden, rows0 = positive->rows, rows1 = negative->rows;
-    size_t paired = rows0 < rows1 ? rows0 : rows1;
-    stack_rows(positive, negative, ld, scaled, me);
-    rbm_list_by_unit(positive->visible, rows0, negative->visible, rows1, positive->words,
-                     link->visible, a.start, a.index, me);
-
+/* The rule on all weights, the lists of the stack's rows, and the stack itself, being made. */
+static void update_weights(const rbm_dense *link, size_t rows0, size_t rows1,
+                           const rbm_low_rank *correction, const rbm_rule *rule,
+                           const uint32_t *start, const uint32_t *index, const float *stack,
+                           int *finite, rbm_worker *me) {
+    size_t ld = link->ld_hidden, paired = rows0 < rows1 ? rows0 : rows1;
     size_t vectors = (link->hidden + LANES - 1) / LANES;
     size_t tile = tile_vectors(rows0 + rows1 + paired, vectors);
     size_t tiles = (vectors + tile - 1) / tile, blocks = (link->visible + LANES - 1) / LANES;
@@ -212,11 +205,21 @@ static void update(const void *args, rbm_worker *me) {
         vfloat check = {0};
         for (size_t r = i; r < i + LANES && r < link->visible; r++)
             update_row[count](link->weights + r * ld + column, link->velocity + r * ld + column,
-                              scaled + column, ld, index + start[r], start[r + 1] - start[r],
+                              stack + column, ld, index + start[r], start[r + 1] - start[r],
                               correction->left + r, link->ld_visible, correction->right + column,
-                              correction->rank, &a.rule, &check);
+                              correction->rank, rule, &check);
         for (size_t v = 0; v < count; v++)
             mirror_block(link, i, column + v * LANES);
-        require_finite(a.finite, check);
+        require_finite(finite, check);
     }
+}
+
+static void update(const void *args, rbm_worker *me) {
+    const rbm_update_args a = *(const rbm_update_args *)args;
+    const rbm_phase *positive = &a.positive, *negative = &a.negative;
+    stack_rows(positive, negative, a.link.ld_hidden, a.scaled, me);
+    rbm_list_by_unit(positive->visible, positive->rows, negative->visible, negative->rows,
+                     positive->words, a.link.visible, a.start, a.index, me);
+    update_weights(&a.link, positive->rows, negative->rows, &a.correction, &a.rule, a.start,
+                   a.index, a.scaled, a.finite, me);
 }

@@ -42,6 +42,16 @@ def count_by_unit(bits: _Words, count: _Indices) -> None: ...
 def sum_listed(
     matrix: _Floats, width: int, start: _Indices, index: _Indices, bias: _Floats, out: _Floats
 ) -> None: ...
+def bit_inputs(
+    bits: _Words,
+    matrix: _Floats,
+    width: int,
+    bias: _Floats,
+    dense_above: float,
+    out: _Floats,
+    lists: _Indices,
+    floats: _Floats,
+) -> None: ...
 def multiply(a: _Floats, b: _Floats, width: int, bias: _Floats, out: _Floats) -> None: ...
 def accumulate_dense(
     visible: _Floats, hidden: _Floats, width: int, scale: float, gradient: _Floats
@@ -79,6 +89,25 @@ def update(
     start: _Indices,
     index: _Indices,
     scaled: _Floats,
+) -> bool: ...
+def learn(
+    weights: _Floats,
+    velocity: _Floats,
+    transposed: _Floats,
+    hidden: int,
+    visible0: _Words,
+    hidden0: _Floats,
+    visible1: _Words,
+    hidden1: _Floats,
+    rule: tuple[float, float, float, float, bool],
+    visible_bias: _Floats,
+    visible_velocity: _Floats,
+    hidden_bias: _Floats,
+    hidden_velocity: _Floats,
+    centering: tuple[_Floats, _Floats, _Floats, _Floats, float, bool, bool] | None,
+    lists: _Indices,
+    scaled: _Floats,
+    vectors: _Floats,
 ) -> bool: ...
 def bernoulli(
     total: _Floats,

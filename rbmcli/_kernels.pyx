@@ -237,6 +237,32 @@ cdef extern from "rbm_kernels.h" nogil:
         uint64_t *out
         size_t out_words
 
+    ctypedef struct rbm_learn_args:
+        rbm_dense link
+        rbm_phase positive, negative
+        rbm_rule rule
+        float *offset_visible, *offset_hidden
+        float *penalty_visible, *penalty_hidden
+        float slide
+        double decay
+        int follow_hidden, refresh
+        float *visible_bias, *visible_velocity, *hidden_bias, *hidden_velocity
+        uint32_t *start, *index
+        float *scaled, *vectors
+        int *finite
+
+    ctypedef struct rbm_bit_inputs_args:
+        const uint64_t *bits
+        size_t rows, words, units
+        double dense_above
+        const float *matrix
+        size_t ld, width
+        const float *bias
+        float *out
+        uint32_t *start, *index
+        float *floats
+        size_t ld_units
+
     ctypedef struct rbm_kernels:
         const char *name
         int lanes
@@ -250,6 +276,8 @@ cdef extern from "rbm_kernels.h" nogil:
         rbm_kernel *accumulate
         rbm_kernel *apply
         rbm_kernel *update
+        rbm_kernel *learn
+        rbm_kernel *bit_inputs
         rbm_kernel *dot_rows
         rbm_kernel *column_sums
         rbm_kernel *sum_tabulated
@@ -279,6 +307,7 @@ cdef extern from "rbm_kernels.h" nogil:
         size_t (*correlate_listed_memory)(const rbm_correlate_args *, int) noexcept nogil
         size_t (*correlate_memory)(const rbm_correlate_args *, int) noexcept nogil
 
+    size_t RBM_LEARN_FLOATS(size_t, size_t, size_t)
     const rbm_kernels *rbm_select(const char *)
     int rbm_openmp()
     int rbm_make_threads(int, size_t)
@@ -483,6 +512,33 @@ def sum_listed(const float[:, ::1] matrix, size_t width, const uint32_t[::1] sta
     _run(_table.sum_listed, &args, start[out.shape[0]] * width // _table.lanes)
 
 
+def bit_inputs(const uint64_t[:, ::1] bits, const float[:, ::1] matrix, size_t width,
+               const float[::1] bias, double dense_above, float[:, ::1] out,
+               uint32_t[::1] lists, float[::1] floats):
+    """out (rows, ld) = bias + states matrix, of bit states of as many units as the matrix has rows.
+
+    By lists of what is on where at most the fraction `dense_above` is on, else as floats.
+    Workspace: lists (rows + 2 + that fraction of all bits,), floats (rows * padded units,).
+    """
+    cdef rbm_bit_inputs_args args
+    cdef size_t rows = bits.shape[0], units = matrix.shape[0], ld = matrix.shape[1]
+    _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
+             and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
+    _require(out.shape[0] == bits.shape[0] and <size_t>bits.shape[1] * 64 >= units,
+             "bits do not fit")
+    if rows == 0:
+        return
+    cdef size_t most = <size_t>(dense_above * rows * units) + 1
+    cdef size_t ld_units = (units + RBM_PAD - 1) // RBM_PAD * RBM_PAD
+    _require(<size_t>lists.shape[0] >= rows + 1 + most
+             and <size_t>floats.shape[0] >= rows * ld_units, "workspace is too small")
+    args.bits, args.rows, args.words, args.units = &bits[0, 0], rows, bits.shape[1], units
+    args.dense_above, args.matrix, args.ld, args.width = dense_above, &matrix[0, 0], ld, width
+    args.bias, args.out, args.ld_units = &bias[0], &out[0, 0], ld_units
+    args.start, args.index, args.floats = &lists[0], &lists[rows + 1], &floats[0]
+    _run(_table.bit_inputs, &args, rows * units * width // _table.lanes // 5)
+
+
 def multiply(const float[:, ::1] a, const float[:, ::1] b, size_t width, const float[::1] bias,
              float[:, ::1] out):
     """out (rows, ld) = bias + a[:, :inner] b, with b (inner, ld)."""
@@ -610,6 +666,61 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
                               visible1.shape[1])
     args.start, args.index, args.scaled, args.finite = &start[0], &index[0], &scaled[0, 0], &finite
     _run(_table.update, &args, (index.shape[0] + 8 * link.visible) * hidden // _table.lanes)
+    return finite != 0
+
+
+def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
+          const uint64_t[:, ::1] visible0, const float[:, ::1] hidden0,
+          const uint64_t[:, ::1] visible1, const float[:, ::1] hidden1, tuple rule,
+          float[::1] visible_bias, float[::1] visible_velocity, float[::1] hidden_bias,
+          float[::1] hidden_velocity, centering, uint32_t[::1] lists, float[::1] scaled,
+          float[::1] vectors):
+    """A whole step of a dense link and of the biases of its layers; True if all is finite.
+
+    centering: None, or (visible offsets (ld,), hidden ones (ld,), products of the penalties with
+    them, (visible,) and (hidden,), how fast they follow, whether the hidden ones do, whether the
+    products are made anew). All of them are changed in place, as parameters and velocities are.
+    Workspace: lists (visible + 1 + bits of the larger phase,), scaled as of `update`, vectors
+    (4 ld of visible + 6 ld of hidden + 2 rows of both phases + PAD,).
+    """
+    cdef rbm_learn_args args
+    cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
+    cdef size_t rows0 = visible0.shape[0], rows1 = visible1.shape[0], lh = weights.shape[1]
+    cdef float[::1] offset_visible, offset_hidden, penalty_visible, penalty_hidden
+    cdef int finite = 1
+    _require(hidden0.shape[0] == visible0.shape[0] and hidden1.shape[0] == visible1.shape[0]
+             and visible0.shape[1] == visible1.shape[1]
+             and <size_t>visible0.shape[1] * 64 >= link.visible
+             and <size_t>hidden0.shape[1] == lh and <size_t>hidden1.shape[1] == lh,
+             "states do not fit the weights")
+    _require(<size_t>min(visible_bias.shape[0], visible_velocity.shape[0]) >= link.visible
+             and <size_t>min(hidden_bias.shape[0], hidden_velocity.shape[0]) >= hidden,
+             "biases do not fit the weights")
+    _require(rows0 >= 1 and rows1 >= 1, "there are no states")
+    args.link, args.rule, args.finite = link, _rule(rule), &finite
+    args.positive = rbm_phase(&visible0[0, 0], &hidden0[0, 0], rows0, visible0.shape[1])
+    args.negative = rbm_phase(&visible1[0, 0], &hidden1[0, 0], rows1, visible1.shape[1])
+    args.visible_bias, args.visible_velocity = &visible_bias[0], &visible_velocity[0]
+    args.hidden_bias, args.hidden_velocity = &hidden_bias[0], &hidden_velocity[0]
+    args.offset_visible = args.offset_hidden = args.penalty_visible = args.penalty_hidden = NULL
+    args.slide, args.follow_hidden, args.refresh, args.decay = 0, 0, 0, rule[2]
+    if centering is not None:
+        offset_visible, offset_hidden, penalty_visible, penalty_hidden = centering[:4]
+        args.slide, args.follow_hidden, args.refresh = centering[4:]
+        _require(<size_t>offset_visible.shape[0] == link.ld_visible
+                 and <size_t>offset_hidden.shape[0] == lh
+                 and <size_t>penalty_visible.shape[0] >= link.visible
+                 and <size_t>penalty_hidden.shape[0] >= hidden, "offsets do not fit the weights")
+        args.offset_visible, args.offset_hidden = &offset_visible[0], &offset_hidden[0]
+        args.penalty_visible, args.penalty_hidden = &penalty_visible[0], &penalty_hidden[0]
+    cdef size_t most = max(rows0, rows1) * link.visible
+    _require(<size_t>lists.shape[0] >= link.visible + 1 + most
+             and <size_t>scaled.shape[0] >= (rows0 + rows1 + min(rows0, rows1)) * lh
+             and <size_t>vectors.shape[0] >= RBM_LEARN_FLOATS(link.ld_visible, lh, rows0 + rows1),
+             "workspace is too small")
+    args.start, args.index = &lists[0], &lists[link.visible + 1]
+    args.scaled, args.vectors = &scaled[0], &vectors[0]
+    _run(_table.learn, &args, (most // 8 + 8 * link.visible) * hidden // _table.lanes)
     return finite != 0
 
 

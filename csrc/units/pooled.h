@@ -153,8 +153,8 @@ static void pooled_cumulant(const void *args, rbm_worker *me) {
                 size_t count = maps->filters - k < LANES ? maps->filters - k : LANES;
                 vfloat weight[MOST_MEMBERS];
                 float values[LANES];
-                block_weights b =
-                    weigh_blocks(a.total + r * a.ld + corner + k, maps, a.scale, count, pool, weight);
+                block_weights b = weigh_blocks(a.total + r * a.ld + corner + k, maps, a.scale,
+                                               count, pool, weight);
                 store(values, logarithm(b.sum) + b.lowered);
                 for (size_t i = 0; i < count; i++)
                     sum += (double)values[i];
@@ -168,7 +168,8 @@ static void pooled_means(const void *args, rbm_worker *me) {
     const rbm_pooled_means_args a = *(const rbm_pooled_means_args *)args;
     const rbm_pool *maps = &a.maps;
     float *out = a.out;
-    size_t ld_out = a.ld_out, pool = maps->pool, tall = maps->height / pool, wide = maps->width / pool;
+    size_t ld_out = a.ld_out, pool = maps->pool, tall = maps->height / pool,
+           wide = maps->width / pool;
     size_t units = tall * wide * maps->filters;
     EACH(me, 1, a.rows, r) {
         for (size_t position = 0; position < tall * wide; position++) {
