@@ -11,10 +11,6 @@
 #include <pthread.h>
 #endif
 
-#ifndef WORTH_SHARING /* `make sanitize` shares out every kernel */
-#define WORTH_SHARING 20000
-#endif
-
 /* Loops between two meetings; before more are begun, threads meet. */
 #define LOOPS 4
 /* Looks at a meeting before the processor is left to others. */
@@ -111,9 +107,9 @@ static void run_alone(rbm_kernel *kernel, const void *args) {
     kernel(args, &me);
 }
 
-void rbm_run(rbm_kernel *kernel, const void *args, int threads, size_t work) {
+void rbm_run(rbm_kernel *kernel, const void *args, int threads) {
 #ifdef _OPENMP
-    if (threads > 1 && work >= WORTH_SHARING) {
+    if (threads > 1) {
         size_t bytes = 2 * LOOPS * (size_t)threads * sizeof(counter);
         rbm_team team = {.counters = aligned_alloc(LINE, bytes)};
         if (team.counters) {
@@ -132,7 +128,6 @@ void rbm_run(rbm_kernel *kernel, const void *args, int threads, size_t work) {
     }
 #else
     (void)threads;
-    (void)work;
 #endif
     run_alone(kernel, args);
 }

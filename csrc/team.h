@@ -28,9 +28,8 @@ typedef struct {
 /* A kernel: `args` is the structure that rbm_kernels.h has for it. */
 typedef void rbm_kernel(const void *args, rbm_worker *me);
 
-/* Run a kernel with up to `threads` threads; `work` says about how many vector operations it takes,
- * for waking a team costs some microseconds. */
-void rbm_run(rbm_kernel *kernel, const void *args, int threads, size_t work);
+/* Run a kernel with up to `threads` threads. */
+void rbm_run(rbm_kernel *kernel, const void *args, int threads);
 
 /* Wait until all have come here. */
 void rbm_meet(rbm_worker *me);

@@ -61,7 +61,7 @@ cdef extern from "rbm_kernels.h" nogil:
     ctypedef struct rbm_worker:
         pass
     ctypedef void rbm_kernel(const void *, rbm_worker *) noexcept nogil
-    void rbm_run(rbm_kernel *, const void *, int, size_t)
+    void rbm_run(rbm_kernel *, const void *, int)
 
     ctypedef struct rbm_binarize_args:
         const void *images
@@ -327,6 +327,8 @@ MOST_POOL = RBM_MOST_POOL
 
 cdef const rbm_kernels *_table = NULL
 cdef int _threads = 1
+# Vector operations for which a team is woken: that costs some microseconds.
+cdef size_t _worth_sharing = 20000
 # Whether this process, or one that it was forked from, may have a team of threads.
 cdef bint _shared = False
 # Whether the team, if any, is that of a parent: it is not there, and OpenMP would wait for it.
@@ -369,6 +371,17 @@ def set_threads(int count):
     _shared = _shared or _threads > 1
 
 
+def share_from(size_t work):
+    """Run kernels of so many vector operations, and more, on several threads; return what it was.
+
+    For tests, which share out the smallest ones.
+    """
+    global _worth_sharing
+    before = _worth_sharing
+    _worth_sharing = work
+    return before
+
+
 def make_threads(int count, size_t stack=0):
     """Make so many threads (this one among them) as kernels will use; return how many there were.
 
@@ -409,8 +422,9 @@ cdef _require(bint condition, str what):
 
 cdef _run(rbm_kernel *kernel, const void *args, size_t work):
     """Run a kernel; work: about how many vector operations it takes."""
+    cdef int threads = _threads if work >= _worth_sharing else 1
     with nogil:
-        rbm_run(kernel, args, _threads, work)
+        rbm_run(kernel, args, threads)
 
 
 cdef rbm_draw _draw(tuple draw):

@@ -33,8 +33,9 @@ def _available(name: str) -> bool:
 @pytest.fixture(autouse=True)
 def _kernel_settings() -> Iterator[None]:
     """Leave the instruction set and the number of threads as they were found."""
-    isa, threads = _kernels.isa(), _kernels.threads()
+    isa, threads, least = _kernels.isa(), _kernels.threads(), _kernels.share_from(0)
     yield
+    _kernels.share_from(least)
     _kernels.use_isa(isa)
     _kernels.set_threads(threads)
 

@@ -80,7 +80,8 @@ class Trainer(Loop):
         below: a machine, fed from which this one begins as its transpose.
         """
         inputs, bias = self._inputs, self._hidden_bias
-        self.model.initialize(inputs.mean, inputs.deviation, self._draws, bias)
+        deviation = inputs.deviation if self.model.visible.learns_sigma else None
+        self.model.initialize(inputs.mean, deviation, self._draws, bias)
         if below is not None:
             self.model.start_as_transpose(below)
         self._update.start(self._inputs.mean)

@@ -187,7 +187,7 @@ class Update:
 
     def _own_gradients(self, layer: Layer, positive: Phase, negative: Phase) -> dict[str, Floats]:
         """Gradients of the layer's parameters other than its bias, by name, (units,)."""
-        if not layer.kind.has_sigma or layer.kind.given_sigma is not None:
+        if not layer.learns_sigma:
             return {}
         statistics = [self._log_sigma(layer, phase) for phase in (positive, negative)]
         return {"log_sigma": statistics[0] - statistics[1]}
