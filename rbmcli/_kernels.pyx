@@ -8,9 +8,12 @@ shapes raise ValueError. csrc/rbm_kernels.h says what each kernel computes.
 """
 
 import os
+from threading import get_ident
 
 import numpy as np
 
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 
@@ -62,6 +65,16 @@ cdef extern from "rbm_kernels.h" nogil:
         pass
     ctypedef void rbm_kernel(const void *, rbm_worker *) noexcept nogil
     void rbm_run(rbm_kernel *, const void *, int)
+
+    ctypedef struct rbm_operation:
+        rbm_kernel *kernel
+        const void *args
+
+    ctypedef struct rbm_plan_args:
+        const rbm_operation *operations
+        size_t count
+
+    void rbm_walk(const void *, rbm_worker *) noexcept nogil
 
     ctypedef struct rbm_binarize_args:
         const void *images
@@ -422,9 +435,125 @@ cdef _require(bint condition, str what):
 
 cdef _run(rbm_kernel *kernel, const void *args, size_t work):
     """Run a kernel; work: about how many vector operations it takes."""
+    if _is_recording():
+        _recorded.replayable = False
+    _run_now(kernel, args, work)
+
+
+cdef _run_now(rbm_kernel *kernel, const void *args, size_t work):
     cdef int threads = _threads if work >= _worth_sharing else 1
     with nogil:
         rbm_run(kernel, args, threads)
+
+
+cdef Plan _recorded = None
+cdef unsigned long _recorder = 0
+
+
+cdef bint _is_recording():
+    return _recorded is not None and get_ident() == _recorder
+
+
+cdef class Plan:
+    """The kernels of a training step, recorded as they ran, to be run again for other steps.
+
+    Recorded are kernels that know how to be; any other makes the plan one that is not
+    `replayable`, and so does a state that no kernel of the plan has made from the images in `rows`,
+    or a draw of another step. Replayed, they work in the same memory, which the plan keeps: the
+    images are those in `rows` then.
+    """
+
+    cdef rbm_operation *_operations
+    cdef rbm_draw **_draws
+    cdef size_t _count
+    cdef size_t _work
+    cdef rbm_learn_args *_learn
+    cdef uint32_t _step
+    cdef const int64_t[::1] _rows
+    cdef set _made
+    cdef list _kept
+    cdef public bint replayable
+
+    def __cinit__(self, uint32_t step, const int64_t[::1] rows):
+        self._step = step
+        self._rows = rows
+        self._made = set()
+        self._kept = []
+        self.replayable = True
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self._count):
+            free(<void *>self._operations[i].args)
+        free(self._operations)
+        free(self._draws)
+
+    cdef _add(self, rbm_kernel *kernel, const void *args, size_t size, size_t work,
+              Py_ssize_t draw, tuple read, tuple made, tuple kept):
+        """Take a kernel with its arguments. draw: where in them the draw is, or -1.
+
+        read, made: addresses of states. kept: what has the memory that it works in.
+        """
+        cdef rbm_operation *operations = <rbm_operation *>realloc(
+            self._operations, (self._count + 1) * sizeof(rbm_operation))
+        if operations == NULL:
+            raise MemoryError()
+        self._operations = operations
+        cdef rbm_draw **draws = <rbm_draw **>realloc(
+            self._draws, (self._count + 1) * sizeof(rbm_draw *))
+        if draws == NULL:
+            raise MemoryError()
+        self._draws = draws
+        cdef char *copy = <char *>malloc(size)
+        if copy == NULL:
+            raise MemoryError()
+        memcpy(copy, args, size)
+        operations[self._count].kernel = kernel
+        operations[self._count].args = copy
+        draws[self._count] = <rbm_draw *>(copy + draw) if draw >= 0 else NULL
+        if kernel == _table.learn:
+            if self._learn != NULL:
+                self.replayable = False
+            self._learn = <rbm_learn_args *>copy
+        if (draw >= 0 and draws[self._count].step != self._step) or not self._made.issuperset(read):
+            self.replayable = False
+        self._count += 1
+        self._work += work
+        self._made.update(made)
+        self._kept.append(kept)
+
+    def run(self, uint32_t step, tuple rule, bint refresh):
+        """Take the recorded step as step number `step`; True if all is finite.
+
+        rule: as `update` takes it. refresh: as in the centering of `learn`.
+        """
+        cdef size_t i
+        cdef int finite = 1
+        cdef rbm_plan_args args
+        if not self.replayable or self._learn == NULL:
+            raise ValueError("the plan is not of a whole step")
+        for i in range(self._count):
+            if self._draws[i] != NULL:
+                self._draws[i].step = step
+        self._learn.rule = _rule(rule)
+        self._learn.decay, self._learn.refresh = rule[2], refresh
+        self._learn.finite = &finite
+        args.operations, args.count = self._operations, self._count
+        _run_now(rbm_walk, &args, self._work)
+        return finite != 0
+
+
+def record(uint32_t step, const int64_t[::1] rows):
+    """Record the kernels that this thread runs from now on, as a step of this number and images."""
+    global _recorded, _recorder
+    _recorded, _recorder = Plan(step, rows), get_ident()
+
+
+def recorded():
+    """End the recording; return the plan, or None where it cannot be replayed."""
+    global _recorded
+    plan, _recorded = _recorded, None
+    return plan if plan.replayable and (<Plan>plan)._learn != NULL else None
 
 
 cdef rbm_draw _draw(tuple draw):
@@ -456,6 +585,7 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
     cdef const uint8_t[:, ::1] small
     cdef const float[:, ::1] real
     cdef rbm_binarize_args args
+    cdef rbm_kernel *kernel
     cdef size_t units = images.shape[1], rows = index.shape[0], words = bits.shape[1]
     _require(bits.shape[0] == index.shape[0] and words * 64 >= units, "bits do not fit the images")
     if rows == 0:
@@ -466,11 +596,18 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
     if images.dtype == "uint8":
         small = images
         args.images = &small[0, 0]
-        _run(_table.binarize_u8, &args, rows * units)
+        kernel = _table.binarize_u8
     else:
         real = images
         args.images = &real[0, 0]
-        _run(_table.binarize_f32, &args, rows * units)
+        kernel = _table.binarize_f32
+    if _is_recording():
+        if &index[0] != &_recorded._rows[0]:  # images made for this step alone
+            _recorded.replayable = False
+        _recorded._add(kernel, &args, sizeof(args), rows * units,
+                       <char *>&args.draw - <char *>&args, (), (<size_t>&bits[0, 0],),
+                       (images, index, bits))
+    _run_now(kernel, &args, rows * units)
 
 
 def count_on(const uint64_t[:, ::1] bits):
@@ -550,7 +687,11 @@ def bit_inputs(const uint64_t[:, ::1] bits, const float[:, ::1] matrix, size_t w
     args.dense_above, args.matrix, args.ld, args.width = dense_above, &matrix[0, 0], ld, width
     args.bias, args.out, args.ld_units = &bias[0], &out[0, 0], ld_units
     args.start, args.index, args.floats = &lists[0], &lists[rows + 1], &floats[0]
-    _run(_table.bit_inputs, &args, rows * units * width // _table.lanes // 5)
+    cdef size_t work = rows * units * width // _table.lanes // 5
+    if _is_recording():
+        _recorded._add(_table.bit_inputs, &args, sizeof(args), work, -1, (<size_t>&bits[0, 0],),
+                       (<size_t>&out[0, 0],), (bits, matrix, bias, out, lists, floats))
+    _run_now(_table.bit_inputs, &args, work)
 
 
 def multiply(const float[:, ::1] a, const float[:, ::1] b, size_t width, const float[::1] bias,
@@ -734,7 +875,15 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
              "workspace is too small")
     args.start, args.index = &lists[0], &lists[link.visible + 1]
     args.scaled, args.vectors = &scaled[0], &vectors[0]
-    _run(_table.learn, &args, (most // 8 + 8 * link.visible) * hidden // _table.lanes)
+    cdef size_t work = (most // 8 + 8 * link.visible) * hidden // _table.lanes
+    if _is_recording():
+        _recorded._add(
+            _table.learn, &args, sizeof(args), work, -1,
+            (<size_t>&visible0[0, 0], <size_t>&hidden0[0, 0], <size_t>&visible1[0, 0],
+             <size_t>&hidden1[0, 0]), (),
+            (weights, velocity, transposed, visible0, hidden0, visible1, hidden1, visible_bias,
+             visible_velocity, hidden_bias, hidden_velocity, centering, lists, scaled, vectors))
+    _run_now(_table.learn, &args, work)
     return finite != 0
 
 
@@ -783,7 +932,11 @@ cdef _bit_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, siz
     cdef rbm_units_args args
     args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
     args.n, args.mean, args.states, args.words, args.draw = n, mean_at, bits_at, words, d
-    _run(kernel, &args, args.rows * units)
+    if _is_recording():
+        _recorded._add(kernel, &args, sizeof(args), args.rows * units,
+                       <char *>&args.draw - <char *>&args if bits_at != NULL else -1,
+                       (<size_t>total_at,), (<size_t>mean_at, <size_t>bits_at), (total, mean, bits))
+    _run_now(kernel, &args, args.rows * units)
 
 
 cdef _float_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n, mean,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -38,7 +38,12 @@ class Method:
 
 
 class Algorithm(ABC):
-    """One way of training: `positive`, `negative`, and after the update, `follow`."""
+    """One way of training: `positive`, `negative`, and after the update, `follow`.
+
+    keeps_nothing: whether a step needs nothing of those before it.
+    """
+
+    keeps_nothing: ClassVar[bool] = False
 
     def __init__(self, model: Rbm, draws: Draws, method: Method, batch_size: int) -> None:
         self._model = model

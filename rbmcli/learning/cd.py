@@ -24,6 +24,8 @@ from rbmcli.model.states import BitStates, States, binarized
 class ContrastiveDivergence(Algorithm):
     """CD-k: chains start afresh from the data."""
 
+    keeps_nothing = True
+
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._chain = Chain(

@@ -96,10 +96,6 @@ class Centering:
 
     def terms(self, rule: Rule) -> CenteringTerms:
         """What a kernel needs for a whole step, after which `age` is one more."""
-        refresh = self.age % REFRESH == 0
-        if refresh and not rule.decay:
-            for penalty in self.penalties:
-                penalty[:] = 0
         link = self._model.link
         return CenteringTerms(
             self.visible,
@@ -107,8 +103,16 @@ class Centering:
             *self.penalties,
             float(SLIDE),
             link.centers_hidden,
-            refresh and rule.decay != 0,
+            self.refreshes(rule),
         )
+
+    def refreshes(self, rule: Rule) -> bool:
+        """Whether the next step has to make the products of penalties anew; none are zero."""
+        due = self.age % REFRESH == 0
+        if due and not rule.decay:
+            for penalty in self.penalties:
+                penalty[:] = 0
+        return due and rule.decay != 0
 
     def bias_terms(self, gradient: Any, rule: Rule) -> tuple[Floats, Floats]:
         """(-dW l, -dW' m), (visible units,) and (hidden units,).

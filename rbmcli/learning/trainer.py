@@ -18,6 +18,7 @@ from rbmcli.learning.discrimination import Discrimination
 from rbmcli.learning.inputs import Inputs
 from rbmcli.learning.loop import Loop, LoopHyperparameters
 from rbmcli.learning.monitor import Monitor
+from rbmcli.learning.replay import Replay
 from rbmcli.learning.update import Regularization, Update
 from rbmcli.model.links import Rule
 from rbmcli.model.rbm import Rbm
@@ -73,6 +74,7 @@ class Trainer(Loop):
         self._algorithm = ALGORITHMS[method.algorithm](model, self._draws, method, batch_size)
         weight = hyperparameters.label_weight
         self._discrimination = Discrimination(model, self._draws, weight)
+        self._replay = Replay()
 
     def initialize(self, below: Rbm | None = None) -> None:
         """Give the parameters the values that training starts from.
@@ -104,6 +106,14 @@ class Trainer(Loop):
         self._algorithm.restore(state)
 
     def _learn(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
+        def one_by_one(rows: NDArray[np.int64]) -> bool:
+            return self._one_by_one(rows, rule, gibbs_steps)
+
+        if not self._algorithm.keeps_nothing:
+            return one_by_one(rows)
+        return self._replay.take(self.step, rows, gibbs_steps, rule, self._update, one_by_one)
+
+    def _one_by_one(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
         draw = self._draws.at(Purpose.BINARIZE, self.step)
         visible = self._inputs.states(rows, self.model.visible, draw, self.step)
         positive = self._algorithm.positive(visible, self.step)

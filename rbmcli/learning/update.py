@@ -78,9 +78,18 @@ class Update:
         )
         terms = None if self._centering is None else self._centering.terms(rule)
         finite = model.link.learn(positive, negative, rule, below, above, terms, self._scratch)
-        if finite is not None and self._centering is not None:
-            self._centering.age += 1
+        if finite is not None:
+            self.count_step()
         return finite
+
+    def refreshes(self, rule: Rule) -> bool:
+        """Whether the next step makes the products of penalties and offsets anew."""
+        return self._centering is not None and self._centering.refreshes(rule)
+
+    def count_step(self) -> None:
+        """A kernel has taken a step."""
+        if self._centering is not None:
+            self._centering.age += 1
 
     def _step_by_step(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
         model, units = self._model, self._model.hidden.units
