@@ -458,8 +458,8 @@ cdef class Plan:
     """The kernels of a training step, recorded as they ran, to be run again for other steps.
 
     Recorded are kernels that know how to be; any other makes the plan one that is not
-    `replayable`, and so does a state that no kernel of the plan has made from the images in `rows`,
-    or a draw of another step. Replayed, they work in the same memory, which the plan keeps: the
+    `replayable`, and so does a state that no kernel of the plan has made from the images in `rows`
+    and the states in `memory`, or a draw of another step. Replayed, they work in the same memory, which the plan keeps: the
     images are those in `rows` then.
     """
 
@@ -474,10 +474,10 @@ cdef class Plan:
     cdef list _kept
     cdef public bint replayable
 
-    def __cinit__(self, uint32_t step, const int64_t[::1] rows):
+    def __cinit__(self, uint32_t step, const int64_t[::1] rows, tuple memory):
         self._step = step
         self._rows = rows
-        self._made = set()
+        self._made = {array.ctypes.data for array in memory}
         self._kept = []
         self.replayable = True
 
@@ -543,10 +543,13 @@ cdef class Plan:
         return finite != 0
 
 
-def record(uint32_t step, const int64_t[::1] rows):
-    """Record the kernels that this thread runs from now on, as a step of this number and images."""
+def record(uint32_t step, const int64_t[::1] rows, tuple memory):
+    """Record the kernels that this thread runs from now on, as a step of this number and images.
+
+    memory: arrays of states that a step finds as the one before has left them.
+    """
     global _recorded, _recorder
-    _recorded, _recorder = Plan(step, rows), get_ident()
+    _recorded, _recorder = Plan(step, rows, memory), get_ident()
 
 
 def recorded():

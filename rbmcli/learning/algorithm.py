@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -38,12 +38,7 @@ class Method:
 
 
 class Algorithm(ABC):
-    """One way of training: `positive`, `negative`, and after the update, `follow`.
-
-    keeps_nothing: whether a step needs nothing of those before it.
-    """
-
-    keeps_nothing: ClassVar[bool] = False
+    """One way of training: `positive`, `negative`, and after the update, `follow`."""
 
     def __init__(self, model: Rbm, draws: Draws, method: Method, batch_size: int) -> None:
         self._model = model
@@ -65,6 +60,14 @@ class Algorithm(ABC):
     def follow(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
         """Learn what an algorithm itself learns, after the machine was; True if that is finite."""
         return True
+
+    @property
+    def memory(self) -> tuple[NDArray[Any], ...] | None:
+        """What a step goes on from, in place: it and the parameters are all that steps share.
+
+        None where there is more, or where the next step is not like others.
+        """
+        return None
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What a resumed run needs, by name."""

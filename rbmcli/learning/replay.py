@@ -9,6 +9,7 @@ region. Where a step does anything but run kernels that can be recorded, it is n
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +34,21 @@ class Replay:
         rows: NDArray[np.int64],
         gibbs_steps: int,
         rule: Rule,
+        memory: tuple[NDArray[Any], ...],
         update: Update,
         one_by_one: Step,
     ) -> bool:
         """Take step number `step`; True if all parameters are finite.
 
-        one_by_one: the step itself, of which `update` is the last part.
+        memory: as an algorithm has it. one_by_one: the step itself, of which `update` is the last
+        part.
         """
         if rule.l1:  # no kernel takes it
             return one_by_one(rows)
         key = (len(rows), gibbs_steps)
         if key not in self._plans:
             own = rows.copy()
-            _kernels.record(step & 0xFFFFFFFF, own)
+            _kernels.record(step & 0xFFFFFFFF, own, memory)
             try:
                 finite = one_by_one(own)
             finally:

@@ -109,9 +109,11 @@ class Trainer(Loop):
         def one_by_one(rows: NDArray[np.int64]) -> bool:
             return self._one_by_one(rows, rule, gibbs_steps)
 
-        if not self._algorithm.keeps_nothing:
+        memory = self._algorithm.memory
+        if memory is None:
             return one_by_one(rows)
-        return self._replay.take(self.step, rows, gibbs_steps, rule, self._update, one_by_one)
+        step = self.step, rows, gibbs_steps, rule
+        return self._replay.take(*step, memory, self._update, one_by_one)
 
     def _one_by_one(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
         draw = self._draws.at(Purpose.BINARIZE, self.step)

@@ -91,6 +91,13 @@ class Layer:
         """States drawn given total inputs (rows, ld); means as well where `mean_out` is given."""
         return self.kind.sample(total, self.units, draw, mean_out)
 
+    def resampled(self, states: States, total: Floats, draw: Draw, mean_out: Floats) -> States:
+        """The same in place of states that are no longer needed, where these are bits."""
+        if not (isinstance(states, BitStates) and self.kind.as_bits):
+            return self.sample(total, draw, mean_out)
+        self.kind.run(total, self.units, mean_out, states.bits, draw)
+        return BitStates(states.bits, self.units)
+
     def from_data(
         self,
         images: NDArray[Any],
