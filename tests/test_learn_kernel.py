@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rbmcli import _kernels
 from rbmcli.arrays import padded, to_padded, zeros
+from rbmcli.cli.main import run as rbm
 from rbmcli.learning.centering import REFRESH, Centering
 from rbmcli.learning.update import Update
 from rbmcli.model.links import Phase, Rule
@@ -101,3 +102,51 @@ def test_inputs_of_bits(isa, threads, density):
         assert out.tobytes() == wanted.tobytes()
         exact = bias.astype(np.float64) + states.to_array().astype(np.float64) @ matrix
         assert np.abs(out[:, :width] - exact[:, :width]).max() < 1e-3
+
+
+def plans(*options: str) -> list[bool]:
+    """Whether the plans that a short training made can be replayed."""
+    found: list[bool] = []
+    original = _kernels.recorded
+
+    def recorded() -> Any:
+        plan = original()
+        found.append(plan is not None)
+        return plan
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_kernels, "recorded", recorded)
+        size = [] if "--conv" in options else ["--hidden", "6"]
+        common = ["--batch-size", "20", "--epochs", "2", "-q", "-o", "run.h5", "--force"]
+        assert rbm(["train", "images.npy", *size, *common, *options]) == 0
+    return found
+
+
+def test_which_steps_are_replayed(tmp_path, monkeypatch):
+    """Batches of 20 and a last one of 10: two plans. What cannot be replayed is found out."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.save("images.npy", (rng.random((50, 8, 8)) * 255).astype(np.uint8))
+    assert plans() == [True, True]
+    assert plans("--no-centering", "--momentum", "0.5") == [True, True]
+    assert plans("--algorithm", "pcd", "--gibbs-steps", "2") == [True, True]
+    assert plans("--gibbs-steps", "1@0,2@1") == [True] * 4
+    assert plans("--hidden-kind", "softmax:3", "--hidden", "2") == [True, True]
+    for options in (
+        ["--crop", "6x6"],
+        ["--hidden-kind", "nrelu"],
+        ["--visible-kind", "gaussian", "--lr", "0.001"],
+        ["--sparsity-target", "0.1"],
+        ["--conv", "2x3x3"],
+    ):
+        assert plans(*options) == [False, False], options
+    for options in (["--l1", "0.001"], ["--algorithm", "fpcd"], ["--algorithm", "pt"]):
+        assert plans(*options) == [], options
+
+
+def test_a_plan_of_less_than_a_step_cannot_be_run():
+    rows = np.arange(3)
+    _kernels.record(1, rows, ())
+    assert _kernels.recorded() is None
+    with pytest.raises(ValueError, match="not of a whole step"):
+        _kernels.Plan(1, rows, ()).run(1, RULES[0].as_tuple(), False)
