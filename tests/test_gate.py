@@ -183,6 +183,7 @@ DAMAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
 
 #: Of parallel tempering alone.
 TEMPERED: dict[str, tuple[Callable[[h5py.File], None], str]] = {
+    "beta, none": (put("trainer/chains/beta", np.zeros(0)), "beta has shape"),
     "beta, rising": (put("trainer/chains/beta", np.array([0, 0.5, 1])), "do not descend"),
     "beta, short": (put("trainer/chains/beta", np.array([1.0, 0])), "chains/beta has shape"),
     "rejection": (put("trainer/chains/rejection", np.array([2.0, 0])), "from 0 to 1"),
