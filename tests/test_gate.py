@@ -165,6 +165,7 @@ DAMAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
     "filters, rank": (lambda file: put("filters", file["filters"][:, 0])(file), "filters"),
     "filters, fewer": (lambda file: put("filters", file["filters"][1:])(file), "is not for"),
     "step": (put("trainer/step", -1), "no count"),
+    "step, gone": (lambda file: file.__delitem__("trainer/step"), "it has no trainer/step"),
     "step, text": (put("trainer/step", "x"), "has shape|no count"),
     "step, beyond": (put("trainer/step", 2**40), "does not follow"),
     "chains, wide": (put("trainer/chains/hidden", np.zeros((4, 7), "f4")), "states have shape"),
@@ -182,6 +183,7 @@ DAMAGE: dict[str, tuple[Callable[[h5py.File], None], str]] = {
 
 #: Of parallel tempering alone.
 TEMPERED: dict[str, tuple[Callable[[h5py.File], None], str]] = {
+    "beta, none": (put("trainer/chains/beta", np.zeros(0)), "beta has shape"),
     "beta, rising": (put("trainer/chains/beta", np.array([0, 0.5, 1])), "do not descend"),
     "beta, short": (put("trainer/chains/beta", np.array([1.0, 0])), "chains/beta has shape"),
     "rejection": (put("trainer/chains/rejection", np.array([2.0, 0])), "from 0 to 1"),

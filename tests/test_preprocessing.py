@@ -174,6 +174,12 @@ def test_restored_from_its_parts():
     assert again.invert(values).tobytes() == steps.invert(values).tobytes()
     with pytest.raises(ValueError, match=r"preprocessing/standardize/mean has shape \(13,\)"):
         Preprocessing.restore(names, parts, UNITS + 1)
+    tiny = {**parts, "standardize/deviation": np.full(UNITS, 1e-40, np.float32)}
+    with pytest.raises(ValueError, match="not above 0"):
+        Preprocessing.restore(names, tiny, UNITS)
+    halves = {name: np.asarray(part).astype(np.float16) for name, part in parts.items()}
+    with pytest.raises(ValueError, match="absurd"):
+        Preprocessing.restore(names, halves, UNITS)
     del parts["zca/mean"]
     with pytest.raises(KeyError, match="zca/mean"):
         Preprocessing.restore(names, parts, UNITS)

@@ -205,7 +205,7 @@ def command(
         if walking == "all":
             usual = usual_biases(stack, usual_images(run, stack, source, settings.seed, **reading))
         reference = load_reference(section, top)
-        first_step = int(section.state["trainer/step"]) if start == "chains" else 0
+        first_step = section.step if start == "chains" else 0
         images = sample_output.Images(
             stack.image_layer, run.image_shape, load_preprocessing(run), begin.images, mask
         )

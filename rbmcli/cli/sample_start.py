@@ -48,7 +48,7 @@ def start_states(
                 f" ask for {hidden.rows} at most"
             )
         chosen = hidden.take(np.arange(count))
-        step = int(section.state["trainer/step"])
+        step = section.step
         return Start(None, start_from_hidden(top, chosen, seed, step))
     if start == "random":
         return Start(None, random_start(top.visible, count, seed))

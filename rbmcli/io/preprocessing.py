@@ -240,9 +240,10 @@ class Preprocessing:
                     dimensions = 2
                 if np.shape(value) != (units,) * dimensions:
                     raise ValueError(f"preprocessing/{name}/{part} has shape {np.shape(value)}")
-                if np.asarray(value).dtype.kind != "f" or not (np.abs(value) < _ABSURD).all():
+                real = np.asarray(value).dtype in (np.float32, np.float64)
+                if not real or not (np.abs(value) < _ABSURD).all():
                     raise ValueError(f"preprocessing/{name}/{part} has absurd values")
-                if part in ("deviation", "floor") and not np.greater(value, 0).all():
+                if part in ("deviation", "floor") and not np.greater(value, 1 / _ABSURD).all():
                     raise ValueError(f"preprocessing/{name}/{part} is not above 0")
             steps.append(kind(**values))
         return Preprocessing(tuple(steps))

@@ -375,10 +375,10 @@ def _check_state(datasets: Mapping[str, _Stored], config: Mapping[str, Any]) -> 
         if name in (*TABLES, DATASET):
             continue
         ranks = _ranks(name)
-        if ranks is not None and len(dataset.shape) not in ranks:
+        if ranks is not None and (len(dataset.shape) not in ranks or 0 in dataset.shape):
             raise ValueError(f"{name} has shape {dataset.shape}")
         of_model = name.startswith("model/") and ranks is not None
-        if of_model and (dataset.dtype != np.dtype("<f4") or 0 in dataset.shape):
+        if of_model and dataset.dtype != np.dtype("<f4"):
             raise ValueError(f"{name} has shape {dataset.shape}, type {dataset.dtype}")
         if ranks == (0,) and not (dataset.dtype.kind == "i" and 0 <= int(dataset.read()) < 1 << 53):
             raise ValueError(f"{name} is no count")

@@ -69,7 +69,7 @@ class State(Mapping[str, Any]):
         RbmError where it is not as it was written, or not finite.
         """
         if name not in self._names:
-            raise KeyError(name)
+            raise KeyError(f"it has no {name}")
         return self._source.read(self._group, name)
 
     def __iter__(self) -> Iterator[str]:
@@ -161,6 +161,12 @@ class Section:
             if self._checksums is not None and crc_of_row(filters) != self._checksums[number]:
                 filters = np.full_like(filters, np.nan)
             yield filters
+
+    @property
+    def step(self) -> int:
+        """Steps that its training has taken. RbmError where the file does not say."""
+        with damage_of(self.path):
+            return int(self.state["trainer/step"])
 
     @property
     def checksums(self) -> list[int]:

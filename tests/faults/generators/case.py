@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -46,6 +47,16 @@ class Place:
 
 
 Generator = Callable[[Random, Place], Case]
+
+
+@contextmanager
+def broken_before(changes: Sequence[str]) -> Iterator[None]:
+    """Where a change has broken a file so that no other can be made in it: then that is all."""
+    try:
+        yield
+    except (LookupError, OSError, RuntimeError, TypeError, ValueError, MemoryError):
+        if not changes:
+            raise
 
 
 def changed_bytes(rng: Random, content: bytes) -> tuple[bytes, str]:

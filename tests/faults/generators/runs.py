@@ -20,6 +20,7 @@ from faults.generators.case import (
     LARGE_EDGES,
     Case,
     Place,
+    broken_before,
     changed_bytes,
     changed_json,
 )
@@ -134,7 +135,8 @@ def run_structure(rng: Random, place: Place) -> Case:
     with h5py.File(path, "r+") as file:
         for _ in range(rng.choice((1, 1, 1, 2))):
             change = rng.choice((*[_data_set] * 6, *[_attribute] * 3, _group, _extra))
-            labels.append(change(rng, file, place))
+            with broken_before(labels):
+                labels.append(change(rng, file, place))
     labels[-1] += _settle_checksums(rng, path)
     return Case(" and ".join(labels), commands(rng, run))
 
@@ -349,10 +351,12 @@ def _attribute(rng: Random, file: h5py.File, place: Place) -> str:
     group = rng.choice([group for group in groups if len(group.attrs)])
     name = rng.choice(sorted(group.attrs))
     if name in ("config", "data") and rng.random() < 0.85:
-        value = json.loads(group.attrs[name])
-        if name == "config" and rng.random() < 0.1:
+        value: Any = {}
+        with suppress(ValueError, TypeError):  # it may be no JSON any more
+            value = json.loads(group.attrs[name])
+        if name == "config" and isinstance(value, dict) and rng.random() < 0.1:
             # Nothing may be written to where only the file says so.
-            value["metrics"] = str(place.outside / "victim")
+            value = {**value, "metrics": str(place.outside / "victim")}
         else:
             value = changed_json(rng, value, _OPTIONS)
         text = json.dumps(value)
