@@ -341,7 +341,8 @@ MOST_POOL = RBM_MOST_POOL
 cdef const rbm_kernels *_table = NULL
 cdef int _threads = 1
 # Vector operations for which a team is woken: that costs some microseconds.
-cdef size_t _worth_sharing = 20000
+WORTH_SHARING = 20000
+cdef size_t _worth_sharing = WORTH_SHARING
 # Whether this process, or one that it was forked from, may have a team of threads.
 cdef bint _shared = False
 # Whether the team, if any, is that of a parent: it is not there, and OpenMP would wait for it.
@@ -385,14 +386,12 @@ def set_threads(int count):
 
 
 def share_from(size_t work):
-    """Run kernels of so many vector operations, and more, on several threads; return what it was.
+    """Run kernels of so many vector operations, and more, on several threads.
 
     For tests, which share out the smallest ones.
     """
     global _worth_sharing
-    before = _worth_sharing
     _worth_sharing = work
-    return before
 
 
 def make_threads(int count, size_t stack=0):
