@@ -208,48 +208,75 @@ static void enter(const place *places, const uint32_t *index, size_t count, size
     fill_first(on->first, lines);
 }
 
-static size_t convolve_listed(const float *weights, const rbm_maps *maps, size_t ld_weights,
-                              const uint32_t *start, const uint32_t *index, size_t rows,
-                              const float *bias, float *out, size_t ld, void *memory, int threads) {
+/* Memory of the way up: the filters as a matrix, where each visible unit goes, and the entries of
+ * thread number `thread`. Returns the bytes of so many threads. */
+typedef struct {
+    tiling t;
+    float *matrix;
+    place *places;
+    entries own;
+} up_memory;
+
+INLINE size_t lay_out_up(const rbm_inputs_args *a, int threads, int thread, up_memory *m) {
+    *m = (up_memory){0};
+    const rbm_maps *maps = &a->maps;
+    size_t filters = maps->filters;
+    m->t = choose_tiles(maps->hidden_width * filters, maps->filter_width * filters, filters);
+    arena space = {.at = a->memory};
+    m->matrix = carve(&space, matrix_floats(&m->t, maps->filter_height * maps->channels),
+                      sizeof *m->matrix);
+    m->places = carve(&space, visible_units(maps), sizeof *m->places);
+    for (int i = 0; i < threads; i++) {
+        entries own = carve_entries(&space, &m->t, visible_units(maps), maps->height);
+        if (i == thread)
+            m->own = own;
+    }
+    return space.bytes;
+}
+
+static size_t convolve_listed_memory(const rbm_inputs_args *args, int threads) {
+    up_memory m;
+    return lay_out_up(args, threads, 0, &m);
+}
+
+static void convolve_listed(const void *args, rbm_worker *me) {
+    const rbm_inputs_args a = *(const rbm_inputs_args *)args;
+    const rbm_maps *maps = &a.maps;
+    const float *bias = a.bias;
+    float *out = a.out;
+    size_t ld = a.ld;
     size_t channels = maps->channels, filters = maps->filters, wide = maps->filter_width;
     size_t matrix_rows = maps->filter_height * channels, units = hidden_units(maps);
-    tiling t = choose_tiles(maps->hidden_width * filters, wide * filters, filters);
+    up_memory m;
+    lay_out_up(&a, me->threads, me->thread, &m);
+    const tiling t = m.t;
+    float *matrix = m.matrix;
+    const entries *own = &m.own;
 
-    arena space = {.at = memory};
-    float *matrix = carve(&space, matrix_floats(&t, matrix_rows), sizeof *matrix);
-    place *places = carve(&space, visible_units(maps), sizeof *places);
-    entries *on = carve(&space, (size_t)threads, sizeof *on);
-    for (int i = 0; i < threads; i++) {
-        entries own = carve_entries(&space, &t, visible_units(maps), maps->height);
-        if (memory)
-            on[i] = own;
+    if (me->thread == 0) {
+        /* Matrix rows are (filter row, channel). */
+        memset(matrix, 0, matrix_floats(&t, matrix_rows) * sizeof *matrix);
+        for (size_t fy = 0; fy < maps->filter_height; fy++)
+            for (size_t fx = 0; fx < wide; fx++)
+                for (size_t c = 0; c < channels; c++)
+                    memcpy(matrix + matrix_begin(&t) + (fy * channels + c) * t.pitch +
+                               (wide - 1 - fx) * filters,
+                           a.weights + ((fy * wide + fx) * channels + c) * a.ld_weights,
+                           filters * sizeof *matrix);
+        place *unit = m.places;
+        for (size_t y = 0; y < maps->height; y++)
+            for (size_t x = 0; x < maps->width; x++)
+                for (size_t c = 0; c < channels; c++)
+                    *unit++ = (place){
+                        .line = (uint32_t)y,
+                        .begin = ((uint32_t)x - (uint32_t)(wide - 1)) * (uint32_t)filters,
+                        .offset = (uint32_t)(matrix_begin(&t) + (y * channels + c) * t.pitch)};
     }
-    if (!memory)
-        return space.bytes;
+    rbm_meet(me);
 
-    /* Matrix rows are (filter row, channel). */
-    memset(matrix, 0, matrix_floats(&t, matrix_rows) * sizeof *matrix);
-    for (size_t fy = 0; fy < maps->filter_height; fy++)
-        for (size_t fx = 0; fx < wide; fx++)
-            for (size_t c = 0; c < channels; c++)
-                memcpy(matrix + matrix_begin(&t) + (fy * channels + c) * t.pitch +
-                           (wide - 1 - fx) * filters,
-                       weights + ((fy * wide + fx) * channels + c) * ld_weights,
-                       filters * sizeof *matrix);
-    place *unit = places;
-    for (size_t y = 0; y < maps->height; y++)
-        for (size_t x = 0; x < maps->width; x++)
-            for (size_t c = 0; c < channels; c++)
-                *unit++ =
-                    (place){.line = (uint32_t)y,
-                            .begin = ((uint32_t)x - (uint32_t)(wide - 1)) * (uint32_t)filters,
-                            .offset = (uint32_t)(matrix_begin(&t) + (y * channels + c) * t.pitch)};
-
-    PARALLEL_FOR(threads, 1, start[rows] * maps->filter_height * t.length / LANES)
-    for (size_t r = 0; r < rows; r++) {
-        const entries *own = &on[THREAD];
-        size_t count = start[r + 1] - start[r];
-        enter(places, index + start[r], count, maps->height, own);
+    EACH(me, 1, a.rows, r) {
+        size_t count = a.start[r + 1] - a.start[r];
+        enter(m.places, a.index + a.start[r], count, maps->height, own);
         list_tiles(&t, own, count, maps->height);
         for (size_t y = 0; y < maps->hidden_height; y++) {
             const uint32_t *first_listed = own->first_listed;
@@ -262,7 +289,6 @@ static size_t convolve_listed(const float *weights, const rbm_maps *maps, size_t
         }
         memset(out + r * ld + units, 0, (ld - units) * sizeof *out);
     }
-    return space.bytes;
 }
 
 /* The way down: a hidden unit adds its filter to a patch of the visible maps. Units of neighbouring
@@ -292,54 +318,87 @@ INLINE patches choose_patches(const rbm_maps *maps) {
     return best;
 }
 
-static size_t deconvolve_listed(const float *weights, const rbm_maps *maps, size_t ld_weights,
-                                const uint32_t *start, const uint32_t *index, size_t rows,
-                                const float *bias, float *out, size_t ld, void *memory,
-                                int threads) {
+/* Memory of the way down: the filters as a matrix of so many floats, where each hidden unit goes,
+ * where in the visible maps each vector of a patch, and of thread number `thread` the beginnings
+ * of lines, the places of its units, and its sums. Returns the bytes of so many threads. */
+typedef struct {
+    patches p;
+    size_t matrix_size;
+    float *matrix;
+    place *places;
+    uint32_t *where, *first, *offset;
+    float *sums;
+} down_memory;
+
+INLINE size_t lay_out_down(const rbm_inputs_args *a, int threads, int thread, down_memory *m) {
+    *m = (down_memory){0};
+    const rbm_maps *maps = &a->maps;
+    size_t channels = maps->channels, tall = maps->filter_height;
+    const patches p = m->p = choose_patches(maps);
+    size_t margin = (p.positions - 1) * channels, pitch = p.vectors * LANES;
+    size_t lines = maps->hidden_height * p.groups;
+    size_t sums_size = visible_units(maps) + p.groups * p.positions * channels + pitch;
+    m->matrix_size = margin + maps->filters * tall * pitch;
+    arena space = {.at = a->memory};
+    m->matrix = carve(&space, m->matrix_size, sizeof *m->matrix);
+    m->places = carve(&space, hidden_units(maps), sizeof *m->places);
+    m->where = carve(&space, tall * p.vectors, sizeof *m->where);
+    for (int i = 0; i < threads; i++) {
+        uint32_t *first = carve(&space, lines + 1, sizeof *first);
+        uint32_t *offset = carve(&space, hidden_units(maps), sizeof *offset);
+        float *sums = carve(&space, sums_size, sizeof *sums);
+        if (i == thread)
+            m->first = first, m->offset = offset, m->sums = sums;
+    }
+    return space.bytes;
+}
+
+static size_t deconvolve_listed_memory(const rbm_inputs_args *args, int threads) {
+    down_memory m;
+    return lay_out_down(args, threads, 0, &m);
+}
+
+static void deconvolve_listed(const void *args, rbm_worker *me) {
+    const rbm_inputs_args a = *(const rbm_inputs_args *)args;
+    const rbm_maps *maps = &a.maps;
+    float *out = a.out;
     size_t channels = maps->channels, filters = maps->filters, tall = maps->filter_height;
     size_t row = maps->filter_width * channels, units = visible_units(maps);
-    size_t line = maps->width * channels;
-    patches p = choose_patches(maps);
+    size_t line = maps->width * channels, ld = a.ld;
+    down_memory m;
+    lay_out_down(&a, me->threads, me->thread, &m);
+    const patches p = m.p;
     size_t margin = (p.positions - 1) * channels, pitch = p.vectors * LANES;
     size_t lines = maps->hidden_height * p.groups, vectors = tall * p.vectors;
     size_t passes = (vectors + MOST_SUMS - 1) / MOST_SUMS, step = (vectors + passes - 1) / passes;
-    size_t matrix_size = margin + filters * tall * pitch;
-    size_t sums_size = units + p.groups * p.positions * channels + pitch;
+    float *matrix = m.matrix, *sums = m.sums;
+    place *places = m.places;
+    uint32_t *where = m.where, *first = m.first, *offset = m.offset;
 
-    arena space = {.at = memory};
-    float *matrix = carve(&space, matrix_size, sizeof *matrix);
-    place *places = carve(&space, hidden_units(maps), sizeof *places);
-    uint32_t *where = carve(&space, vectors, sizeof *where);
-    uint32_t *firsts = carve(&space, (size_t)threads * (lines + 1), sizeof *firsts);
-    uint32_t *offsets = carve(&space, (size_t)threads * hidden_units(maps), sizeof *offsets);
-    float *all_sums = carve(&space, (size_t)threads * sums_size, sizeof *all_sums);
-    if (!memory)
-        return space.bytes;
-
-    /* Matrix rows are (filter, filter row). */
-    memset(matrix, 0, matrix_size * sizeof *matrix);
-    for (size_t i = 0; i < tall * row; i++)
-        for (size_t k = 0; k < filters; k++)
-            matrix[margin + (k * tall + i / row) * pitch + i % row] = weights[i * ld_weights + k];
-    for (size_t i = 0; i < vectors; i++)
-        where[i] = (uint32_t)(i / p.vectors * line + i % p.vectors * LANES);
-    place *unit = places;
-    for (size_t y = 0; y < maps->hidden_height; y++)
-        for (size_t x = 0; x < maps->hidden_width; x++)
+    if (me->thread == 0) {
+        /* Matrix rows are (filter, filter row). */
+        memset(matrix, 0, m.matrix_size * sizeof *matrix);
+        for (size_t i = 0; i < tall * row; i++)
             for (size_t k = 0; k < filters; k++)
-                *unit++ = (place){
-                    .line = (uint32_t)(y * p.groups + x / p.positions),
-                    .offset = (uint32_t)(margin - x % p.positions * channels + k * tall * pitch)};
+                matrix[margin + (k * tall + i / row) * pitch + i % row] =
+                    a.weights[i * a.ld_weights + k];
+        for (size_t i = 0; i < vectors; i++)
+            where[i] = (uint32_t)(i / p.vectors * line + i % p.vectors * LANES);
+        place *unit = places;
+        for (size_t y = 0; y < maps->hidden_height; y++)
+            for (size_t x = 0; x < maps->hidden_width; x++)
+                for (size_t k = 0; k < filters; k++)
+                    *unit++ = (place){.line = (uint32_t)(y * p.groups + x / p.positions),
+                                      .offset = (uint32_t)(margin - x % p.positions * channels +
+                                                           k * tall * pitch)};
+    }
+    rbm_meet(me);
 
-    PARALLEL_FOR(threads, 1, start[rows] * vectors)
-    for (size_t r = 0; r < rows; r++) {
-        uint32_t *first = firsts + (size_t)THREAD * (lines + 1);
-        uint32_t *offset = offsets + (size_t)THREAD * hidden_units(maps);
-        float *sums = all_sums + (size_t)THREAD * sums_size;
-        memcpy(sums, bias, units * sizeof *sums);
+    EACH(me, 1, a.rows, r) {
+        memcpy(sums, a.bias, units * sizeof *sums);
         memset(first, 0, (lines + 1) * sizeof *first);
-        const uint32_t *on = index + start[r];
-        for (size_t e = 0; e < start[r + 1] - start[r]; e++) {
+        const uint32_t *on = a.index + a.start[r];
+        for (size_t e = 0; e < a.start[r + 1] - a.start[r]; e++) {
             offset[e] = places[on[e]].offset;
             first[places[on[e]].line + 1] = (uint32_t)e + 1;
         }
@@ -354,7 +413,6 @@ static size_t deconvolve_listed(const float *weights, const rbm_maps *maps, size
         memcpy(out + r * ld, sums, units * sizeof *sums);
         memset(out + r * ld + units, 0, (ld - units) * sizeof *out);
     }
-    return space.bytes;
 }
 
 /* Gradients are summed over the rows of a chunk, in order, then over the chunks. */
@@ -366,14 +424,6 @@ static size_t deconvolve_listed(const float *weights, const rbm_maps *maps, size
 INLINE size_t gradient_chunks(size_t rows) {
     return (rows + GRADIENT_CHUNK - 1) / GRADIENT_CHUNK;
 }
-
-/* One side of the gradient. */
-typedef struct {
-    const uint32_t *start, *index;
-    const float *hidden;
-    size_t rows;
-    float scale;
-} listed_phase;
 
 /* to = scale * the rows of a matrix, `width` floats each, `ld` apart there and `pitch` here. */
 static void scale_runs(const float *from, float scale, size_t rows, size_t width, size_t ld,
@@ -439,10 +489,9 @@ static size_t enter_both(const place *places, const uint32_t *index0, size_t cou
 /* gradient += the sum of the chunks' gradients, which are (channel, filter row, filter column from
  * right to left, filter). */
 static void add_chunks(const float *chunks, size_t count, const rbm_maps *maps, float *gradient,
-                       size_t ld, int threads) {
+                       size_t ld, rbm_worker *me) {
     size_t wide = maps->filter_width, filters = maps->filters, size = taps(maps) * filters;
-    PARALLEL_FOR(threads, 16, count * size / LANES)
-    for (size_t tap = 0; tap < taps(maps); tap++) {
+    EACH(me, 16, taps(maps), tap) {
         size_t c = tap % maps->channels, fx = tap / maps->channels % wide,
                fy = tap / maps->channels / wide;
         const float *from =
@@ -453,52 +502,81 @@ static void add_chunks(const float *chunks, size_t count, const rbm_maps *maps, 
     }
 }
 
-static size_t correlate_listed(const rbm_maps *maps, const uint32_t *start0, const uint32_t *index0,
-                               const float *hidden0, size_t rows0, float scale0,
-                               const uint32_t *start1, const uint32_t *index1, const float *hidden1,
-                               size_t rows1, float scale1, size_t ld_hidden, float *gradient,
-                               size_t ld, void *memory, int threads) {
-    const listed_phase phase[2] = {{start0, index0, hidden0, rows0, scale0},
-                                   {start1, index1, hidden1, rows1, scale1}};
+INLINE size_t rows_of_sides(const rbm_correlate_args *a) {
+    return a->sides[0].rows > a->sides[1].rows ? a->sides[0].rows : a->sides[1].rows;
+}
+
+/* Memory of the gradient: the sums of each chunk, where each visible unit goes, and of thread
+ * number `thread` a matrix of so many floats and its entries. The matrix has `depth` rows of the
+ * hidden maps, of either side and of both: so many `parts`. Returns the bytes of all threads. */
+typedef struct {
+    tiling t;
+    size_t parts, depth, matrix_size;
+    float *all_sums, *matrix;
+    place *places;
+    entries own;
+} gradient_memory;
+
+INLINE size_t lay_out_gradient(const rbm_correlate_args *a, int threads, int thread,
+                               gradient_memory *m) {
+    *m = (gradient_memory){0};
+    const rbm_maps *maps = &a->maps;
+    size_t filters = maps->filters, most = visible_units(maps);
+    m->t = choose_tiles(maps->filter_width * filters, maps->hidden_width * filters, filters);
+    m->parts = a->sides[1].rows ? 3 : 1;
+    m->depth = HIDDEN_FLOATS / (m->parts * m->t.pitch) + 1;
+    if (m->depth > maps->hidden_height)
+        m->depth = maps->hidden_height;
+    m->matrix_size = matrix_floats(&m->t, m->parts * m->depth);
+    arena space = {.at = a->memory};
+    m->all_sums = carve(&space, gradient_chunks(rows_of_sides(a)) * taps(maps) * filters,
+                        sizeof *m->all_sums);
+    m->places = carve(&space, most, sizeof *m->places);
+    for (int i = 0; i < threads; i++) {
+        float *matrix = carve(&space, m->matrix_size, sizeof *matrix);
+        entries own = carve_entries(&space, &m->t, most, maps->channels * maps->height);
+        if (i == thread)
+            m->matrix = matrix, m->own = own;
+    }
+    return space.bytes;
+}
+
+static size_t correlate_listed_memory(const rbm_correlate_args *args, int threads) {
+    gradient_memory m;
+    return lay_out_gradient(args, threads, 0, &m);
+}
+
+static void correlate_listed(const void *args, rbm_worker *me) {
+    const rbm_correlate_args a = *(const rbm_correlate_args *)args;
+    const rbm_maps *maps = &a.maps;
+    const rbm_side *phase = a.sides;
     size_t channels = maps->channels, filters = maps->filters, wide = maps->filter_width;
     size_t tall = maps->filter_height, lines = channels * maps->height;
-    size_t rows = rows0 > rows1 ? rows0 : rows1, chunks = gradient_chunks(rows);
-    size_t sums_size = taps(maps) * filters, most = visible_units(maps);
-    tiling t = choose_tiles(wide * filters, maps->hidden_width * filters, filters);
-    /* The matrix: `depth` rows of the hidden maps, of either phase and of both. */
-    size_t parts = rows1 ? 3 : 1, depth = HIDDEN_FLOATS / (parts * t.pitch) + 1;
-    depth = depth < maps->hidden_height ? depth : maps->hidden_height;
-    size_t part = depth * t.pitch, matrix_size = matrix_floats(&t, parts * depth);
+    size_t rows = rows_of_sides(&a), chunks = gradient_chunks(rows), ld_hidden = a.ld_hidden;
+    size_t sums_size = taps(maps) * filters;
+    gradient_memory m;
+    lay_out_gradient(&a, me->threads, me->thread, &m);
+    const tiling t = m.t;
+    const entries *own = &m.own;
+    size_t depth = m.depth, part = depth * t.pitch;
+    float *matrix = m.matrix, *hidden = matrix + matrix_begin(&t);
+    place *places = m.places;
 
-    arena space = {.at = memory};
-    float *all_sums = carve(&space, chunks * sums_size, sizeof *all_sums);
-    place *places = carve(&space, most, sizeof *places);
-    entries *on = carve(&space, (size_t)threads, sizeof *on);
-    float *matrices = carve(&space, (size_t)threads * matrix_size, sizeof *matrices);
-    for (int i = 0; i < threads; i++) {
-        entries own = carve_entries(&space, &t, most, lines);
-        if (memory)
-            on[i] = own;
+    memset(matrix, 0, m.matrix_size * sizeof *matrix);
+    if (me->thread == 0) {
+        place *unit = places;
+        for (size_t y = 0; y < maps->height; y++)
+            for (size_t x = 0; x < maps->width; x++)
+                for (size_t c = 0; c < channels; c++)
+                    *unit++ =
+                        (place){.line = (uint32_t)(c * maps->height + y),
+                                .begin = ((uint32_t)(wide - 1) - (uint32_t)x) * (uint32_t)filters,
+                                .offset = (uint32_t)(matrix_begin(&t) + y * t.pitch)};
     }
-    if (!memory)
-        return space.bytes;
+    rbm_meet(me);
 
-    memset(matrices, 0, (size_t)threads * matrix_size * sizeof *matrices);
-    place *unit = places;
-    for (size_t y = 0; y < maps->height; y++)
-        for (size_t x = 0; x < maps->width; x++)
-            for (size_t c = 0; c < channels; c++)
-                *unit++ = (place){.line = (uint32_t)(c * maps->height + y),
-                                  .begin = ((uint32_t)(wide - 1) - (uint32_t)x) * (uint32_t)filters,
-                                  .offset = (uint32_t)(matrix_begin(&t) + y * t.pitch)};
-
-    size_t on_bits = start0[rows0] + (rows1 ? start1[rows1] : 0);
-    PARALLEL_FOR(threads, 1, on_bits * tall * t.width / LANES)
-    for (size_t chunk = 0; chunk < chunks; chunk++) {
-        const entries *own = &on[THREAD];
-        float *matrix = matrices + (size_t)THREAD * matrix_size,
-              *hidden = matrix + matrix_begin(&t);
-        float *sums = all_sums + chunk * sums_size;
+    EACH(me, 1, chunks, chunk) {
+        float *sums = m.all_sums + chunk * sums_size;
         memset(sums, 0, sums_size * sizeof *sums);
         size_t r = chunk * GRADIENT_CHUNK, end = r + GRADIENT_CHUNK;
         for (; r < end && r < rows; r++) {
@@ -537,6 +615,6 @@ static size_t correlate_listed(const rbm_maps *maps, const uint32_t *start0, con
             }
         }
     }
-    add_chunks(all_sums, chunks, maps, gradient, ld, threads);
-    return space.bytes;
+    rbm_meet(me);
+    add_chunks(m.all_sums, chunks, maps, a.gradient, a.ld, me);
 }

@@ -114,21 +114,17 @@ static void convolve_line(const float *values, const rbm_maps *maps, const float
     }
 }
 
-static size_t convolve(const float *weights, const rbm_maps *maps, size_t ld_weights,
-                       const float *values, size_t ld_values, size_t rows, const float *bias,
-                       float *out, size_t ld, void *memory, int threads) {
+static void convolve(const void *args, rbm_worker *me) {
+    const rbm_inputs_args a = *(const rbm_inputs_args *)args;
+    const rbm_maps *maps = &a.maps;
     size_t units = hidden_units(maps), width = maps->hidden_width * maps->filters;
-    if (!memory)
-        return 0;
-    PARALLEL_FOR(threads, 1, rows * units * taps(maps) / LANES)
-    for (size_t item = 0; item < rows * maps->hidden_height; item++) {
+    EACH(me, 1, a.rows * maps->hidden_height, item) {
         size_t r = item / maps->hidden_height, y = item % maps->hidden_height;
-        convolve_line(values + r * ld_values + y * maps->width * maps->channels, maps, weights,
-                      ld_weights, bias + y * width, out + r * ld + y * width);
+        convolve_line(a.values + r * a.ld_values + y * maps->width * maps->channels, maps,
+                      a.weights, a.ld_weights, a.bias + y * width, a.out + r * a.ld + y * width);
         if (y == 0)
-            memset(out + r * ld + units, 0, (ld - units) * sizeof *out);
+            memset(a.out + r * a.ld + units, 0, (a.ld - units) * sizeof *a.out);
     }
-    return 0;
 }
 
 /* The way down from real-valued states. Rows of sums are those of one channel of the visible maps.
@@ -211,26 +207,51 @@ static void deconvolve_lines(const turned_link *link, const rbm_maps *maps, size
                            sums + r * link->pitch);
 }
 
-static size_t deconvolve(const float *weights, const rbm_maps *maps, size_t ld_weights,
-                         const float *values, size_t ld_values, size_t rows, const float *bias,
-                         float *out, size_t ld, void *memory, int threads) {
+/* Memory of it: a turned map and sums for each thread, of which `thread` has its own. Returns the
+ * bytes of so many threads. */
+typedef struct {
+    size_t pitch, turned_size, sums_size;
+    float *turned, *sums;
+} turned_memory;
+
+INLINE size_t lay_out_turned(const rbm_inputs_args *a, int threads, int thread, turned_memory *m) {
+    *m = (turned_memory){0};
+    const rbm_maps *maps = &a->maps;
+    m->pitch = maps->filter_width - 1 + (maps->width + LANES - 1) / LANES * LANES;
+    m->turned_size = maps->hidden_height * maps->filters * m->pitch;
+    m->sums_size = DOWN_ROWS * m->pitch;
+    arena space = {.at = a->memory};
+    for (int i = 0; i < threads; i++) {
+        float *turned = carve(&space, m->turned_size, sizeof *turned);
+        float *sums = carve(&space, m->sums_size, sizeof *sums);
+        if (i == thread)
+            m->turned = turned, m->sums = sums;
+    }
+    return space.bytes;
+}
+
+static size_t deconvolve_memory(const rbm_inputs_args *args, int threads) {
+    turned_memory m;
+    return lay_out_turned(args, threads, 0, &m);
+}
+
+static void deconvolve(const void *args, rbm_worker *me) {
+    const rbm_inputs_args a = *(const rbm_inputs_args *)args;
+    const rbm_maps *maps = &a.maps;
+    const float *weights = a.weights, *values = a.values, *bias = a.bias;
+    float *out = a.out;
+    size_t ld_weights = a.ld_weights, ld_values = a.ld_values, ld = a.ld;
     size_t filters = maps->filters, channels = maps->channels, units = visible_units(maps);
     size_t wide = maps->hidden_width, margin = maps->filter_width - 1;
-    size_t pitch = margin + (maps->width + LANES - 1) / LANES * LANES;
-    size_t turned_size = maps->hidden_height * filters * pitch, sums_size = DOWN_ROWS * pitch;
     /* Neighbours in a block are rows where there is one channel, else channels. */
     size_t lines_most = channels == 1 ? DOWN_ROWS : 1, channels_most = DOWN_ROWS + 1 - lines_most;
-    arena space = {.at = memory};
-    float *turned_maps = carve(&space, (size_t)threads * turned_size, sizeof *turned_maps);
-    float *all_sums = carve(&space, (size_t)threads * sums_size, sizeof *all_sums);
-    if (!memory)
-        return space.bytes;
-    memset(turned_maps, 0, (size_t)threads * turned_size * sizeof *turned_maps);
-    memset(all_sums, 0, (size_t)threads * sums_size * sizeof *all_sums);
-    PARALLEL_FOR(threads, 1, rows * hidden_units(maps) * taps(maps) / LANES)
-    for (size_t r = 0; r < rows; r++) {
-        float *turned = turned_maps + (size_t)THREAD * turned_size;
-        float *sums = all_sums + (size_t)THREAD * sums_size;
+    turned_memory m;
+    lay_out_turned(&a, me->threads, me->thread, &m);
+    float *turned = m.turned, *sums = m.sums;
+    size_t pitch = m.pitch;
+    memset(turned, 0, m.turned_size * sizeof *turned);
+    memset(sums, 0, m.sums_size * sizeof *sums);
+    EACH(me, 1, a.rows, r) {
         for (size_t position = 0; position < maps->hidden_height * wide; position++)
             for (size_t k = 0; k < filters; k++)
                 turned[(position / wide * filters + k) * pitch + margin + position % wide] =
@@ -259,7 +280,6 @@ static size_t deconvolve(const float *weights, const rbm_maps *maps, size_t ld_w
             }
         memset(out + r * ld + units, 0, (ld - units) * sizeof *out);
     }
-    return space.bytes;
 }
 
 /* sums (`rows` neighbouring taps of one filter row, n vectors of filters) += visible' hidden over
@@ -306,32 +326,57 @@ static void correlate_image(const float *values, const rbm_maps *maps, const flo
     }
 }
 
-static size_t correlate(const rbm_maps *maps, const float *values, size_t ld_values,
-                        const float *hidden, size_t ld_hidden, size_t rows, float scale,
-                        float *gradient, size_t ld, void *memory, int threads) {
+/* Memory of it: the sums of each chunk, and scaled hidden states for each thread, of which `thread`
+ * has its own. Returns the bytes of so many threads. */
+typedef struct {
+    size_t width; /* of a row of either: the filters, as whole vectors */
+    float *all_sums, *scaled;
+} scaled_memory;
+
+INLINE size_t lay_out_scaled(const rbm_correlate_args *a, int threads, int thread,
+                             scaled_memory *m) {
+    *m = (scaled_memory){0};
+    const rbm_maps *maps = &a->maps;
+    m->width = (maps->filters + LANES - 1) / LANES * LANES;
+    arena space = {.at = a->memory};
+    m->all_sums = carve(&space, gradient_chunks(a->sides[0].rows) * taps(maps) * m->width,
+                        sizeof *m->all_sums);
+    for (int i = 0; i < threads; i++) {
+        float *scaled =
+            carve(&space, maps->hidden_height * maps->hidden_width * m->width, sizeof *scaled);
+        if (i == thread)
+            m->scaled = scaled;
+    }
+    return space.bytes;
+}
+
+static size_t correlate_memory(const rbm_correlate_args *args, int threads) {
+    scaled_memory m;
+    return lay_out_scaled(args, threads, 0, &m);
+}
+
+static void correlate(const void *args, rbm_worker *me) {
+    const rbm_correlate_args a = *(const rbm_correlate_args *)args;
+    const rbm_maps *maps = &a.maps;
+    const rbm_side side = a.sides[0];
     size_t filters = maps->filters, positions = maps->hidden_height * maps->hidden_width;
-    size_t chunks = gradient_chunks(rows), width = (filters + LANES - 1) / LANES * LANES;
-    size_t sums_size = taps(maps) * width;
-    arena space = {.at = memory};
-    float *all_sums = carve(&space, chunks * sums_size, sizeof *all_sums);
-    float *all_scaled = carve(&space, (size_t)threads * positions * width, sizeof *all_scaled);
-    if (!memory)
-        return space.bytes;
-    PARALLEL_FOR(threads, 1, rows * hidden_units(maps) * taps(maps) / LANES)
-    for (size_t chunk = 0; chunk < chunks; chunk++) {
-        float *scaled = all_scaled + (size_t)THREAD * positions * width;
-        memset(all_sums + chunk * sums_size, 0, sums_size * sizeof *all_sums);
-        size_t r = chunk * GRADIENT_CHUNK, end = at_most_of(rows, r + GRADIENT_CHUNK);
+    size_t chunks = gradient_chunks(side.rows);
+    scaled_memory m;
+    lay_out_scaled(&a, me->threads, me->thread, &m);
+    size_t width = m.width, sums_size = taps(maps) * width;
+    EACH(me, 1, chunks, chunk) {
+        float *sums = m.all_sums + chunk * sums_size;
+        memset(sums, 0, sums_size * sizeof *sums);
+        size_t r = chunk * GRADIENT_CHUNK, end = at_most_of(side.rows, r + GRADIENT_CHUNK);
         for (; r < end; r++) {
-            scale_runs(hidden + r * ld_hidden, scale, positions, filters, filters, scaled, width);
-            correlate_image(values + r * ld_values, maps, scaled, width,
-                            all_sums + chunk * sums_size);
+            scale_runs(side.hidden + r * a.ld_hidden, side.scale, positions, filters, filters,
+                       m.scaled, width);
+            correlate_image(side.values + r * side.ld_values, maps, m.scaled, width, sums);
         }
     }
-    PARALLEL_FOR(threads, 16, chunks * sums_size / LANES)
-    for (size_t tap = 0; tap < taps(maps); tap++)
-        for (size_t chunk = 0; chunk < chunks; chunk++)
-            for (size_t k = 0; k < filters; k++)
-                gradient[tap * ld + k] += all_sums[chunk * sums_size + tap * width + k];
-    return space.bytes;
+    rbm_meet(me);
+    EACH(me, 16, taps(maps), tap)
+    for (size_t chunk = 0; chunk < chunks; chunk++)
+        for (size_t k = 0; k < filters; k++)
+            a.gradient[tap * a.ld + k] += m.all_sums[chunk * sums_size + tap * width + k];
 }

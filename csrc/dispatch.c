@@ -37,11 +37,3 @@ const rbm_kernels *rbm_select(const char *name) {
     }
     return 0;
 }
-
-int rbm_openmp(void) {
-#ifdef _OPENMP
-    return _OPENMP;
-#else
-    return 0;
-#endif
-}

@@ -48,18 +48,17 @@ static sum_rows_function *const sum_rows[MAX_TILE + 1] = {
 
 #define ROW_BLOCK 32 /* rows a thread takes at a time within a tile */
 
-static void sum_listed(const float *matrix, size_t matrix_rows, size_t ld, size_t width,
-                       const uint32_t *start, const uint32_t *index, size_t rows, const float *bias,
-                       float *out, int threads) {
-    size_t vectors = (width + LANES - 1) / LANES, tile = tile_vectors(matrix_rows, vectors);
-    size_t tiles = (vectors + tile - 1) / tile, blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    PARALLEL_FOR(threads, 1, start[rows] * vectors)
-    for (size_t item = 0; item < tiles * blocks; item++) {
+static void sum_listed(const void *args, rbm_worker *me) {
+    const rbm_sum_listed_args a = *(const rbm_sum_listed_args *)args;
+    size_t vectors = (a.width + LANES - 1) / LANES, tile = tile_vectors(a.matrix_rows, vectors);
+    size_t tiles = (vectors + tile - 1) / tile, blocks = (a.rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    EACH(me, 1, tiles * blocks, item) {
         size_t first = item / blocks * tile, r = item % blocks * ROW_BLOCK;
         size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
-        for (size_t end = r + ROW_BLOCK < rows ? r + ROW_BLOCK : rows; r < end; r++)
-            sum_rows[count](matrix + column, ld, index + start[r], start[r + 1] - start[r],
-                            bias + column, out + r * ld + column);
+        for (size_t end = r + ROW_BLOCK < a.rows ? r + ROW_BLOCK : a.rows; r < end; r++)
+            sum_rows[count](a.matrix + column, a.ld, a.index + a.start[r],
+                            a.start[r + 1] - a.start[r], a.bias + column,
+                            a.out + r * a.ld + column);
     }
 }
 
@@ -100,41 +99,62 @@ INLINE void multiply_block(const float *a, size_t a_row, size_t a_inner, size_t 
         }
 }
 
-static void multiply(const float *a, size_t a_row, size_t a_inner, size_t inner, const float *b,
-                     size_t ld, size_t width, const float *bias, float scale, float *out,
-                     size_t rows, int threads) {
-    size_t vectors = (width + LANES - 1) / LANES;
+static void multiply(const void *args, rbm_worker *me) {
+    const rbm_multiply_args x = *(const rbm_multiply_args *)args;
+    size_t vectors = (x.width + LANES - 1) / LANES;
     size_t tiles = (vectors + BLOCK_VECTORS - 1) / BLOCK_VECTORS;
-    size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    PARALLEL_FOR(threads, 1, rows * inner * vectors)
-    for (size_t item = 0; item < tiles * blocks; item++) {
+    size_t blocks = (x.rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    EACH(me, 1, tiles * blocks, item) {
         size_t first = item / blocks * BLOCK_VECTORS, r = item % blocks * BLOCK_ROWS;
         size_t column = first * LANES;
-        const float *from = a + r * a_row, *offset = bias ? bias + column : NULL;
-        float *to = out + r * ld + column;
+        const float *from = x.a + r * x.a_row, *offset = x.bias ? x.bias + column : NULL;
+        float *to = x.out + r * x.ld + column;
         int full = vectors - first >= BLOCK_VECTORS;
-        if (full && rows - r >= BLOCK_ROWS)
-            multiply_block(from, a_row, a_inner, inner, b + column, ld, offset, scale, to,
-                           BLOCK_ROWS, BLOCK_VECTORS);
+        if (full && x.rows - r >= BLOCK_ROWS)
+            multiply_block(from, x.a_row, x.a_inner, x.inner, x.b + column, x.ld, offset, x.scale,
+                           to, BLOCK_ROWS, BLOCK_VECTORS);
         else
-            for (size_t i = 0; i < BLOCK_ROWS && r + i < rows; i++)
+            for (size_t i = 0; i < BLOCK_ROWS && r + i < x.rows; i++)
                 for (size_t v = 0; v < BLOCK_VECTORS && first + v < vectors; v++)
-                    multiply_block(from + i * a_row, a_row, a_inner, inner, b + column + v * LANES,
-                                   ld, offset ? offset + v * LANES : NULL, scale,
-                                   to + i * ld + v * LANES, 1, 1);
+                    multiply_block(from + i * x.a_row, x.a_row, x.a_inner, x.inner,
+                                   x.b + column + v * LANES, x.ld,
+                                   offset ? offset + v * LANES : NULL, x.scale,
+                                   to + i * x.ld + v * LANES, 1, 1);
     }
 }
 
-static void transpose(const float *matrix, size_t rows, size_t columns, size_t ld_columns,
-                      float *transposed, size_t ld_rows, int threads) {
-    PARALLEL_FOR(threads, 1, rows * columns / LANES)
-    for (size_t r = 0; r < ld_rows; r += LANES)
-        for (size_t c = 0; c < columns; c += LANES) {
+static void bit_inputs(const void *args, rbm_worker *me) {
+    const rbm_bit_inputs_args a = *(const rbm_bit_inputs_args *)args;
+    count_rows(a.bits, a.rows, a.words, a.start, me);
+    if ((double)a.start[a.rows] / ((double)a.rows * (double)a.units) <= a.dense_above) {
+        list_rows(a.bits, a.rows, a.words, a.start, a.index, me);
+        rbm_meet(me);
+        const rbm_sum_listed_args listed = {a.matrix, a.units, a.ld,   a.width, a.start,
+                                            a.index,  a.rows,  a.bias, a.out};
+        sum_listed(&listed, me);
+    } else {
+        const rbm_bits_and_floats_args floats = {(uint64_t *)a.bits, a.rows,    a.words, a.units,
+                                                 a.floats,           a.ld_units};
+        rbm_bits_to_floats(&floats, me);
+        rbm_meet(me);
+        const rbm_multiply_args dense = {a.floats, a.ld_units, 1,    a.units, a.matrix, a.ld,
+                                         a.width,  a.bias,     1.0f, a.out,   a.rows};
+        multiply(&dense, me);
+    }
+}
+
+static void transpose(const void *args, rbm_worker *me) {
+    const rbm_transpose_args a = *(const rbm_transpose_args *)args;
+    EACH(me, 1, (a.ld_rows + LANES - 1) / LANES, block_row) {
+        size_t r = block_row * LANES;
+        for (size_t c = 0; c < a.columns; c += LANES) {
             vfloat block[LANES];
             for (size_t i = 0; i < LANES; i++)
-                block[i] = r + i < rows ? load(matrix + (r + i) * ld_columns + c) : (vfloat){0};
+                block[i] =
+                    r + i < a.rows ? load(a.matrix + (r + i) * a.ld_columns + c) : (vfloat){0};
             transpose_block(block);
-            for (size_t i = 0; i < LANES && c + i < columns; i++)
-                store(transposed + (c + i) * ld_rows + r, block[i]);
+            for (size_t i = 0; i < LANES && c + i < a.columns; i++)
+                store(a.transposed + (c + i) * a.ld_rows + r, block[i]);
         }
+    }
 }

@@ -100,14 +100,16 @@ INLINE void prefetch(const void *from, size_t bytes) {
 
 /* For images stored as `type`, with their margins, where there is nothing to draw, skipped. */
 #define BINARIZE(suffix, type)                                                                     \
-    static void binarize_##suffix(const type *images, size_t units, const int64_t *index,          \
-                                  size_t rows, float scale, enum rbm_binarize how,                 \
-                                  float threshold, const rbm_draw *draw, uint64_t *bits,           \
-                                  size_t words, int threads) {                                     \
+    static void binarize_##suffix(const void *args, rbm_worker *me) {                              \
+        const rbm_binarize_args a = *(const rbm_binarize_args *)args;                              \
         static const type blank[DRAWN];                                                            \
-        const stream s = open_stream(draw);                                                        \
-        PARALLEL_FOR(threads, 8, rows * units)                                                     \
-        for (size_t r = 0; r < rows; r++) {                                                        \
+        const stream s = open_stream(&a.draw);                                                     \
+        const type *images = a.images;                                                             \
+        const int64_t *index = a.index;                                                            \
+        uint64_t *bits = a.bits;                                                                   \
+        size_t units = a.units, rows = a.rows, words = a.words;                                    \
+        const float scale = a.scale;                                                               \
+        EACH(me, 8, rows, r) {                                                                     \
             const type *image = images + (size_t)index[r] * units;                                 \
             uint64_t *row = bits + r * words;                                                      \
             if (r + 1 < rows) /* images in shuffled order are not foreseen by the hardware */      \
@@ -118,10 +120,10 @@ INLINE void prefetch(const void *from, size_t bytes) {
                 if (units - u < DRAWN)                                                             \
                     group = memcpy(tail, group, (units - u) * sizeof *group);                      \
                 uint32_t on = 0;                                                                   \
-                if (how != RBM_SAMPLE || memcmp(group, blank, sizeof blank))                       \
+                if (a.how != RBM_SAMPLE || memcmp(group, blank, sizeof blank))                     \
                     on = binarize_group(load_##suffix(group) / splat(scale),                       \
-                                        load_##suffix(group + LANES) / splat(scale), how,          \
-                                        threshold, &s, r, u);                                      \
+                                        load_##suffix(group + LANES) / splat(scale), a.how,        \
+                                        a.threshold, &s, r, u);                                    \
                 put_bits(row, u, on);                                                              \
             }                                                                                      \
             clear_bits_beyond(row, units, words);                                                  \
@@ -147,15 +149,25 @@ INLINE uint32_t *append_on(uint32_t on, uint32_t base, uint32_t *next) {
 #endif
 }
 
-static void list_on(const uint64_t *bits, size_t rows, size_t words, uint32_t *start,
-                    uint32_t *index, int threads) {
+/* start (rows + 1) = where the list of each row begins, and the last one ends. Threads meet. */
+static void count_rows(const uint64_t *bits, size_t rows, size_t words, uint32_t *start,
+                       rbm_worker *me) {
+    EACH(me, 16, rows, r)
+    start[r + 1] = (uint32_t)rbm_count_on(bits + r * words, 1, words);
+    rbm_meet(me);
+    if (me->thread == 0) {
+        start[0] = 0;
+        for (size_t r = 0; r < rows; r++)
+            start[r + 1] += start[r];
+    }
+    rbm_meet(me);
+}
+
+static void list_rows(const uint64_t *bits, size_t rows, size_t words, const uint32_t *start,
+                      uint32_t *index, rbm_worker *me) {
     /* Groups that one append takes: vector-wide where it compresses, else a whole half-word. */
     enum { GROUP = LANES == 16 ? 16 : 32 };
-    start[0] = 0;
-    for (size_t r = 0; r < rows; r++)
-        start[r + 1] = start[r] + (uint32_t)rbm_count_on(bits + r * words, 1, words);
-    PARALLEL_FOR(threads, 16, start[rows])
-    for (size_t r = 0; r < rows; r++) {
+    EACH(me, 16, rows, r) {
         uint32_t *next = index + start[r];
         for (size_t w = 0; w < words; w++) {
             uint64_t word = bits[r * words + w];
@@ -164,4 +176,10 @@ static void list_on(const uint64_t *bits, size_t rows, size_t words, uint32_t *s
                                  (uint32_t)w * 64 + g, next);
         }
     }
+}
+
+static void list_on(const void *args, rbm_worker *me) {
+    const rbm_list_on_args a = *(const rbm_list_on_args *)args;
+    count_rows(a.bits, a.rows, a.words, a.start, me);
+    list_rows(a.bits, a.rows, a.words, a.start, a.index, me);
 }

@@ -1,4 +1,5 @@
-/* The kernels: pure functions over pointers and sizes, one table of them per instruction set.
+/* The kernels: plain functions of their arguments and a thread of the team that runs them (team.h),
+ * one table of them per instruction set.
  *
  * Conventions, for every kernel below:
  *  - Matrices are row-major float32 with a leading dimension `ld` that is a multiple of
@@ -7,14 +8,16 @@
  *  - Binary states are bit rows: unit u of a row is bit u % 64 of word u / 64 of that row's
  *    `words` 64-bit words. Bits beyond the last unit are zero.
  *  - On-lists: the units that are on in row r are index[start[r] .. start[r + 1]), ascending.
- *  - A result never depends on `threads`: work is shared out by output element, and each
- *    element is computed in one fixed order.
+ *  - A result never depends on the number of threads: work is shared out by output element, and
+ *    each element is computed in one fixed order.
  */
 #ifndef RBM_KERNELS_H
 #define RBM_KERNELS_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "team.h"
 
 #define RBM_PAD 16 /* floats in the widest vector: one 64-byte cache line */
 
@@ -82,32 +85,270 @@ typedef struct {
 
 #define RBM_MOST_POOL 16 /* positions along a side of a block */
 
-/* Units of one kind, whose states are bits or floats, given their total inputs (rows x ld): their
- * means (rows x ld), which may be written over the total inputs, and drawn states. Either output
- * may be null. */
-typedef void rbm_bit_units(const float *total, size_t rows, size_t units, size_t ld, size_t n,
-                           float *mean, uint64_t *bits, size_t words, const rbm_draw *draw,
-                           int threads);
-typedef void rbm_float_units(const float *total, size_t rows, size_t units, size_t ld, size_t n,
-                             float *mean, float *states, const rbm_draw *draw, int threads);
+/* The arguments of each kernel, and what it does with them. ------------------------------------ */
+
+/* bits (rows x words) = images[index[r]] / scale as binary states: on where a uniform draw in
+ * [0, 1) lies below the value (sample), or where the value exceeds `threshold`. */
+typedef struct {
+    const void *images; /* n x units, uint8 or float32 */
+    size_t units;
+    const int64_t *index;
+    size_t rows;
+    float scale;
+    enum rbm_binarize how;
+    float threshold;
+    rbm_draw draw;
+    uint64_t *bits;
+    size_t words;
+} rbm_binarize_args;
+
+/* Write the on-lists of bit rows: start (rows + 1), index (as many as rbm_count_on says). */
+typedef struct {
+    const uint64_t *bits;
+    size_t rows, words;
+    uint32_t *start, *index;
+} rbm_list_on_args;
+
+/* out[r] = bias + the sum, in list order, of the matrix rows that row r lists.
+ * matrix: matrix_rows x ld, of which `width` columns count; bias: ld; out: rows x ld. */
+typedef struct {
+    const float *matrix;
+    size_t matrix_rows, ld, width;
+    const uint32_t *start, *index;
+    size_t rows;
+    const float *bias;
+    float *out;
+} rbm_sum_listed_args;
+
+/* The same of bit rows (rows x words, of `units` units): by their on-lists where at most the
+ * fraction `dense_above` of the bits is on, else as floats. Workspace: start, rows + 1; index, as
+ * many as may be on in the first case; floats, rows x ld_units. */
+typedef struct {
+    const uint64_t *bits;
+    size_t rows, words, units;
+    double dense_above;
+    const float *matrix; /* units x ld */
+    size_t ld, width;
+    const float *bias;
+    float *out;
+    uint32_t *start, *index;
+    float *floats;
+    size_t ld_units;
+} rbm_bit_inputs_args;
+
+/* out (rows x ld) = bias + a b. a[r, k] = a[r * a_row + k * a_inner], b: inner x ld.
+ * Where bias is null, the product is added to out times `scale`: out += scale a b. */
+typedef struct {
+    const float *a;
+    size_t a_row, a_inner, inner;
+    const float *b;
+    size_t ld, width;
+    const float *bias;
+    float scale;
+    float *out;
+    size_t rows;
+} rbm_multiply_args;
+
+/* Units of one kind, given their total inputs (rows x ld): their means (rows x ld), which may be
+ * written over the total inputs, and drawn states, either bits (rows x words) or floats (rows x
+ * ld), in memory of their own. Either output may be null. `n` is the N of binomial:N and softmax:N,
+ * and unused elsewhere. */
+typedef struct {
+    const float *total;
+    size_t rows, units, ld, n;
+    float *mean;
+    void *states;
+    size_t words; /* of a row of bits */
+    rbm_draw draw;
+} rbm_units_args;
 
 /* out[r] += weight * the sum over units, or groups of them, of the cumulant (log-partition
- * function) at scale * total[r, u]. The terms are float32, their sum float64. */
-typedef void rbm_cumulant(const float *total, size_t rows, size_t units, size_t ld, size_t n,
-                          float scale, double weight, double *out, int threads);
+ * function) at scale * total[r, u]. The terms are float32, their sum float64. The cumulant of
+ * binomial:n is n times that of a Bernoulli unit. */
+typedef struct {
+    const float *total;
+    size_t rows, units, ld, n;
+    float scale;
+    double weight;
+    double *out;
+} rbm_cumulant_args;
+
+/* out[r] += weight * the sum over units of log(1 + exp(after * total[r, u])) - log(1 +
+ * exp(before * total[r, u])), in float64. Columns of total beyond the units must be 0. */
+typedef struct {
+    const float *total;
+    size_t rows, units, ld;
+    float before, after;
+    double weight;
+    double *out;
+} rbm_cumulant_change_args;
+
+/* out[r] = the sum over units of the table's values at the states (rows x ld), interpolated
+ * between whole numbers, and beyond 0 .. size - 1 (at least 1) those at the ends. */
+typedef struct {
+    const float *states;
+    size_t rows, units, ld;
+    const double *table;
+    size_t size;
+    double *out;
+} rbm_sum_tabulated_args;
+
+/* out[r] = the sum over a row's ld columns of matrix[r] times vector, in float64. */
+typedef struct {
+    const float *matrix;
+    size_t rows, ld;
+    const float *vector;
+    double *out;
+} rbm_dot_rows_args;
+
+/* out[c] = the sum of column c over the rows, each times its weight where `weight` is given. */
+typedef struct {
+    const float *matrix;
+    size_t rows, ld, width;
+    const float *weight;
+    float *out;
+} rbm_column_sums_args;
+
+/* gradient (visible x ld) += scale * visible' hidden over the rows of one phase, the means being
+ * rows x ld of which `width` columns count. Workspace: start, visible + 1; index, one for each
+ * on-bit; scaled, rows x ld. */
+typedef struct {
+    rbm_phase phase;
+    float scale;
+    size_t visible, width, ld;
+    float *gradient;
+    uint32_t *start, *index;
+    float *scaled;
+} rbm_accumulate_args;
+
+/* One step of the rule on the weights, given the gradient. *finite becomes 0 if a weight is no
+ * longer finite; else it stays as it is. */
+typedef struct {
+    rbm_dense link;
+    const float *gradient;
+    rbm_rule rule;
+    int *finite;
+} rbm_apply_args;
+
+/* accumulate(positive, 1 / rows), accumulate(negative, -1 / rows), the correction and apply in
+ * one pass over the weights, without storing the gradient.
+ * Workspace: start, visible + 1; index, one for each on-bit of the two states; scaled,
+ * (positive rows + negative rows + the smaller of them) x ld_hidden. */
+typedef struct {
+    rbm_dense link;
+    rbm_phase positive, negative;
+    rbm_low_rank correction;
+    rbm_rule rule;
+    uint32_t *start, *index;
+    float *scaled;
+    int *finite;
+} rbm_update_args;
+
+/* A whole step: means of both phases, offsets that follow the data's, the centred gradient
+ * (Melchior, Fischer and Wiskott 2016), `update`, and the rule without decay on the biases. Where
+ * offset_visible is null nothing is centred. `decay` is the rule's in float64; with `refresh` the
+ * penalties become its products with the offsets.
+ * Workspace: as of `update`; vectors, RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows of both). */
+#define RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows)                                              \
+    (4 * (ld_visible) + 6 * (ld_hidden) + 2 * (rows) + RBM_PAD)
+
+typedef struct {
+    rbm_dense link;
+    rbm_phase positive, negative;
+    rbm_rule rule;
+    float *offset_visible, *offset_hidden;   /* ld_visible, ld_hidden */
+    float *penalty_visible, *penalty_hidden; /* visible, hidden */
+    float slide;
+    double decay;
+    int follow_hidden, refresh;
+    float *visible_bias, *visible_velocity, *hidden_bias, *hidden_velocity;
+    uint32_t *start, *index;
+    float *scaled, *vectors;
+    int *finite;
+} rbm_learn_args;
+
+/* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
+typedef struct {
+    const float *matrix;
+    size_t rows, columns, ld_columns;
+    float *transposed;
+    size_t ld_rows;
+} rbm_transpose_args;
 
 /* Total inputs of one layer of a convolutional link: out (rows x ld) = bias (ld) + the sum over the
  * units of the other layer of state times weight, from on-lists or from real-valued states. Terms
  * are added to the bias one by one in ascending order of the units. Columns beyond the units become
- * 0. `memory` is to work in; where it is null, nothing happens. Returns the bytes that it takes. */
-typedef size_t rbm_listed_inputs(const float *weights, const rbm_maps *maps, size_t ld_weights,
-                                 const uint32_t *start, const uint32_t *index, size_t rows,
-                                 const float *bias, float *out, size_t ld, void *memory,
-                                 int threads);
-typedef size_t rbm_float_inputs(const float *weights, const rbm_maps *maps, size_t ld_weights,
-                                const float *values, size_t ld_values, size_t rows,
-                                const float *bias, float *out, size_t ld, void *memory,
-                                int threads);
+ * 0. `memory` is to work in: as many bytes as the kernel's `_memory` says. */
+typedef struct {
+    const float *weights;
+    rbm_maps maps;
+    size_t ld_weights;
+    const uint32_t *start, *index; /* on-lists, */
+    const float *values;           /* or states, rows x ld_values */
+    size_t ld_values;
+    size_t rows;
+    const float *bias;
+    float *out;
+    size_t ld;
+    void *memory;
+} rbm_inputs_args;
+
+/* One side of the gradient of a convolutional link: visible states as on-lists or as floats (rows x
+ * ld_values), and hidden ones (rows x ld_hidden). */
+typedef struct {
+    const uint32_t *start, *index;
+    const float *values;
+    size_t ld_values;
+    const float *hidden;
+    size_t rows;
+    float scale;
+} rbm_side;
+
+/* gradient (taps x ld) += scale * the sum over rows and positions of visible times hidden states.
+ * From lists, those of two sides at once, of which the second may have no rows: where row r of both
+ * has a visible unit on, the sum of their scaled hidden rows is added once. `memory` as above. */
+typedef struct {
+    rbm_maps maps;
+    rbm_side sides[2];
+    size_t ld_hidden;
+    float *gradient;
+    size_t ld;
+    void *memory;
+} rbm_correlate_args;
+
+/* Means and draws of probabilistic max pooling (units/pooled.h), as of units above: one draw a
+ * block, with the word of the pooled unit's number. */
+typedef struct {
+    const float *total;
+    size_t rows;
+    rbm_pool maps;
+    size_t ld;
+    float *mean;
+    uint64_t *bits;
+    size_t words;
+    rbm_draw draw;
+} rbm_pooled_args;
+
+/* As rbm_cumulant_args: log(1 + the sum of exponentials) of each block. */
+typedef struct {
+    const float *total;
+    size_t rows;
+    rbm_pool maps;
+    size_t ld;
+    float scale;
+    double weight;
+    double *out;
+} rbm_pooled_cumulant_args;
+
+/* out (rows x ld_out) = the sum of each block's means. */
+typedef struct {
+    const float *means;
+    size_t rows;
+    rbm_pool maps;
+    size_t ld;
+    float *out;
+    size_t ld_out;
+} rbm_pooled_means_args;
 
 #define RBM_MOST_GROUP 1024 /* units in a group of softmax units */
 
@@ -118,107 +359,28 @@ typedef struct {
     /* out (rows x units, unpadded) = the random words that `draw` names. */
     void (*random_words)(const rbm_draw *draw, size_t rows, size_t units, uint32_t *out);
 
-    /* bits (rows x words) = images[index[r]] / scale as binary states: on where a uniform draw in
-     * [0, 1) lies below the value (sample), or where the value exceeds `threshold`. */
-    void (*binarize_u8)(const uint8_t *images, size_t units, const int64_t *index, size_t rows,
-                        float scale, enum rbm_binarize how, float threshold, const rbm_draw *draw,
-                        uint64_t *bits, size_t words, int threads);
-    void (*binarize_f32)(const float *images, size_t units, const int64_t *index, size_t rows,
-                         float scale, enum rbm_binarize how, float threshold, const rbm_draw *draw,
-                         uint64_t *bits, size_t words, int threads);
-
-    /* Write the on-lists of bit rows: start (rows + 1), index (as many as rbm_count_on says). */
-    void (*list_on)(const uint64_t *bits, size_t rows, size_t words, uint32_t *start,
-                    uint32_t *index, int threads);
-
-    /* out[r] = bias + the sum, in list order, of the matrix rows that row r lists.
-     * matrix: matrix_rows x ld, of which `width` columns count; bias: ld; out: rows x ld. */
-    void (*sum_listed)(const float *matrix, size_t matrix_rows, size_t ld, size_t width,
-                       const uint32_t *start, const uint32_t *index, size_t rows, const float *bias,
-                       float *out, int threads);
-
-    /* out (rows x ld) = bias + a b. a[r, k] = a[r * a_row + k * a_inner], b: inner x ld.
-     * Where bias is null, the product is added to out times `scale`: out += scale a b. */
-    void (*multiply)(const float *a, size_t a_row, size_t a_inner, size_t inner, const float *b,
-                     size_t ld, size_t width, const float *bias, float scale, float *out,
-                     size_t rows, int threads);
-
-    /* Unit kinds; csrc/units/ defines each. `n` is the N of binomial:N and softmax:N, and unused
-     * elsewhere. The cumulant of binomial:n is n times that of a Bernoulli unit. */
-    rbm_bit_units *bernoulli, *softmax;
-    rbm_float_units *binomial, *gaussian, *nrelu, *nrelu_exact;
-    rbm_cumulant *bernoulli_cumulant, *gaussian_cumulant, *nrelu_cumulant, *softmax_cumulant;
-
-    /* out[r] += weight * the sum over units of log(1 + exp(after * total[r, u])) - log(1 +
-     * exp(before * total[r, u])), in float64. Columns of total beyond the units must be 0. */
-    void (*bernoulli_cumulant_change)(const float *total, size_t rows, size_t units, size_t ld,
-                                      float before, float after, double weight, double *out,
-                                      int threads);
-
-    /* out[r] = the sum over units of the table's values at the states (rows x ld), interpolated
-     * between whole numbers, and beyond 0 .. size - 1 (at least 1) those at the ends. */
-    void (*sum_tabulated)(const float *states, size_t rows, size_t units, size_t ld,
-                          const double *table, size_t size, double *out, int threads);
-
-    /* out[r] = the sum over a row's ld columns of matrix[r] times vector, in float64. */
-    void (*dot_rows)(const float *matrix, size_t rows, size_t ld, const float *vector, double *out,
-                     int threads);
-
-    /* out[c] = the sum of column c over the rows, each times its weight where `weight` is given. */
-    void (*column_sums)(const float *matrix, size_t rows, size_t ld, size_t width,
-                        const float *weight, float *out, int threads);
-
-    /* gradient (visible x ld) += scale * visible' hidden over the rows of one phase, the means
-     * being rows x ld of which `width` columns count. Workspace: start, visible + 1; index, one
-     * for each on-bit; scaled, rows x ld. */
-    void (*accumulate)(const rbm_phase *phase, float scale, size_t visible, size_t width, size_t ld,
-                       float *gradient, uint32_t *start, uint32_t *index, float *scaled,
-                       int threads);
-
-    /* One step of the rule on the weights, given the gradient. Returns 0 if a weight is no longer
-     * finite, else 1. */
-    int (*apply)(const rbm_dense *link, const float *gradient, const rbm_rule *rule, int threads);
-
-    /* accumulate(positive, 1 / rows), accumulate(negative, -1 / rows), the correction and apply in
-     * one pass over the weights, without storing the gradient.
-     * Workspace: start, visible + 1; index, one for each on-bit of the two states; scaled,
-     * (positive rows + negative rows + the smaller of them) x ld_hidden. */
-    int (*update)(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative,
-                  const rbm_low_rank *correction, const rbm_rule *rule, uint32_t *start,
-                  uint32_t *index, float *scaled, int threads);
-
-    /* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
-    void (*transpose)(const float *matrix, size_t rows, size_t columns, size_t ld_columns,
-                      float *transposed, size_t ld_rows, int threads);
-
+    /* The kernels, by what they take. */
+    rbm_kernel *binarize_u8, *binarize_f32;
+    rbm_kernel *list_on;
+    rbm_kernel *sum_listed, *multiply, *transpose;
+    rbm_kernel *bit_inputs;
+    rbm_kernel *accumulate, *apply, *update, *learn;
+    rbm_kernel *dot_rows, *column_sums, *sum_tabulated;
+    /* Unit kinds; csrc/units/ defines each. Bernoulli and softmax states are bits. */
+    rbm_kernel *bernoulli, *softmax, *binomial, *gaussian, *nrelu, *nrelu_exact;
+    rbm_kernel *bernoulli_cumulant, *gaussian_cumulant, *nrelu_cumulant, *softmax_cumulant;
+    rbm_kernel *bernoulli_cumulant_change;
     /* Of the hidden units, and of the visible ones (convolution.h, convolution_dense.h). */
-    rbm_listed_inputs *convolve_listed, *deconvolve_listed;
-    rbm_float_inputs *convolve, *deconvolve;
+    rbm_kernel *convolve_listed, *deconvolve_listed, *convolve, *deconvolve;
+    rbm_kernel *correlate_listed, *correlate;
+    rbm_kernel *pooled, *pooled_cumulant, *pooled_means;
 
-    /* gradient (taps x ld) += scale0 * the sum over rows and positions of visible times hidden
-     * states, and the same of a second phase, which may have no rows. Where row r of both has a
-     * visible unit on, the sum of their scaled hidden rows is added once. `memory` as above. */
-    size_t (*correlate_listed)(const rbm_maps *maps, const uint32_t *start0, const uint32_t *index0,
-                               const float *hidden0, size_t rows0, float scale0,
-                               const uint32_t *start1, const uint32_t *index1, const float *hidden1,
-                               size_t rows1, float scale1, size_t ld_hidden, float *gradient,
-                               size_t ld, void *memory, int threads);
-    size_t (*correlate)(const rbm_maps *maps, const float *values, size_t ld_values,
-                        const float *hidden, size_t ld_hidden, size_t rows, float scale,
-                        float *gradient, size_t ld, void *memory, int threads);
-
-    /* Means and draws of probabilistic max pooling (units/pooled.h), as of the bit units above: one
-     * draw a block, with the word of the pooled unit's number. */
-    void (*pooled)(const float *total, size_t rows, const rbm_pool *maps, size_t ld, float *mean,
-                   uint64_t *bits, size_t words, const rbm_draw *draw, int threads);
-
-    /* As rbm_cumulant: log(1 + the sum of exponentials) of each block. */
-    void (*pooled_cumulant)(const float *total, size_t rows, const rbm_pool *maps, size_t ld,
-                            float scale, double weight, double *out, int threads);
-
-    /* out (rows x ld_out) = the sum of each block's means. */
-    void (*pooled_means)(const float *means, size_t rows, const rbm_pool *maps, size_t ld,
-                         float *out, size_t ld_out, int threads);
+    /* Bytes of memory that a kernel of the same name takes with so many threads. */
+    size_t (*convolve_listed_memory)(const rbm_inputs_args *args, int threads);
+    size_t (*deconvolve_listed_memory)(const rbm_inputs_args *args, int threads);
+    size_t (*deconvolve_memory)(const rbm_inputs_args *args, int threads);
+    size_t (*correlate_listed_memory)(const rbm_correlate_args *args, int threads);
+    size_t (*correlate_memory)(const rbm_correlate_args *args, int threads);
 } rbm_kernels;
 
 /* Null on machines of another architecture. */
@@ -233,7 +395,7 @@ int rbm_openmp(void);
 
 /* Make the threads that kernels will use, `count` with the caller's (at least 2), each with `stack`
  * bytes of stack (0: the default), where they can be made: then return `count`, else how many there
- * could be. OpenMP by itself ends the process where it cannot make them (threads.c). */
+ * could be. OpenMP by itself ends the process where it cannot make them. */
 int rbm_make_threads(int count, size_t stack);
 
 /* Integer kernels that no vector unit makes faster (states.c). ----------------------------------
@@ -250,30 +412,42 @@ void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,
 /* Number of on-bits in rows x words. */
 size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words);
 
-/* floats (rows x ld) = the bits as 0 and 1, zero beyond `units`. */
-void rbm_bits_to_floats(const uint64_t *bits, size_t rows, size_t words, size_t units,
-                        float *floats, size_t ld, int threads);
-
-/* bits = where the floats (rows x ld) are above one half. */
-void rbm_floats_to_bits(const float *floats, size_t rows, size_t units, size_t ld, uint64_t *bits,
-                        size_t words, int threads);
+/* count[u] += rows in which bit u of word w, of `units` bits, is on in `first` or in `second`. */
+void rbm_count_word(const uint64_t *first, size_t first_rows, const uint64_t *second,
+                    size_t second_rows, size_t words, size_t w, size_t units, uint32_t *count);
 
 /* count[u] = rows in which unit u is on. */
 void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t units,
                        uint32_t *count);
 
+/* floats (rows x ld) = the bits (rows x words) as 0 and 1, zero beyond `units`; or bits = where the
+ * floats are above one half. */
+typedef struct {
+    uint64_t *bits;
+    size_t rows, words, units;
+    float *floats;
+    size_t ld;
+} rbm_bits_and_floats_args;
+rbm_kernel rbm_bits_to_floats, rbm_floats_to_bits;
+
 /* For every unit, list the rows of the stacked matrix [first; second; difference] whose sum is
  * the unit's gradient: row r of `difference` where the unit is on in row r of both states, else
  * the row of the one state that has it on. Row r of first is row r of the stack, of second
  * first_rows + r, of difference first_rows + second_rows + r. With second_rows = 0 these are the
- * plain lists of the rows in which a unit is on.
+ * plain lists of the rows in which a unit is on. To be called by all of a team, which then meets.
  * start: units + 1; index: one for each on-bit of the two states at most. */
 void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *second,
                       size_t second_rows, size_t words, size_t units, uint32_t *start,
-                      uint32_t *index, int threads);
+                      uint32_t *index, rbm_worker *me);
 
 /* out (rows x out_words) = whether a unit of each block is on. */
-void rbm_pooled_bits(const uint64_t *bits, size_t rows, size_t words, const rbm_pool *maps,
-                     uint64_t *out, size_t out_words, int threads);
+typedef struct {
+    const uint64_t *bits;
+    size_t rows, words;
+    rbm_pool maps;
+    uint64_t *out;
+    size_t out_words;
+} rbm_pooled_bits_args;
+rbm_kernel rbm_pooled_bits;
 
 #endif

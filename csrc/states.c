@@ -1,6 +1,5 @@
 /* Bit states: counting, listing, and the two orders (by row, by unit). */
 #include "rbm_kernels.h"
-#include "parallel.h"
 
 #include <string.h>
 
@@ -13,23 +12,23 @@ size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words) {
     return count;
 }
 
-void rbm_bits_to_floats(const uint64_t *bits, size_t rows, size_t words, size_t units,
-                        float *floats, size_t ld, int threads) {
-    PARALLEL_FOR(threads, 8, rows * units)
-    for (size_t r = 0; r < rows; r++) {
-        for (size_t u = 0; u < units; u++)
-            floats[r * ld + u] = (float)(bits[r * words + u / 64] >> u % 64 & 1);
-        memset(floats + r * ld + units, 0, (ld - units) * sizeof *floats);
+void rbm_bits_to_floats(const void *args, rbm_worker *me) {
+    const rbm_bits_and_floats_args a = *(const rbm_bits_and_floats_args *)args;
+    EACH(me, 8, a.rows, r) {
+        float *to = a.floats + r * a.ld;
+        for (size_t u = 0; u < a.units; u++)
+            to[u] = (float)(a.bits[r * a.words + u / 64] >> u % 64 & 1);
+        memset(to + a.units, 0, (a.ld - a.units) * sizeof *to);
     }
 }
 
-void rbm_floats_to_bits(const float *floats, size_t rows, size_t units, size_t ld, uint64_t *bits,
-                        size_t words, int threads) {
-    PARALLEL_FOR(threads, 8, rows * units)
-    for (size_t r = 0; r < rows; r++) {
-        memset(bits + r * words, 0, words * sizeof *bits);
-        for (size_t u = 0; u < units; u++)
-            bits[r * words + u / 64] |= (uint64_t)(floats[r * ld + u] > 0.5f) << u % 64;
+void rbm_floats_to_bits(const void *args, rbm_worker *me) {
+    const rbm_bits_and_floats_args a = *(const rbm_bits_and_floats_args *)args;
+    EACH(me, 8, a.rows, r) {
+        uint64_t *to = a.bits + r * a.words;
+        memset(to, 0, a.words * sizeof *to);
+        for (size_t u = 0; u < a.units; u++)
+            to[u / 64] |= (uint64_t)(a.floats[r * a.ld + u] > 0.5f) << u % 64;
     }
 }
 
@@ -60,8 +59,8 @@ static void gather_block(const uint64_t *bits, size_t rows, size_t words, size_t
 /* count[u] += rows in which bit u of word w is on in `first` or in `second`. Counters are kept as
  * bit slices (bit u of slice s is bit s of unit u's count), so that a row adds to all 64 at once.
  */
-static void count_word(const uint64_t *first, size_t first_rows, const uint64_t *second,
-                       size_t second_rows, size_t words, size_t w, size_t units, uint32_t *count) {
+void rbm_count_word(const uint64_t *first, size_t first_rows, const uint64_t *second,
+                    size_t second_rows, size_t words, size_t w, size_t units, uint32_t *count) {
     enum { SLICES = 8, MOST = (1 << SLICES) - 1 };
     size_t rows = first_rows > second_rows ? first_rows : second_rows;
     for (size_t r = 0; r < rows; r += MOST) {
@@ -85,24 +84,31 @@ void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t u
                        uint32_t *count) {
     memset(count, 0, units * sizeof *count);
     for (size_t w = 0; w < (units + 63) / 64; w++)
-        count_word(bits, rows, NULL, 0, words, w, MIN(units - w * 64, 64), count + w * 64);
+        rbm_count_word(bits, rows, NULL, 0, words, w, MIN(units - w * 64, 64), count + w * 64);
 }
 
 void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *second,
                       size_t second_rows, size_t words, size_t units, uint32_t *start,
-                      uint32_t *index, int threads) {
+                      uint32_t *index, rbm_worker *me) {
     size_t rows = first_rows > second_rows ? first_rows : second_rows;
-    memset(start, 0, (units + 1) * sizeof *start);
-    for (size_t w = 0; w < (units + 63) / 64; w++)
-        count_word(first, first_rows, second, second_rows, words, w, MIN(units - w * 64, 64),
-                   start + 1 + w * 64);
-    for (size_t u = 0; u < units; u++)
-        start[u + 1] += start[u];
+    size_t unit_words = (units + 63) / 64;
+    EACH(me, 1, unit_words, counted) {
+        size_t here = MIN(units - counted * 64, 64);
+        memset(start + 1 + counted * 64, 0, here * sizeof *start);
+        rbm_count_word(first, first_rows, second, second_rows, words, counted, here,
+                       start + 1 + counted * 64);
+    }
+    rbm_meet(me);
+    if (me->thread == 0) {
+        start[0] = 0;
+        for (size_t u = 0; u < units; u++)
+            start[u + 1] += start[u];
+    }
+    rbm_meet(me);
 
     /* Where row r of the stack begins, by whether the unit is on in first (1) and second (2). */
     const size_t base[4] = {0, 0, first_rows, first_rows + second_rows};
-    PARALLEL_FOR(threads, 1, 4 * start[units])
-    for (size_t w = 0; w < (units + 63) / 64; w++) {
+    EACH(me, 1, unit_words, w) {
         size_t here = MIN(units - w * 64, 64);
         uint32_t next[64];
         memcpy(next, start + w * 64, here * sizeof *next);
@@ -121,6 +127,7 @@ void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *
             }
         }
     }
+    rbm_meet(me);
 }
 
 void rbm_dot_listed(const uint32_t *start, const uint32_t *index, size_t rows, const float *vector,
@@ -153,15 +160,15 @@ static uint64_t get_bits(const uint64_t *row, size_t words, size_t unit, size_t 
     return count < 64 ? bits & ((UINT64_C(1) << count) - 1) : bits;
 }
 
-void rbm_pooled_bits(const uint64_t *bits, size_t rows, size_t words, const rbm_pool *maps,
-                     uint64_t *out, size_t out_words, int threads) {
-    size_t pool = maps->pool, filters = maps->filters, wide = maps->width / pool;
+void rbm_pooled_bits(const void *args, rbm_worker *me) {
+    const rbm_pooled_bits_args a = *(const rbm_pooled_bits_args *)args;
+    const rbm_pool *maps = &a.maps;
+    size_t words = a.words, pool = maps->pool, filters = maps->filters, wide = maps->width / pool;
     size_t positions = maps->height / pool * wide;
-    PARALLEL_FOR(threads, 8, rows * positions * pool * pool * (filters / 64 + 1))
-    for (size_t r = 0; r < rows; r++) {
-        const uint64_t *from = bits + r * words;
-        uint64_t *to = out + r * out_words;
-        memset(to, 0, out_words * sizeof *to);
+    EACH(me, 8, a.rows, r) {
+        const uint64_t *from = a.bits + r * words;
+        uint64_t *to = a.out + r * a.out_words;
+        memset(to, 0, a.out_words * sizeof *to);
         for (size_t position = 0; position < positions; position++) {
             size_t corner = position / wide * pool * maps->width + position % wide * pool;
             for (size_t k = 0; k < filters; k += 64) {

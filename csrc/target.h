@@ -1,6 +1,5 @@
 /* The kernel bodies for one instruction set. A target file sets LANES, TARGET_NAME and TABLE, turns
  * the instructions on, and includes this. */
-#include "parallel.h"
 #include "vec.h"
 #include "random.h"
 #include "maths.h"
@@ -8,6 +7,7 @@
 #include "tempering.h"
 #include "link.h"
 #include "update.h"
+#include "learn.h"
 #include "convolution.h"
 #include "convolution_dense.h"
 
@@ -37,6 +37,8 @@ static const rbm_kernels table = {
     .accumulate = accumulate,
     .apply = apply,
     .update = update,
+    .learn = learn,
+    .bit_inputs = bit_inputs,
     .transpose = transpose,
     .convolve_listed = convolve_listed,
     .convolve = convolve,
@@ -47,6 +49,11 @@ static const rbm_kernels table = {
     .pooled = pooled,
     .pooled_cumulant = pooled_cumulant,
     .pooled_means = pooled_means,
+    .convolve_listed_memory = convolve_listed_memory,
+    .deconvolve_listed_memory = deconvolve_listed_memory,
+    .deconvolve_memory = deconvolve_memory,
+    .correlate_listed_memory = correlate_listed_memory,
+    .correlate_memory = correlate_memory,
 };
 
 const rbm_kernels *const TABLE = &table;

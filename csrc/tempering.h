@@ -10,24 +10,22 @@ INLINE vfloat softplus_change(vfloat a, vfloat b) {
     return above - from + twice_artanh((y - z) / (splat(2.0f) + y + z));
 }
 
-static void bernoulli_cumulant_change(const float *total, size_t rows, size_t units, size_t ld,
-                                      float before, float after, double weight, double *out,
-                                      int threads) {
-    PARALLEL_FOR(threads, 8, rows * units)
-    for (size_t r = 0; r < rows; r++) {
+static void bernoulli_cumulant_change(const void *args, rbm_worker *me) {
+    const rbm_cumulant_change_args a = *(const rbm_cumulant_change_args *)args;
+    EACH(me, 8, a.rows, r) {
         /* As many sums on every instruction set. Columns beyond the units are 0: no change. */
         double sums[RBM_PAD] = {0}, sum = 0;
-        for (size_t u = 0; u < units; u += RBM_PAD) {
+        for (size_t u = 0; u < a.units; u += RBM_PAD) {
             float values[RBM_PAD];
             for (size_t i = 0; i < RBM_PAD; i += LANES) {
-                vfloat x = load(total + r * ld + u + i);
-                store(values + i, softplus_change(splat(after) * x, splat(before) * x));
+                vfloat x = load(a.total + r * a.ld + u + i);
+                store(values + i, softplus_change(splat(a.after) * x, splat(a.before) * x));
             }
             for (size_t i = 0; i < RBM_PAD; i++)
                 sums[i] += values[i];
         }
         for (size_t i = 0; i < RBM_PAD; i++)
             sum += sums[i];
-        out[r] += weight * sum;
+        a.out[r] += a.weight * sum;
     }
 }

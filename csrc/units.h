@@ -4,14 +4,16 @@
  * the middle of the uniform's step of 2^-24, so that no draw lies infinitely far out. */
 
 /* The kernel `name` of a kind whose states are floats. MEAN(x, n) gives means and SAMPLE(x, words,
- * n) draws for LANES units; `cost` is about the number of operations. */
-#define FLOAT_UNITS(name, MEAN, SAMPLE, cost)                                                      \
-    static void name(const float *total, size_t rows, size_t units, size_t ld, size_t n,           \
-                     float *mean, float *states, const rbm_draw *draw, int threads) {              \
-        const stream s = open_stream(draw);                                                        \
+ * n) draws for LANES units. */
+#define FLOAT_UNITS(name, MEAN, SAMPLE)                                                            \
+    static void name(const void *args, rbm_worker *me) {                                           \
+        const rbm_units_args a = *(const rbm_units_args *)args;                                    \
+        const stream s = open_stream(&a.draw);                                                     \
+        const float *total = a.total;                                                              \
+        float *mean = a.mean, *states = a.states;                                                  \
+        size_t units = a.units, ld = a.ld, n = a.n;                                                \
         (void)n;                                                                                   \
-        PARALLEL_FOR(threads, 8, rows * units * (cost) / LANES)                                    \
-        for (size_t r = 0; r < rows; r++) {                                                        \
+        EACH(me, 8, a.rows, r) {                                                                   \
             size_t row = r * ld;                                                                   \
             for (size_t u = 0; u < units; u += DRAWN) {                                            \
                 vword words[2];                                                                    \
@@ -35,35 +37,33 @@
 /* The kernel `name` of cumulants, VALUE(x) giving those of LANES units. Sums run over the units in
  * order, whatever LANES is. */
 #define CUMULANT(name, VALUE)                                                                      \
-    static void name(const float *total, size_t rows, size_t units, size_t ld, size_t n,           \
-                     float scale, double weight, double *out, int threads) {                       \
-        (void)n;                                                                                   \
-        PARALLEL_FOR(threads, 8, rows * units)                                                     \
-        for (size_t r = 0; r < rows; r++) {                                                        \
+    static void name(const void *args, rbm_worker *me) {                                           \
+        const rbm_cumulant_args a = *(const rbm_cumulant_args *)args;                              \
+        EACH(me, 8, a.rows, r) {                                                                   \
             double sum = 0;                                                                        \
-            for (size_t u = 0; u < units; u += LANES) {                                            \
+            for (size_t u = 0; u < a.units; u += LANES) {                                          \
                 float values[LANES];                                                               \
-                store(values, VALUE(splat(scale) * load(total + r * ld + u)));                     \
-                for (size_t i = 0; i < LANES && u + i < units; i++)                                \
+                store(values, VALUE(splat(a.scale) * load(a.total + r * a.ld + u)));               \
+                for (size_t i = 0; i < LANES && u + i < a.units; i++)                              \
                     sum += values[i];                                                              \
             }                                                                                      \
-            out[r] += weight * sum;                                                                \
+            a.out[r] += a.weight * sum;                                                            \
         }                                                                                          \
     }
 
 /* Base measures that depend on counts are looked up. */
-static void sum_tabulated(const float *states, size_t rows, size_t units, size_t ld,
-                          const double *table, size_t size, double *out, int threads) {
-    PARALLEL_FOR(threads, 8, rows * units)
-    for (size_t r = 0; r < rows; r++) {
-        double sum = 0, last = (double)(size - 1);
-        for (size_t u = 0; u < units; u++) {
-            double s = (double)states[r * ld + u];
+static void sum_tabulated(const void *args, rbm_worker *me) {
+    const rbm_sum_tabulated_args a = *(const rbm_sum_tabulated_args *)args;
+    const double *table = a.table;
+    EACH(me, 8, a.rows, r) {
+        double sum = 0, last = (double)(a.size - 1);
+        for (size_t u = 0; u < a.units; u++) {
+            double s = (double)a.states[r * a.ld + u];
             s = s < 0 ? 0 : s > last ? last : s;
-            size_t below = s >= last ? size - 2 : s > 0 ? (size_t)s : 0; /* 0 where s is a NaN */
+            size_t below = s >= last ? a.size - 2 : s > 0 ? (size_t)s : 0; /* 0 where s is a NaN */
             sum += table[below] + (s - (double)below) * (table[below + 1] - table[below]);
         }
-        out[r] = sum;
+        a.out[r] = sum;
     }
 }
 

@@ -78,48 +78,45 @@ static update_row_function *const update_row[MAX_TILE + 1] = {
 
 /* to = scale * from, over rows x ld. */
 static void scale_rows(const float *from, size_t rows, size_t ld, float scale, float *to,
-                       int threads) {
-    PARALLEL_FOR(threads, 8, rows * ld / LANES)
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < ld; c += LANES)
-            store(to + r * ld + c, splat(scale) * load(from + r * ld + c));
+                       rbm_worker *me) {
+    EACH(me, 8, rows, r)
+    for (size_t c = 0; c < ld; c += LANES)
+        store(to + r * ld + c, splat(scale) * load(from + r * ld + c));
 }
 
 /* The matrix whose rows the gradient is a sum of: the scaled means of the positive phase, those of
  * the negative, and the sums of the two where both have the row. */
 static void stack_rows(const rbm_phase *positive, const rbm_phase *negative, size_t ld,
-                       float *stack, int threads) {
+                       float *stack, rbm_worker *me) {
     size_t rows0 = positive->rows, rows1 = negative->rows;
     const vfloat scale0 = splat(1.0f / (float)rows0), scale1 = splat(-1.0f / (float)rows1);
-    PARALLEL_FOR(threads, 16, 3 * rows0 * ld / LANES)
-    for (size_t r = 0; r < (rows0 > rows1 ? rows0 : rows1); r++)
-        for (size_t c = 0; c < ld; c += LANES) {
-            vfloat first = {0}, second = {0};
-            if (r < rows0) {
-                first = scale0 * load(positive->hidden + r * ld + c);
-                store(stack + r * ld + c, first);
-            }
-            if (r < rows1) {
-                second = scale1 * load(negative->hidden + r * ld + c);
-                store(stack + (rows0 + r) * ld + c, second);
-            }
-            if (r < rows0 && r < rows1)
-                store(stack + (rows0 + rows1 + r) * ld + c, first + second);
+    EACH(me, 16, rows0 > rows1 ? rows0 : rows1, r)
+    for (size_t c = 0; c < ld; c += LANES) {
+        vfloat first = {0}, second = {0};
+        if (r < rows0) {
+            first = scale0 * load(positive->hidden + r * ld + c);
+            store(stack + r * ld + c, first);
         }
+        if (r < rows1) {
+            second = scale1 * load(negative->hidden + r * ld + c);
+            store(stack + (rows0 + r) * ld + c, second);
+        }
+        if (r < rows0 && r < rows1)
+            store(stack + (rows0 + rows1 + r) * ld + c, first + second);
+    }
 }
 
 /* Sums run in RBM_PAD interleaved parts on every target, so that all give the same. */
-static void dot_rows(const float *matrix, size_t rows, size_t ld, const float *vector, double *out,
-                     int threads) {
-    PARALLEL_FOR(threads, 16, rows * ld / LANES * 2)
-    for (size_t r = 0; r < rows; r++) {
+static void dot_rows(const void *args, rbm_worker *me) {
+    const rbm_dot_rows_args a = *(const rbm_dot_rows_args *)args;
+    EACH(me, 16, a.rows, r) {
         double part[RBM_PAD] = {0}, sum = 0;
-        for (size_t c = 0; c < ld; c += RBM_PAD)
+        for (size_t c = 0; c < a.ld; c += RBM_PAD)
             for (size_t i = 0; i < RBM_PAD; i++)
-                part[i] += (double)matrix[r * ld + c + i] * (double)vector[c + i];
+                part[i] += (double)a.matrix[r * a.ld + c + i] * (double)a.vector[c + i];
         for (size_t i = 0; i < RBM_PAD; i++)
             sum += part[i];
-        out[r] = sum;
+        a.out[r] = sum;
     }
 }
 
@@ -139,82 +136,90 @@ INLINE void sum_columns(const float *matrix, size_t rows, size_t ld, const float
         store(out + v * LANES, sum[v]);
 }
 
-static void column_sums(const float *matrix, size_t rows, size_t ld, size_t width,
-                        const float *weight, float *out, int threads) {
-    size_t vectors = (width + LANES - 1) / LANES, tiles = (vectors + MAX_TILE - 1) / MAX_TILE;
-    PARALLEL_FOR(threads, 1, rows * vectors)
-    for (size_t tile = 0; tile < tiles; tile++) {
+static void column_sums(const void *args, rbm_worker *me) {
+    const rbm_column_sums_args a = *(const rbm_column_sums_args *)args;
+    size_t vectors = (a.width + LANES - 1) / LANES, tiles = (vectors + MAX_TILE - 1) / MAX_TILE;
+    EACH(me, 1, tiles, tile) {
         size_t v = tile * MAX_TILE;
         if (vectors - v >= MAX_TILE)
-            sum_columns(matrix + v * LANES, rows, ld, weight, out + v * LANES, MAX_TILE);
+            sum_columns(a.matrix + v * LANES, a.rows, a.ld, a.weight, a.out + v * LANES, MAX_TILE);
         else
             for (; v < vectors; v++)
-                sum_columns(matrix + v * LANES, rows, ld, weight, out + v * LANES, 1);
+                sum_columns(a.matrix + v * LANES, a.rows, a.ld, a.weight, a.out + v * LANES, 1);
     }
 }
 
-static void accumulate(const rbm_phase *phase, float scale, size_t visible, size_t width, size_t ld,
-                       float *gradient, uint32_t *start, uint32_t *index, float *scaled,
-                       int threads) {
-    rbm_list_by_unit(phase->visible, phase->rows, NULL, 0, phase->words, visible, start, index,
-                     threads);
-    scale_rows(phase->hidden, phase->rows, ld, scale, scaled, threads);
-    size_t vectors = (width + LANES - 1) / LANES, tile = tile_vectors(phase->rows, vectors);
-    size_t tiles = (vectors + tile - 1) / tile, blocks = (visible + ROW_BLOCK - 1) / ROW_BLOCK;
-    PARALLEL_FOR(threads, 1, start[visible] * vectors)
-    for (size_t item = 0; item < tiles * blocks; item++) {
+static void accumulate(const void *args, rbm_worker *me) {
+    const rbm_accumulate_args a = *(const rbm_accumulate_args *)args;
+    scale_rows(a.phase.hidden, a.phase.rows, a.ld, a.scale, a.scaled, me);
+    rbm_list_by_unit(a.phase.visible, a.phase.rows, NULL, 0, a.phase.words, a.visible, a.start,
+                     a.index, me);
+    size_t vectors = (a.width + LANES - 1) / LANES, tile = tile_vectors(a.phase.rows, vectors);
+    size_t tiles = (vectors + tile - 1) / tile, blocks = (a.visible + ROW_BLOCK - 1) / ROW_BLOCK;
+    EACH(me, 1, tiles * blocks, item) {
         size_t first = item / blocks * tile, i = item % blocks * ROW_BLOCK;
         size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
-        for (size_t end = i + ROW_BLOCK < visible ? i + ROW_BLOCK : visible; i < end; i++) {
-            float *to = gradient + i * ld + column;
-            sum_rows[count](scaled + column, ld, index + start[i], start[i + 1] - start[i], to, to);
+        for (size_t end = i + ROW_BLOCK < a.visible ? i + ROW_BLOCK : a.visible; i < end; i++) {
+            float *to = a.gradient + i * a.ld + column;
+            sum_rows[count](a.scaled + column, a.ld, a.index + a.start[i],
+                            a.start[i + 1] - a.start[i], to, to);
         }
     }
 }
 
-static int apply(const rbm_dense *link, const float *gradient, const rbm_rule *rule, int threads) {
+/* Threads may say so at once. */
+INLINE void require_finite(int *finite, vfloat check) {
+    if (!all_zero(check))
+        __atomic_store_n(finite, 0, __ATOMIC_RELAXED);
+}
+
+static void apply(const void *args, rbm_worker *me) {
+    const rbm_apply_args a = *(const rbm_apply_args *)args;
+    const rbm_dense *link = &a.link;
     size_t ld = link->ld_hidden, width = (link->hidden + LANES - 1) / LANES * LANES;
-    int finite = 1;
-    PARALLEL_FOR_AND(threads, 4, link->visible * width, finite)
-    for (size_t i = 0; i < link->visible; i += LANES) {
+    EACH(me, 4, (link->visible + LANES - 1) / LANES, block) {
+        size_t i = block * LANES;
         vfloat check = {0};
         for (size_t r = i; r < i + LANES && r < link->visible; r++)
             for (size_t c = 0; c < width; c += LANES)
                 step_vector(link->weights + r * ld + c, link->velocity + r * ld + c,
-                            load(gradient + r * ld + c), rule, &check);
+                            load(a.gradient + r * ld + c), &a.rule, &check);
         for (size_t c = 0; c < width; c += LANES)
             mirror_block(link, i, c);
-        finite &= all_zero(check);
+        require_finite(a.finite, check);
     }
-    return finite;
 }
 
-static int update(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative,
-                  const rbm_low_rank *correction, const rbm_rule *rule, uint32_t *start,
-                  uint32_t *index, float *scaled, int threads) {
-    size_t ld = link->ld_hidden, rows0 = positive->rows, rows1 = negative->rows;
-    rbm_list_by_unit(positive->visible, rows0, negative->visible, rows1, positive->words,
-                     link->visible, start, index, threads);
-    size_t paired = rows0 < rows1 ? rows0 : rows1;
-    stack_rows(positive, negative, ld, scaled, threads);
-
+/* The rule on all weights, the lists of the stack's rows, and the stack itself, being made. */
+static void update_weights(const rbm_dense *link, size_t rows0, size_t rows1,
+                           const rbm_low_rank *correction, const rbm_rule *rule,
+                           const uint32_t *start, const uint32_t *index, const float *stack,
+                           int *finite, rbm_worker *me) {
+    size_t ld = link->ld_hidden, paired = rows0 < rows1 ? rows0 : rows1;
     size_t vectors = (link->hidden + LANES - 1) / LANES;
     size_t tile = tile_vectors(rows0 + rows1 + paired, vectors);
     size_t tiles = (vectors + tile - 1) / tile, blocks = (link->visible + LANES - 1) / LANES;
-    int finite = 1;
-    PARALLEL_FOR_AND(threads, 4, (start[link->visible] + 8 * link->visible) * vectors, finite)
-    for (size_t item = 0; item < tiles * blocks; item++) {
+    EACH(me, 4, tiles * blocks, item) {
         size_t first = item / blocks * tile, i = item % blocks * LANES;
         size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
         vfloat check = {0};
         for (size_t r = i; r < i + LANES && r < link->visible; r++)
             update_row[count](link->weights + r * ld + column, link->velocity + r * ld + column,
-                              scaled + column, ld, index + start[r], start[r + 1] - start[r],
+                              stack + column, ld, index + start[r], start[r + 1] - start[r],
                               correction->left + r, link->ld_visible, correction->right + column,
                               correction->rank, rule, &check);
         for (size_t v = 0; v < count; v++)
             mirror_block(link, i, column + v * LANES);
-        finite &= all_zero(check);
+        require_finite(finite, check);
     }
-    return finite;
+}
+
+static void update(const void *args, rbm_worker *me) {
+    const rbm_update_args a = *(const rbm_update_args *)args;
+    const rbm_phase *positive = &a.positive, *negative = &a.negative;
+    stack_rows(positive, negative, a.link.ld_hidden, a.scaled, me);
+    rbm_list_by_unit(positive->visible, positive->rows, negative->visible, negative->rows,
+                     positive->words, a.link.visible, a.start, a.index, me);
+    update_weights(&a.link, positive->rows, negative->rows, &a.correction, &a.rule, a.start,
+                   a.index, a.scaled, a.finite, me);
 }

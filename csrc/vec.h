@@ -223,6 +223,18 @@ INLINE void store_first(float *p, vfloat x, size_t n) {
 #endif
 
 /* A NaN in x comes through. */
+/* All ones in the lanes whose bits are on. */
+INLINE vint lane_mask(uint32_t bits) {
+#if LANES == 16
+    const vint lane = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+#elif LANES == 8
+    const vint lane = {1, 2, 4, 8, 16, 32, 64, 128};
+#else
+    const vint lane = {1, 2, 4, 8};
+#endif
+    return (((vint){0} + (int32_t)bits) & lane) != 0;
+}
+
 INLINE vfloat at_least(vfloat x, float bound) {
     return greater(splat(bound), x);
 }

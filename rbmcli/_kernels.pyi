@@ -18,11 +18,25 @@ _Pool = tuple[int, int, int, int]
 PAD: int
 MOST_GROUP: int
 MOST_POOL: int
+WORTH_SHARING: int
 
 def use_isa(name: str = "") -> None: ...
 def isa() -> str: ...
 def openmp_version() -> int: ...
 def set_threads(count: int) -> None: ...
+
+class Plan:
+    replayable: bool
+    def __init__(
+        self, step: int, rows: NDArray[np.int64], memory: tuple[NDArray[Any], ...]
+    ) -> None: ...
+    def run(
+        self, step: int, rule: tuple[float, float, float, float, bool], refresh: bool
+    ) -> bool: ...
+
+def record(step: int, rows: NDArray[np.int64], memory: tuple[NDArray[Any], ...]) -> None: ...
+def recorded() -> Plan | None: ...
+def share_from(work: int) -> None: ...
 def make_threads(count: int, stack: int = 0) -> int: ...
 def threads() -> int: ...
 def random_words(draw: Draw, out: _Indices) -> None: ...
@@ -41,6 +55,16 @@ def floats_to_bits(floats: _Floats, units: int, bits: _Words) -> None: ...
 def count_by_unit(bits: _Words, count: _Indices) -> None: ...
 def sum_listed(
     matrix: _Floats, width: int, start: _Indices, index: _Indices, bias: _Floats, out: _Floats
+) -> None: ...
+def bit_inputs(
+    bits: _Words,
+    matrix: _Floats,
+    width: int,
+    bias: _Floats,
+    dense_above: float,
+    out: _Floats,
+    lists: _Indices,
+    floats: _Floats,
 ) -> None: ...
 def multiply(a: _Floats, b: _Floats, width: int, bias: _Floats, out: _Floats) -> None: ...
 def accumulate_dense(
@@ -79,6 +103,25 @@ def update(
     start: _Indices,
     index: _Indices,
     scaled: _Floats,
+) -> bool: ...
+def learn(
+    weights: _Floats,
+    velocity: _Floats,
+    transposed: _Floats,
+    hidden: int,
+    visible0: _Words,
+    hidden0: _Floats,
+    visible1: _Words,
+    hidden1: _Floats,
+    rule: tuple[float, float, float, float, bool],
+    visible_bias: _Floats,
+    visible_velocity: _Floats,
+    hidden_bias: _Floats,
+    hidden_velocity: _Floats,
+    centering: tuple[_Floats, _Floats, _Floats, _Floats, float, bool, bool] | None,
+    lists: _Indices,
+    scaled: _Floats,
+    vectors: _Floats,
 ) -> bool: ...
 def bernoulli(
     total: _Floats,

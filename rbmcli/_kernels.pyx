@@ -8,9 +8,12 @@ shapes raise ValueError. csrc/rbm_kernels.h says what each kernel computes.
 """
 
 import os
+from threading import get_ident
 
 import numpy as np
 
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 
@@ -58,74 +61,266 @@ cdef extern from "rbm_kernels.h" nogil:
     ctypedef struct rbm_pool:
         size_t height, width, filters, pool
 
-    ctypedef void rbm_bit_units(const float *, size_t, size_t, size_t, size_t, float *, uint64_t *,
-                                size_t, const rbm_draw *, int) noexcept nogil
-    ctypedef void rbm_float_units(const float *, size_t, size_t, size_t, size_t, float *, float *,
-                                  const rbm_draw *, int) noexcept nogil
-    ctypedef void rbm_cumulant(const float *, size_t, size_t, size_t, size_t, float, double,
-                               double *, int) noexcept nogil
+    ctypedef struct rbm_worker:
+        pass
+    ctypedef void rbm_kernel(const void *, rbm_worker *) noexcept nogil
+    void rbm_run(rbm_kernel *, const void *, int)
 
-    ctypedef size_t rbm_listed_inputs(const float *, const rbm_maps *, size_t, const uint32_t *,
-                                      const uint32_t *, size_t, const float *, float *, size_t,
-                                      void *, int) noexcept nogil
-    ctypedef size_t rbm_float_inputs(const float *, const rbm_maps *, size_t, const float *,
-                                     size_t, size_t, const float *, float *, size_t, void *,
-                                     int) noexcept nogil
+    ctypedef struct rbm_operation:
+        rbm_kernel *kernel
+        const void *args
+
+    ctypedef struct rbm_plan_args:
+        const rbm_operation *operations
+        size_t count
+
+    void rbm_walk(const void *, rbm_worker *) noexcept nogil
+
+    ctypedef struct rbm_binarize_args:
+        const void *images
+        size_t units
+        const int64_t *index
+        size_t rows
+        float scale
+        rbm_binarize how
+        float threshold
+        rbm_draw draw
+        uint64_t *bits
+        size_t words
+
+    ctypedef struct rbm_list_on_args:
+        const uint64_t *bits
+        size_t rows, words
+        uint32_t *start, *index
+
+    ctypedef struct rbm_sum_listed_args:
+        const float *matrix
+        size_t matrix_rows, ld, width
+        const uint32_t *start, *index
+        size_t rows
+        const float *bias
+        float *out
+
+    ctypedef struct rbm_multiply_args:
+        const float *a
+        size_t a_row, a_inner, inner
+        const float *b
+        size_t ld, width
+        const float *bias
+        float scale
+        float *out
+        size_t rows
+
+    ctypedef struct rbm_units_args:
+        const float *total
+        size_t rows, units, ld, n
+        float *mean
+        void *states
+        size_t words
+        rbm_draw draw
+
+    ctypedef struct rbm_cumulant_args:
+        const float *total
+        size_t rows, units, ld, n
+        float scale
+        double weight
+        double *out
+
+    ctypedef struct rbm_cumulant_change_args:
+        const float *total
+        size_t rows, units, ld
+        float before, after
+        double weight
+        double *out
+
+    ctypedef struct rbm_sum_tabulated_args:
+        const float *states
+        size_t rows, units, ld
+        const double *table
+        size_t size
+        double *out
+
+    ctypedef struct rbm_dot_rows_args:
+        const float *matrix
+        size_t rows, ld
+        const float *vector
+        double *out
+
+    ctypedef struct rbm_column_sums_args:
+        const float *matrix
+        size_t rows, ld, width
+        const float *weight
+        float *out
+
+    ctypedef struct rbm_accumulate_args:
+        rbm_phase phase
+        float scale
+        size_t visible, width, ld
+        float *gradient
+        uint32_t *start, *index
+        float *scaled
+
+    ctypedef struct rbm_apply_args:
+        rbm_dense link
+        const float *gradient
+        rbm_rule rule
+        int *finite
+
+    ctypedef struct rbm_update_args:
+        rbm_dense link
+        rbm_phase positive, negative
+        rbm_low_rank correction
+        rbm_rule rule
+        uint32_t *start, *index
+        float *scaled
+        int *finite
+
+    ctypedef struct rbm_transpose_args:
+        const float *matrix
+        size_t rows, columns, ld_columns
+        float *transposed
+        size_t ld_rows
+
+    ctypedef struct rbm_inputs_args:
+        const float *weights
+        rbm_maps maps
+        size_t ld_weights
+        const uint32_t *start, *index
+        const float *values
+        size_t ld_values
+        size_t rows
+        const float *bias
+        float *out
+        size_t ld
+        void *memory
+
+    ctypedef struct rbm_side:
+        const uint32_t *start, *index
+        const float *values
+        size_t ld_values
+        const float *hidden
+        size_t rows
+        float scale
+
+    ctypedef struct rbm_correlate_args:
+        rbm_maps maps
+        rbm_side sides[2]
+        size_t ld_hidden
+        float *gradient
+        size_t ld
+        void *memory
+
+    ctypedef struct rbm_pooled_args:
+        const float *total
+        size_t rows
+        rbm_pool maps
+        size_t ld
+        float *mean
+        uint64_t *bits
+        size_t words
+        rbm_draw draw
+
+    ctypedef struct rbm_pooled_cumulant_args:
+        const float *total
+        size_t rows
+        rbm_pool maps
+        size_t ld
+        float scale
+        double weight
+        double *out
+
+    ctypedef struct rbm_pooled_means_args:
+        const float *means
+        size_t rows
+        rbm_pool maps
+        size_t ld
+        float *out
+        size_t ld_out
+
+    ctypedef struct rbm_bits_and_floats_args:
+        uint64_t *bits
+        size_t rows, words, units
+        float *floats
+        size_t ld
+
+    ctypedef struct rbm_pooled_bits_args:
+        const uint64_t *bits
+        size_t rows, words
+        rbm_pool maps
+        uint64_t *out
+        size_t out_words
+
+    ctypedef struct rbm_learn_args:
+        rbm_dense link
+        rbm_phase positive, negative
+        rbm_rule rule
+        float *offset_visible, *offset_hidden
+        float *penalty_visible, *penalty_hidden
+        float slide
+        double decay
+        int follow_hidden, refresh
+        float *visible_bias, *visible_velocity, *hidden_bias, *hidden_velocity
+        uint32_t *start, *index
+        float *scaled, *vectors
+        int *finite
+
+    ctypedef struct rbm_bit_inputs_args:
+        const uint64_t *bits
+        size_t rows, words, units
+        double dense_above
+        const float *matrix
+        size_t ld, width
+        const float *bias
+        float *out
+        uint32_t *start, *index
+        float *floats
+        size_t ld_units
 
     ctypedef struct rbm_kernels:
         const char *name
         int lanes
         void (*random_words)(const rbm_draw *, size_t, size_t, uint32_t *) noexcept nogil
-        void (*binarize_u8)(const uint8_t *, size_t, const int64_t *, size_t, float, rbm_binarize,
-                            float, const rbm_draw *, uint64_t *, size_t, int) noexcept nogil
-        void (*binarize_f32)(const float *, size_t, const int64_t *, size_t, float, rbm_binarize,
-                             float, const rbm_draw *, uint64_t *, size_t, int) noexcept nogil
-        void (*list_on)(const uint64_t *, size_t, size_t, uint32_t *, uint32_t *, int) noexcept nogil
-        void (*sum_listed)(const float *, size_t, size_t, size_t, const uint32_t *,
-                           const uint32_t *, size_t, const float *, float *, int) noexcept nogil
-        void (*multiply)(const float *, size_t, size_t, size_t, const float *, size_t, size_t,
-                         const float *, float, float *, size_t, int) noexcept nogil
-        rbm_bit_units *bernoulli
-        rbm_bit_units *softmax
-        rbm_float_units *binomial
-        rbm_float_units *gaussian
-        rbm_float_units *nrelu
-        rbm_float_units *nrelu_exact
-        rbm_cumulant *bernoulli_cumulant
-        rbm_cumulant *gaussian_cumulant
-        rbm_cumulant *nrelu_cumulant
-        rbm_cumulant *softmax_cumulant
-        void (*bernoulli_cumulant_change)(const float *, size_t, size_t, size_t, float, float,
-                                          double, double *, int) noexcept nogil
-        void (*sum_tabulated)(const float *, size_t, size_t, size_t, const double *, size_t,
-                              double *, int) noexcept nogil
-        void (*dot_rows)(const float *, size_t, size_t, const float *, double *, int) noexcept nogil
-        void (*column_sums)(const float *, size_t, size_t, size_t, const float *, float *,
-                            int) noexcept nogil
-        void (*accumulate)(const rbm_phase *, float, size_t, size_t, size_t, float *, uint32_t *,
-                           uint32_t *, float *, int) noexcept nogil
-        int (*apply)(const rbm_dense *, const float *, const rbm_rule *, int) noexcept nogil
-        int (*update)(const rbm_dense *, const rbm_phase *, const rbm_phase *,
-                      const rbm_low_rank *, const rbm_rule *, uint32_t *, uint32_t *, float *,
-                      int) noexcept nogil
-        void (*transpose)(const float *, size_t, size_t, size_t, float *, size_t, int) noexcept nogil
-        rbm_listed_inputs *convolve_listed
-        rbm_float_inputs *convolve
-        rbm_listed_inputs *deconvolve_listed
-        rbm_float_inputs *deconvolve
-        size_t (*correlate_listed)(const rbm_maps *, const uint32_t *, const uint32_t *,
-                                   const float *, size_t, float, const uint32_t *,
-                                   const uint32_t *, const float *, size_t, float, size_t,
-                                   float *, size_t, void *, int) noexcept nogil
-        size_t (*correlate)(const rbm_maps *, const float *, size_t, const float *, size_t, size_t,
-                            float, float *, size_t, void *, int) noexcept nogil
-        void (*pooled)(const float *, size_t, const rbm_pool *, size_t, float *, uint64_t *,
-                       size_t, const rbm_draw *, int) noexcept nogil
-        void (*pooled_cumulant)(const float *, size_t, const rbm_pool *, size_t, float, double,
-                                double *, int) noexcept nogil
-        void (*pooled_means)(const float *, size_t, const rbm_pool *, size_t, float *, size_t,
-                             int) noexcept nogil
+        rbm_kernel *binarize_u8
+        rbm_kernel *binarize_f32
+        rbm_kernel *list_on
+        rbm_kernel *sum_listed
+        rbm_kernel *multiply
+        rbm_kernel *transpose
+        rbm_kernel *accumulate
+        rbm_kernel *apply
+        rbm_kernel *update
+        rbm_kernel *learn
+        rbm_kernel *bit_inputs
+        rbm_kernel *dot_rows
+        rbm_kernel *column_sums
+        rbm_kernel *sum_tabulated
+        rbm_kernel *bernoulli
+        rbm_kernel *softmax
+        rbm_kernel *binomial
+        rbm_kernel *gaussian
+        rbm_kernel *nrelu
+        rbm_kernel *nrelu_exact
+        rbm_kernel *bernoulli_cumulant
+        rbm_kernel *gaussian_cumulant
+        rbm_kernel *nrelu_cumulant
+        rbm_kernel *softmax_cumulant
+        rbm_kernel *bernoulli_cumulant_change
+        rbm_kernel *convolve_listed
+        rbm_kernel *deconvolve_listed
+        rbm_kernel *convolve
+        rbm_kernel *deconvolve
+        rbm_kernel *correlate_listed
+        rbm_kernel *correlate
+        rbm_kernel *pooled
+        rbm_kernel *pooled_cumulant
+        rbm_kernel *pooled_means
+        size_t (*convolve_listed_memory)(const rbm_inputs_args *, int) noexcept nogil
+        size_t (*deconvolve_listed_memory)(const rbm_inputs_args *, int) noexcept nogil
+        size_t (*deconvolve_memory)(const rbm_inputs_args *, int) noexcept nogil
+        size_t (*correlate_listed_memory)(const rbm_correlate_args *, int) noexcept nogil
+        size_t (*correlate_memory)(const rbm_correlate_args *, int) noexcept nogil
 
+    size_t RBM_LEARN_FLOATS(size_t, size_t, size_t)
     const rbm_kernels *rbm_select(const char *)
     int rbm_openmp()
     int rbm_make_threads(int, size_t)
@@ -133,11 +328,10 @@ cdef extern from "rbm_kernels.h" nogil:
     void rbm_weigh_listed(const uint32_t *, const uint32_t *, size_t, const float *, size_t,
                           float *)
     size_t rbm_count_on(const uint64_t *, size_t, size_t)
-    void rbm_bits_to_floats(const uint64_t *, size_t, size_t, size_t, float *, size_t, int)
-    void rbm_floats_to_bits(const float *, size_t, size_t, size_t, uint64_t *, size_t, int)
+    void rbm_bits_to_floats(const void *, rbm_worker *) noexcept nogil
+    void rbm_floats_to_bits(const void *, rbm_worker *) noexcept nogil
+    void rbm_pooled_bits(const void *, rbm_worker *) noexcept nogil
     void rbm_count_by_unit(const uint64_t *, size_t, size_t, size_t, uint32_t *)
-    void rbm_pooled_bits(const uint64_t *, size_t, size_t, const rbm_pool *, uint64_t *, size_t,
-                         int)
 
 
 PAD = RBM_PAD
@@ -146,6 +340,9 @@ MOST_POOL = RBM_MOST_POOL
 
 cdef const rbm_kernels *_table = NULL
 cdef int _threads = 1
+# Vector operations for which a team is woken: that costs some microseconds.
+WORTH_SHARING = 20000
+cdef size_t _worth_sharing = WORTH_SHARING
 # Whether this process, or one that it was forked from, may have a team of threads.
 cdef bint _shared = False
 # Whether the team, if any, is that of a parent: it is not there, and OpenMP would wait for it.
@@ -188,6 +385,15 @@ def set_threads(int count):
     _shared = _shared or _threads > 1
 
 
+def share_from(size_t work):
+    """Run kernels of so many vector operations, and more, on several threads.
+
+    For tests, which share out the smallest ones.
+    """
+    global _worth_sharing
+    _worth_sharing = work
+
+
 def make_threads(int count, size_t stack=0):
     """Make so many threads (this one among them) as kernels will use; return how many there were.
 
@@ -226,6 +432,132 @@ cdef _require(bint condition, str what):
         raise ValueError(what)
 
 
+cdef _run(rbm_kernel *kernel, const void *args, size_t work):
+    """Run a kernel; work: about how many vector operations it takes."""
+    if _is_recording():
+        _recorded.replayable = False
+    _run_now(kernel, args, work)
+
+
+cdef _run_now(rbm_kernel *kernel, const void *args, size_t work):
+    cdef int threads = _threads if work >= _worth_sharing else 1
+    with nogil:
+        rbm_run(kernel, args, threads)
+
+
+cdef Plan _recorded = None
+cdef unsigned long _recorder = 0
+
+
+cdef bint _is_recording():
+    return _recorded is not None and get_ident() == _recorder
+
+
+cdef class Plan:
+    """The kernels of a training step, recorded as they ran, to be run again for other steps.
+
+    Recorded are kernels that know how to be; any other makes the plan one that is not
+    `replayable`, and so does a state that no kernel of the plan has made from the images in `rows`
+    and the states in `memory`, or a draw of another step. Replayed, they work in the same memory, which the plan keeps: the
+    images are those in `rows` then.
+    """
+
+    cdef rbm_operation *_operations
+    cdef rbm_draw **_draws
+    cdef size_t _count
+    cdef size_t _work
+    cdef rbm_learn_args *_learn
+    cdef uint32_t _step
+    cdef const int64_t[::1] _rows
+    cdef set _made
+    cdef list _kept
+    cdef public bint replayable
+
+    def __cinit__(self, uint32_t step, const int64_t[::1] rows, tuple memory):
+        self._step = step
+        self._rows = rows
+        self._made = {array.ctypes.data for array in memory}
+        self._kept = []
+        self.replayable = True
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self._count):
+            free(<void *>self._operations[i].args)
+        free(self._operations)
+        free(self._draws)
+
+    cdef _add(self, rbm_kernel *kernel, const void *args, size_t size, size_t work,
+              Py_ssize_t draw, tuple read, tuple made, tuple kept):
+        """Take a kernel with its arguments. draw: where in them the draw is, or -1.
+
+        read, made: addresses of states. kept: what has the memory that it works in.
+        """
+        cdef rbm_operation *operations = <rbm_operation *>realloc(
+            self._operations, (self._count + 1) * sizeof(rbm_operation))
+        if operations == NULL:
+            raise MemoryError()
+        self._operations = operations
+        cdef rbm_draw **draws = <rbm_draw **>realloc(
+            self._draws, (self._count + 1) * sizeof(rbm_draw *))
+        if draws == NULL:
+            raise MemoryError()
+        self._draws = draws
+        cdef char *copy = <char *>malloc(size)
+        if copy == NULL:
+            raise MemoryError()
+        memcpy(copy, args, size)
+        operations[self._count].kernel = kernel
+        operations[self._count].args = copy
+        draws[self._count] = <rbm_draw *>(copy + draw) if draw >= 0 else NULL
+        if kernel == _table.learn:
+            if self._learn != NULL:
+                self.replayable = False
+            self._learn = <rbm_learn_args *>copy
+        if (draw >= 0 and draws[self._count].step != self._step) or not self._made.issuperset(read):
+            self.replayable = False
+        self._count += 1
+        self._work += work
+        self._made.update(made)
+        self._kept.append(kept)
+
+    def run(self, uint32_t step, tuple rule, bint refresh):
+        """Take the recorded step as step number `step`; True if all is finite.
+
+        rule: as `update` takes it. refresh: as in the centering of `learn`.
+        """
+        cdef size_t i
+        cdef int finite = 1
+        cdef rbm_plan_args args
+        if not self.replayable or self._learn == NULL:
+            raise ValueError("the plan is not of a whole step")
+        for i in range(self._count):
+            if self._draws[i] != NULL:
+                self._draws[i].step = step
+        self._learn.rule = _rule(rule)
+        self._learn.decay, self._learn.refresh = rule[2], refresh
+        self._learn.finite = &finite
+        args.operations, args.count = self._operations, self._count
+        _run_now(rbm_walk, &args, self._work)
+        return finite != 0
+
+
+def record(uint32_t step, const int64_t[::1] rows, tuple memory):
+    """Record the kernels that this thread runs from now on, as a step of this number and images.
+
+    memory: arrays of states that a step finds as the one before has left them.
+    """
+    global _recorded, _recorder
+    _recorded, _recorder = Plan(step, rows, memory), get_ident()
+
+
+def recorded():
+    """End the recording; return the plan, or None where it cannot be replayed."""
+    global _recorded
+    plan, _recorded = _recorded, None
+    return plan if plan.replayable and (<Plan>plan)._learn != NULL else None
+
+
 cdef rbm_draw _draw(tuple draw):
     cdef rbm_draw d
     cdef uint64_t key
@@ -254,20 +586,30 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
     cdef float cut = 0.0 if threshold is None else threshold
     cdef const uint8_t[:, ::1] small
     cdef const float[:, ::1] real
+    cdef rbm_binarize_args args
+    cdef rbm_kernel *kernel
     cdef size_t units = images.shape[1], rows = index.shape[0], words = bits.shape[1]
     _require(bits.shape[0] == index.shape[0] and words * 64 >= units, "bits do not fit the images")
     if rows == 0:
         return
+    args.units, args.index, args.rows = units, &index[0], rows
+    args.scale, args.how, args.threshold, args.draw = scale, how, cut, d
+    args.bits, args.words = &bits[0, 0], words
     if images.dtype == "uint8":
         small = images
-        with nogil:
-            _table.binarize_u8(&small[0, 0], units, &index[0], rows, scale, how, cut, &d,
-                               &bits[0, 0], words, _threads)
+        args.images = &small[0, 0]
+        kernel = _table.binarize_u8
     else:
         real = images
-        with nogil:
-            _table.binarize_f32(&real[0, 0], units, &index[0], rows, scale, how, cut, &d,
-                                &bits[0, 0], words, _threads)
+        args.images = &real[0, 0]
+        kernel = _table.binarize_f32
+    if _is_recording():
+        if &index[0] != &_recorded._rows[0]:  # images made for this step alone
+            _recorded.replayable = False
+        _recorded._add(kernel, &args, sizeof(args), rows * units,
+                       <char *>&args.draw - <char *>&args, (), (<size_t>&bits[0, 0],),
+                       (images, index, bits))
+    _run_now(kernel, &args, rows * units)
 
 
 def count_on(const uint64_t[:, ::1] bits):
@@ -278,26 +620,29 @@ def count_on(const uint64_t[:, ::1] bits):
 def list_on(const uint64_t[:, ::1] bits, uint32_t[::1] start, uint32_t[::1] index):
     """Write the on-lists; start: (rows + 1,), index: at least count_on(bits)."""
     _require(start.shape[0] >= bits.shape[0] + 1, "start is too short")
-    with nogil:
-        _table.list_on(&bits[0, 0], bits.shape[0], bits.shape[1], &start[0], &index[0], _threads)
+    cdef rbm_list_on_args args = rbm_list_on_args(&bits[0, 0], bits.shape[0], bits.shape[1],
+                                                  &start[0], &index[0])
+    _run(_table.list_on, &args, index.shape[0])
 
 
 def bits_to_floats(const uint64_t[:, ::1] bits, size_t units, float[:, ::1] floats):
     """floats (rows, ld) = bits as 0 and 1."""
     _require(floats.shape[0] == bits.shape[0] and floats.shape[1] >= <Py_ssize_t>units
              and bits.shape[1] * 64 >= <Py_ssize_t>units, "floats do not fit the bits")
-    with nogil:
-        rbm_bits_to_floats(&bits[0, 0], bits.shape[0], bits.shape[1], units, &floats[0, 0],
-                           floats.shape[1], _threads)
+    cdef rbm_bits_and_floats_args args = rbm_bits_and_floats_args(
+        <uint64_t *>&bits[0, 0], bits.shape[0], bits.shape[1], units, &floats[0, 0],
+        floats.shape[1])
+    _run(rbm_bits_to_floats, &args, bits.shape[0] * units)
 
 
 def floats_to_bits(const float[:, ::1] floats, size_t units, uint64_t[:, ::1] bits):
     """bits (rows, words) = floats above one half."""
     _require(floats.shape[0] == bits.shape[0] and floats.shape[1] >= <Py_ssize_t>units
              and bits.shape[1] * 64 >= <Py_ssize_t>units, "bits do not fit the floats")
-    with nogil:
-        rbm_floats_to_bits(&floats[0, 0], floats.shape[0], units, floats.shape[1], &bits[0, 0],
-                           bits.shape[1], _threads)
+    cdef rbm_bits_and_floats_args args = rbm_bits_and_floats_args(
+        &bits[0, 0], bits.shape[0], bits.shape[1], units, <float *>&floats[0, 0],
+        floats.shape[1])
+    _run(rbm_floats_to_bits, &args, bits.shape[0] * units)
 
 
 def count_by_unit(const uint64_t[:, ::1] bits, uint32_t[::1] count):
@@ -314,9 +659,41 @@ def sum_listed(const float[:, ::1] matrix, size_t width, const uint32_t[::1] sta
     _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
              and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
     _require(start.shape[0] >= out.shape[0] + 1, "start is too short")
-    with nogil:
-        _table.sum_listed(&matrix[0, 0], matrix.shape[0], ld, width, &start[0], &index[0],
-                          out.shape[0], &bias[0], &out[0, 0], _threads)
+    cdef rbm_sum_listed_args args = rbm_sum_listed_args(
+        &matrix[0, 0], matrix.shape[0], ld, width, &start[0], &index[0], out.shape[0], &bias[0],
+        &out[0, 0])
+    _run(_table.sum_listed, &args, start[out.shape[0]] * width // _table.lanes)
+
+
+def bit_inputs(const uint64_t[:, ::1] bits, const float[:, ::1] matrix, size_t width,
+               const float[::1] bias, double dense_above, float[:, ::1] out,
+               uint32_t[::1] lists, float[::1] floats):
+    """out (rows, ld) = bias + states matrix, of bit states of as many units as the matrix has rows.
+
+    By lists of what is on where at most the fraction `dense_above` is on, else as floats.
+    Workspace: lists (rows + 2 + that fraction of all bits,), floats (rows * padded units,).
+    """
+    cdef rbm_bit_inputs_args args
+    cdef size_t rows = bits.shape[0], units = matrix.shape[0], ld = matrix.shape[1]
+    _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
+             and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
+    _require(out.shape[0] == bits.shape[0] and <size_t>bits.shape[1] * 64 >= units,
+             "bits do not fit")
+    if rows == 0:
+        return
+    cdef size_t most = <size_t>(dense_above * rows * units) + 1
+    cdef size_t ld_units = (units + RBM_PAD - 1) // RBM_PAD * RBM_PAD
+    _require(<size_t>lists.shape[0] >= rows + 1 + most
+             and <size_t>floats.shape[0] >= rows * ld_units, "workspace is too small")
+    args.bits, args.rows, args.words, args.units = &bits[0, 0], rows, bits.shape[1], units
+    args.dense_above, args.matrix, args.ld, args.width = dense_above, &matrix[0, 0], ld, width
+    args.bias, args.out, args.ld_units = &bias[0], &out[0, 0], ld_units
+    args.start, args.index, args.floats = &lists[0], &lists[rows + 1], &floats[0]
+    cdef size_t work = rows * units * width // _table.lanes // 5
+    if _is_recording():
+        _recorded._add(_table.bit_inputs, &args, sizeof(args), work, -1, (<size_t>&bits[0, 0],),
+                       (<size_t>&out[0, 0],), (bits, matrix, bias, out, lists, floats))
+    _run_now(_table.bit_inputs, &args, work)
 
 
 def multiply(const float[:, ::1] a, const float[:, ::1] b, size_t width, const float[::1] bias,
@@ -326,9 +703,10 @@ def multiply(const float[:, ::1] a, const float[:, ::1] b, size_t width, const f
     _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
              and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
     _require(a.shape[0] == out.shape[0] and a.shape[1] >= b.shape[0], "rows do not fit")
-    with nogil:
-        _table.multiply(&a[0, 0], a.shape[1], 1, b.shape[0], &b[0, 0], ld, width, &bias[0], 1.0,
-                        &out[0, 0], a.shape[0], _threads)
+    cdef rbm_multiply_args args = rbm_multiply_args(
+        &a[0, 0], a.shape[1], 1, b.shape[0], &b[0, 0], ld, width, &bias[0], 1.0, &out[0, 0],
+        a.shape[0])
+    _run(_table.multiply, &args, args.rows * args.inner * width // _table.lanes)
 
 
 def accumulate_dense(const float[:, ::1] visible, const float[:, ::1] hidden, size_t width,
@@ -338,9 +716,10 @@ def accumulate_dense(const float[:, ::1] visible, const float[:, ::1] hidden, si
     _require(visible.shape[0] == hidden.shape[0] and visible.shape[1] >= gradient.shape[0]
              and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and width <= ld,
              "states do not fit the gradient")
-    with nogil:
-        _table.multiply(&visible[0, 0], 1, visible.shape[1], visible.shape[0], &hidden[0, 0], ld,
-                        width, NULL, scale, &gradient[0, 0], gradient.shape[0], _threads)
+    cdef rbm_multiply_args args = rbm_multiply_args(
+        &visible[0, 0], 1, visible.shape[1], visible.shape[0], &hidden[0, 0], ld, width, NULL,
+        scale, &gradient[0, 0], gradient.shape[0])
+    _run(_table.multiply, &args, args.rows * args.inner * width // _table.lanes)
 
 
 def accumulate(const uint64_t[:, ::1] visible, const float[:, ::1] hidden, size_t width,
@@ -351,19 +730,17 @@ def accumulate(const uint64_t[:, ::1] visible, const float[:, ::1] hidden, size_
     Workspace: start (visible units + 1,), index (at least the on-bits), scaled (rows, ld).
     """
     cdef size_t ld = hidden.shape[1], units = gradient.shape[0]
-    cdef rbm_phase phase
+    cdef rbm_accumulate_args args
     _require(visible.shape[0] == hidden.shape[0] and visible.shape[1] * 64 >= gradient.shape[0]
              and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and width <= ld,
              "states do not fit the gradient")
     _require(start.shape[0] >= gradient.shape[0] + 1 and scaled.shape[1] == <Py_ssize_t>ld
              and scaled.shape[0] >= hidden.shape[0], "workspace is too small")
-    phase.visible = &visible[0, 0]
-    phase.hidden = &hidden[0, 0]
-    phase.rows = visible.shape[0]
-    phase.words = visible.shape[1]
-    with nogil:
-        _table.accumulate(&phase, scale, units, width, ld, &gradient[0, 0], &start[0], &index[0],
-                          &scaled[0, 0], _threads)
+    args.phase = rbm_phase(&visible[0, 0], &hidden[0, 0], visible.shape[0], visible.shape[1])
+    args.scale, args.visible, args.width, args.ld = scale, units, width, ld
+    args.gradient, args.start, args.index = &gradient[0, 0], &start[0], &index[0]
+    args.scaled = &scaled[0, 0]
+    _run(_table.accumulate, &args, args.phase.rows * units * width // _table.lanes // 4)
 
 
 cdef rbm_dense _dense(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed,
@@ -399,12 +776,13 @@ def apply(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
     rule = (rate, momentum, decay, l1, nesterov).
     """
     cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
-    cdef rbm_rule r = _rule(rule)
-    cdef int finite
+    cdef int finite = 1
     _require(gradient.shape[0] == weights.shape[0] and gradient.shape[1] == weights.shape[1],
              "gradient and weights differ in shape")
-    with nogil:
-        finite = _table.apply(&link, &gradient[0, 0], &r, _threads)
+    cdef rbm_apply_args args
+    args.link, args.rule = link, _rule(rule)
+    args.gradient, args.finite = &gradient[0, 0], &finite
+    _run(_table.apply, &args, link.visible * hidden)
     return finite != 0
 
 
@@ -420,10 +798,9 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
     scaled (rows0 + rows1 + min(rows0, rows1), ld).
     """
     cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
-    cdef rbm_rule r = _rule(rule)
-    cdef rbm_phase positive, negative
     cdef rbm_low_rank correction
-    cdef int finite
+    cdef rbm_update_args args
+    cdef int finite = 1
     _require(visible0.shape[0] == hidden0.shape[0] and visible1.shape[0] == hidden1.shape[0]
              and visible0.shape[1] == visible1.shape[1]
              and visible0.shape[1] * 64 >= weights.shape[0]
@@ -439,17 +816,76 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
     if correction.rank:
         correction.left = &left[0, 0]
         correction.right = &right[0, 0]
-    positive.visible = &visible0[0, 0]
-    positive.hidden = &hidden0[0, 0]
-    positive.rows = visible0.shape[0]
-    positive.words = visible0.shape[1]
-    negative.visible = &visible1[0, 0]
-    negative.hidden = &hidden1[0, 0]
-    negative.rows = visible1.shape[0]
-    negative.words = visible1.shape[1]
-    with nogil:
-        finite = _table.update(&link, &positive, &negative, &correction, &r, &start[0],
-                               &index[0], &scaled[0, 0], _threads)
+    args.link, args.correction, args.rule = link, correction, _rule(rule)
+    args.positive = rbm_phase(&visible0[0, 0], &hidden0[0, 0], visible0.shape[0],
+                              visible0.shape[1])
+    args.negative = rbm_phase(&visible1[0, 0], &hidden1[0, 0], visible1.shape[0],
+                              visible1.shape[1])
+    args.start, args.index, args.scaled, args.finite = &start[0], &index[0], &scaled[0, 0], &finite
+    _run(_table.update, &args, (index.shape[0] + 8 * link.visible) * hidden // _table.lanes)
+    return finite != 0
+
+
+def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
+          const uint64_t[:, ::1] visible0, const float[:, ::1] hidden0,
+          const uint64_t[:, ::1] visible1, const float[:, ::1] hidden1, tuple rule,
+          float[::1] visible_bias, float[::1] visible_velocity, float[::1] hidden_bias,
+          float[::1] hidden_velocity, centering, uint32_t[::1] lists, float[::1] scaled,
+          float[::1] vectors):
+    """A whole step of a dense link and of the biases of its layers; True if all is finite.
+
+    centering: None, or (visible offsets (ld,), hidden ones (ld,), products of the penalties with
+    them, (visible,) and (hidden,), how fast they follow, whether the hidden ones do, whether the
+    products are made anew). All of them are changed in place, as parameters and velocities are.
+    Workspace: lists (visible + 1 + bits of the larger phase,), scaled as of `update`, vectors
+    (4 ld of visible + 6 ld of hidden + 2 rows of both phases + PAD,).
+    """
+    cdef rbm_learn_args args
+    cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
+    cdef size_t rows0 = visible0.shape[0], rows1 = visible1.shape[0], lh = weights.shape[1]
+    cdef float[::1] offset_visible, offset_hidden, penalty_visible, penalty_hidden
+    cdef int finite = 1
+    _require(hidden0.shape[0] == visible0.shape[0] and hidden1.shape[0] == visible1.shape[0]
+             and visible0.shape[1] == visible1.shape[1]
+             and <size_t>visible0.shape[1] * 64 >= link.visible
+             and <size_t>hidden0.shape[1] == lh and <size_t>hidden1.shape[1] == lh,
+             "states do not fit the weights")
+    _require(<size_t>min(visible_bias.shape[0], visible_velocity.shape[0]) >= link.visible
+             and <size_t>min(hidden_bias.shape[0], hidden_velocity.shape[0]) >= hidden,
+             "biases do not fit the weights")
+    _require(rows0 >= 1 and rows1 >= 1, "there are no states")
+    args.link, args.rule, args.finite = link, _rule(rule), &finite
+    args.positive = rbm_phase(&visible0[0, 0], &hidden0[0, 0], rows0, visible0.shape[1])
+    args.negative = rbm_phase(&visible1[0, 0], &hidden1[0, 0], rows1, visible1.shape[1])
+    args.visible_bias, args.visible_velocity = &visible_bias[0], &visible_velocity[0]
+    args.hidden_bias, args.hidden_velocity = &hidden_bias[0], &hidden_velocity[0]
+    args.offset_visible = args.offset_hidden = args.penalty_visible = args.penalty_hidden = NULL
+    args.slide, args.follow_hidden, args.refresh, args.decay = 0, 0, 0, rule[2]
+    if centering is not None:
+        offset_visible, offset_hidden, penalty_visible, penalty_hidden = centering[:4]
+        args.slide, args.follow_hidden, args.refresh = centering[4:]
+        _require(<size_t>offset_visible.shape[0] == link.ld_visible
+                 and <size_t>offset_hidden.shape[0] == lh
+                 and <size_t>penalty_visible.shape[0] >= link.visible
+                 and <size_t>penalty_hidden.shape[0] >= hidden, "offsets do not fit the weights")
+        args.offset_visible, args.offset_hidden = &offset_visible[0], &offset_hidden[0]
+        args.penalty_visible, args.penalty_hidden = &penalty_visible[0], &penalty_hidden[0]
+    cdef size_t most = max(rows0, rows1) * link.visible
+    _require(<size_t>lists.shape[0] >= link.visible + 1 + most
+             and <size_t>scaled.shape[0] >= (rows0 + rows1 + min(rows0, rows1)) * lh
+             and <size_t>vectors.shape[0] >= RBM_LEARN_FLOATS(link.ld_visible, lh, rows0 + rows1),
+             "workspace is too small")
+    args.start, args.index = &lists[0], &lists[link.visible + 1]
+    args.scaled, args.vectors = &scaled[0], &vectors[0]
+    cdef size_t work = (most // 8 + 8 * link.visible) * hidden // _table.lanes
+    if _is_recording():
+        _recorded._add(
+            _table.learn, &args, sizeof(args), work, -1,
+            (<size_t>&visible0[0, 0], <size_t>&hidden0[0, 0], <size_t>&visible1[0, 0],
+             <size_t>&hidden1[0, 0]), (),
+            (weights, velocity, transposed, visible0, hidden0, visible1, hidden1, visible_bias,
+             visible_velocity, hidden_bias, hidden_velocity, centering, lists, scaled, vectors))
+    _run_now(_table.learn, &args, work)
     return finite != 0
 
 
@@ -478,7 +914,7 @@ cdef float *_floats(array) except? NULL:
     return &view[0, 0]
 
 
-cdef _bit_units(rbm_bit_units *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
+cdef _bit_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
                 bits, draw):
     cdef uint64_t[:, ::1] bits_view
     cdef uint64_t *bits_at = NULL
@@ -495,12 +931,17 @@ cdef _bit_units(rbm_bit_units *kernel, const float[:, ::1] total, size_t units, 
         _require(bits_view.shape[0] == total.shape[0] and words * 64 >= units,
                  "bits do not fit the units")
         bits_at = &bits_view[0, 0]
-    with nogil:
-        kernel(total_at, total.shape[0], units, total.shape[1], n, mean_at, bits_at, words, &d,
-               _threads)
+    cdef rbm_units_args args
+    args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
+    args.n, args.mean, args.states, args.words, args.draw = n, mean_at, bits_at, words, d
+    if _is_recording():
+        _recorded._add(kernel, &args, sizeof(args), args.rows * units,
+                       <char *>&args.draw - <char *>&args if bits_at != NULL else -1,
+                       (<size_t>total_at,), (<size_t>mean_at, <size_t>bits_at), (total, mean, bits))
+    _run_now(kernel, &args, args.rows * units)
 
 
-cdef _float_units(rbm_float_units *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
+cdef _float_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
                   states, draw):
     cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
     cdef const float *total_at = _totals(total, units, n, 255, mean)
@@ -511,19 +952,22 @@ cdef _float_units(rbm_float_units *kernel, const float[:, ::1] total, size_t uni
     cdef float *states_at = _floats(states)
     _require(states_at == NULL or (states_at != total_at and states_at != mean_at),
              "states need memory of their own")
-    with nogil:
-        kernel(total_at, total.shape[0], units, total.shape[1], n, mean_at, states_at, &d, _threads)
+    cdef rbm_units_args args
+    args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
+    args.n, args.mean, args.states, args.words, args.draw = n, mean_at, states_at, 0, d
+    _run(kernel, &args, args.rows * units * 60 // _table.lanes)
 
 
-cdef _cumulant(rbm_cumulant *kernel, const float[:, ::1] total, size_t units, size_t n,
+cdef _cumulant(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n,
                double[::1] out, float scale, double weight):
     cdef const float *total_at = _totals(total, units, n, RBM_MOST_GROUP, None)
     _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
     _require(units % n == 0, "the units are not whole groups")
+    cdef rbm_cumulant_args args
     if total.shape[0]:
-        with nogil:
-            kernel(total_at, total.shape[0], units, total.shape[1], n, scale, weight, &out[0],
-                   _threads)
+        args = rbm_cumulant_args(total_at, total.shape[0], units, total.shape[1], n, scale, weight,
+                                 &out[0])
+        _run(kernel, &args, args.rows * units)
 
 
 def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
@@ -588,10 +1032,11 @@ def bernoulli_cumulant_change(const float[:, ::1] total, size_t units, double[::
     """
     _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0
              and out.shape[0] == total.shape[0], "total inputs do not fit the units")
+    cdef rbm_cumulant_change_args args
     if total.shape[0]:
-        with nogil:
-            _table.bernoulli_cumulant_change(&total[0, 0], total.shape[0], units, total.shape[1],
-                                             before, after, weight, &out[0], _threads)
+        args = rbm_cumulant_change_args(&total[0, 0], total.shape[0], units, total.shape[1], before,
+                                        after, weight, &out[0])
+        _run(_table.bernoulli_cumulant_change, &args, args.rows * units)
 
 
 def sum_tabulated(const float[:, ::1] states, size_t units, const double[::1] table,
@@ -600,19 +1045,22 @@ def sum_tabulated(const float[:, ::1] states, size_t units, const double[::1] ta
     cdef const float *states_at = _totals(states, units, 1, 1, None)
     _require(table.shape[0] >= 2 and out.shape[0] == states.shape[0],
              "the table is too short, or sums and states differ in rows")
+    cdef rbm_sum_tabulated_args args
     if states.shape[0]:
-        with nogil:
-            _table.sum_tabulated(states_at, states.shape[0], units, states.shape[1], &table[0],
-                                 table.shape[0], &out[0], _threads)
+        args = rbm_sum_tabulated_args(states_at, states.shape[0], units, states.shape[1], &table[0],
+                                      table.shape[0], &out[0])
+        _run(_table.sum_tabulated, &args, args.rows * units)
 
 
 def dot_rows(const float[:, ::1] matrix, const float[::1] vector, double[::1] out):
     """out[r] = the sum over columns of matrix (rows, ld) times vector (ld,), in float64."""
     _require(vector.shape[0] == matrix.shape[1] and out.shape[0] == matrix.shape[0]
              and matrix.shape[1] % RBM_PAD == 0, "columns do not fit")
-    with nogil:
-        _table.dot_rows(&matrix[0, 0], matrix.shape[0], matrix.shape[1], &vector[0], &out[0],
-                        _threads)
+    cdef rbm_dot_rows_args args
+    if matrix.shape[0]:
+        args = rbm_dot_rows_args(&matrix[0, 0], matrix.shape[0], matrix.shape[1], &vector[0],
+                                 &out[0])
+        _run(_table.dot_rows, &args, args.rows * args.ld * 2 // _table.lanes)
 
 
 def dot_listed(const uint32_t[::1] start, const uint32_t[::1] index, const float[::1] vector,
@@ -647,9 +1095,9 @@ def column_sums(const float[:, ::1] matrix, size_t width, float[::1] out, weight
         weight_view = weight
         _require(weight_view.shape[0] == matrix.shape[0], "weights and rows differ in number")
         weight_at = &weight_view[0]
-    with nogil:
-        _table.column_sums(&matrix[0, 0], matrix.shape[0], matrix.shape[1], width, weight_at,
-                           &out[0], _threads)
+    cdef rbm_column_sums_args args = rbm_column_sums_args(
+        &matrix[0, 0], matrix.shape[0], matrix.shape[1], width, weight_at, &out[0])
+    _run(_table.column_sums, &args, args.rows * width // _table.lanes)
 
 
 def transpose(const float[:, ::1] matrix, size_t columns, float[:, ::1] transposed):
@@ -657,9 +1105,10 @@ def transpose(const float[:, ::1] matrix, size_t columns, float[:, ::1] transpos
     _require(<Py_ssize_t>columns <= matrix.shape[1] and transposed.shape[0] == <Py_ssize_t>columns
              and transposed.shape[1] >= matrix.shape[0] and matrix.shape[1] % RBM_PAD == 0
              and transposed.shape[1] % RBM_PAD == 0, "the transpose does not fit")
-    with nogil:
-        _table.transpose(&matrix[0, 0], matrix.shape[0], columns, matrix.shape[1],
-                         &transposed[0, 0], transposed.shape[1], _threads)
+    cdef rbm_transpose_args args = rbm_transpose_args(
+        &matrix[0, 0], matrix.shape[0], columns, matrix.shape[1], &transposed[0, 0],
+        transposed.shape[1])
+    _run(_table.transpose, &args, args.rows * columns // _table.lanes)
 
 
 # Convolution. `maps` = (height, width, channels, filter height, filter width, filters, hidden height,
@@ -712,33 +1161,51 @@ cdef _memory(size_t size):
     return memory[-memory.ctypes.data % 64:]
 
 
-cdef _listed_inputs(rbm_listed_inputs *kernel, const float[:, ::1] weights, const rbm_maps *maps,
-                    const uint32_t[::1] start, const uint32_t[::1] index, const float[::1] bias,
-                    float[:, ::1] out):
+ctypedef size_t (*_inputs_memory)(const rbm_inputs_args *, int) noexcept nogil
+
+
+cdef rbm_inputs_args _inputs(const float[:, ::1] weights, const rbm_maps *maps,
+                             const float[::1] bias, float[:, ::1] out):
+    """What both ways have in common; there is no memory yet."""
+    cdef rbm_inputs_args args
+    args.weights, args.maps, args.ld_weights = &weights[0, 0], maps[0], weights.shape[1]
+    args.start, args.index, args.values, args.ld_values = NULL, NULL, NULL, 0
+    args.rows, args.bias, args.out, args.ld = out.shape[0], &bias[0], &out[0, 0], out.shape[1]
+    args.memory = NULL
+    return args
+
+
+cdef _listed_inputs(rbm_kernel *kernel, _inputs_memory memory_of, const float[:, ::1] weights,
+                    const rbm_maps *maps, const uint32_t[::1] start, const uint32_t[::1] index,
+                    const float[::1] bias, float[:, ::1] out):
+    cdef rbm_inputs_args args
+    cdef uint8_t[::1] memory
     cdef size_t rows = out.shape[0]
     if rows == 0:
         return
     _require_lists(start, index, rows)
-    cdef uint8_t[::1] memory = _memory(
-        kernel(&weights[0, 0], maps, weights.shape[1], &start[0], &index[0], rows, &bias[0],
-               &out[0, 0], out.shape[1], NULL, _threads))
-    with nogil:
-        kernel(&weights[0, 0], maps, weights.shape[1], &start[0], &index[0], rows, &bias[0],
-               &out[0, 0], out.shape[1], &memory[0], _threads)
+    args = _inputs(weights, maps, bias, out)
+    args.start, args.index = &start[0], &index[0]
+    memory = _memory(memory_of(&args, _threads))
+    args.memory = &memory[0]
+    _run(kernel, &args, start[rows] * _taps(maps) * maps.filters // _table.lanes)
 
 
-cdef _float_inputs(rbm_float_inputs *kernel, const float[:, ::1] weights, const rbm_maps *maps,
-                   const float[:, ::1] values, const float[::1] bias, float[:, ::1] out):
+cdef _float_inputs(rbm_kernel *kernel, _inputs_memory memory_of, const float[:, ::1] weights,
+                   const rbm_maps *maps, const float[:, ::1] values, const float[::1] bias,
+                   float[:, ::1] out):
+    cdef rbm_inputs_args args
+    cdef uint8_t[::1] memory
     cdef size_t rows = out.shape[0]
     _require(values.shape[0] == out.shape[0], "states and total inputs differ in rows")
     if rows == 0:
         return
-    cdef uint8_t[::1] memory = _memory(
-        kernel(&weights[0, 0], maps, weights.shape[1], &values[0, 0], values.shape[1], rows,
-               &bias[0], &out[0, 0], out.shape[1], NULL, _threads))
-    with nogil:
-        kernel(&weights[0, 0], maps, weights.shape[1], &values[0, 0], values.shape[1], rows,
-               &bias[0], &out[0, 0], out.shape[1], &memory[0], _threads)
+    args = _inputs(weights, maps, bias, out)
+    args.values, args.ld_values = &values[0, 0], values.shape[1]
+    if memory_of != NULL:
+        memory = _memory(memory_of(&args, _threads))
+        args.memory = &memory[0]
+    _run(kernel, &args, rows * _hidden(maps) * _taps(maps) // _table.lanes)
 
 
 def convolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::1] start,
@@ -749,7 +1216,8 @@ def convolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::1]
     """
     cdef rbm_maps m = _maps(maps)
     _require_inputs(weights, &m, bias, out, _hidden(&m))
-    _listed_inputs(_table.convolve_listed, weights, &m, start, index, bias, out)
+    _listed_inputs(_table.convolve_listed, _table.convolve_listed_memory, weights, &m, start, index,
+                   bias, out)
 
 
 def convolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] values,
@@ -758,7 +1226,7 @@ def convolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] values
     cdef rbm_maps m = _maps(maps)
     _require_inputs(weights, &m, bias, out, _hidden(&m))
     _require(<size_t>values.shape[1] >= _visible(&m), "states do not fit the maps")
-    _float_inputs(_table.convolve, weights, &m, values, bias, out)
+    _float_inputs(_table.convolve, NULL, weights, &m, values, bias, out)
 
 
 def deconvolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::1] start,
@@ -769,7 +1237,8 @@ def deconvolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::
     """
     cdef rbm_maps m = _maps(maps)
     _require_inputs(weights, &m, bias, out, _visible(&m))
-    _listed_inputs(_table.deconvolve_listed, weights, &m, start, index, bias, out)
+    _listed_inputs(_table.deconvolve_listed, _table.deconvolve_listed_memory, weights, &m, start,
+                   index, bias, out)
 
 
 def deconvolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] values,
@@ -778,7 +1247,7 @@ def deconvolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] valu
     cdef rbm_maps m = _maps(maps)
     _require_inputs(weights, &m, bias, out, _visible(&m))
     _require(<size_t>values.shape[1] >= _hidden(&m), "states do not fit the maps")
-    _float_inputs(_table.deconvolve, weights, &m, values, bias, out)
+    _float_inputs(_table.deconvolve, _table.deconvolve_memory, weights, &m, values, bias, out)
 
 
 cdef _require_gradient(const float[:, ::1] hidden, const rbm_maps *maps, float[:, ::1] gradient):
@@ -817,14 +1286,16 @@ def correlate_both(tuple maps, const uint32_t[::1] start0, const uint32_t[::1] i
     _require_lists(start0, index0, rows0)
     _require_lists(start1, index1, rows1)
     cdef const float *second = &hidden1[0, 0] if rows1 else NULL
-    cdef uint8_t[::1] memory = _memory(
-        _table.correlate_listed(&m, &start0[0], &index0[0], &hidden0[0, 0], rows0, scale0,
-                                &start1[0], &index1[0], second, rows1, scale1, hidden0.shape[1],
-                                &gradient[0, 0], gradient.shape[1], NULL, _threads))
-    with nogil:
-        _table.correlate_listed(&m, &start0[0], &index0[0], &hidden0[0, 0], rows0, scale0,
-                                &start1[0], &index1[0], second, rows1, scale1, hidden0.shape[1],
-                                &gradient[0, 0], gradient.shape[1], &memory[0], _threads)
+    cdef rbm_correlate_args args
+    args.maps = m
+    args.sides[0] = rbm_side(&start0[0], &index0[0], NULL, 0, &hidden0[0, 0], rows0, scale0)
+    args.sides[1] = rbm_side(&start1[0], &index1[0], NULL, 0, second, rows1, scale1)
+    args.ld_hidden, args.ld = hidden0.shape[1], gradient.shape[1]
+    args.gradient, args.memory = &gradient[0, 0], NULL
+    cdef uint8_t[::1] memory = _memory(_table.correlate_listed_memory(&args, _threads))
+    args.memory = &memory[0]
+    _run(_table.correlate_listed, &args,
+         (start0[rows0] + start1[rows1]) * _taps(&m) * m.filters // _table.lanes)
 
 
 def correlate(tuple maps, const float[:, ::1] values, const float[:, ::1] hidden, float scale,
@@ -837,12 +1308,15 @@ def correlate(tuple maps, const float[:, ::1] values, const float[:, ::1] hidden
     cdef size_t rows = hidden.shape[0]
     if rows == 0:
         return
-    cdef uint8_t[::1] memory = _memory(
-        _table.correlate(&m, &values[0, 0], values.shape[1], &hidden[0, 0], hidden.shape[1], rows,
-                         scale, &gradient[0, 0], gradient.shape[1], NULL, _threads))
-    with nogil:
-        _table.correlate(&m, &values[0, 0], values.shape[1], &hidden[0, 0], hidden.shape[1], rows,
-                         scale, &gradient[0, 0], gradient.shape[1], &memory[0], _threads)
+    cdef rbm_correlate_args args
+    args.maps = m
+    args.sides[0] = rbm_side(NULL, NULL, &values[0, 0], values.shape[1], &hidden[0, 0], rows, scale)
+    args.sides[1] = rbm_side(NULL, NULL, NULL, 0, NULL, 0, 0)
+    args.ld_hidden, args.ld = hidden.shape[1], gradient.shape[1]
+    args.gradient, args.memory = &gradient[0, 0], NULL
+    cdef uint8_t[::1] memory = _memory(_table.correlate_memory(&args, _threads))
+    args.memory = &memory[0]
+    _run(_table.correlate, &args, rows * _hidden(&m) * _taps(&m) // _table.lanes)
 
 
 # Probabilistic max pooling. `maps` = (hidden height, hidden width, filters, pool); the pooled unit of
@@ -881,9 +1355,10 @@ def pooled(const float[:, ::1] total, tuple maps, mean, bits, draw):
         _require(bits_view.shape[0] == total.shape[0] and words * 64 >= units,
                  "bits do not fit the units")
         bits_at = &bits_view[0, 0]
-    with nogil:
-        _table.pooled(total_at, total.shape[0], &m, total.shape[1], mean_at, bits_at, words, &d,
-                      _threads)
+    cdef rbm_pooled_args args
+    args.total, args.rows, args.maps, args.ld = total_at, total.shape[0], m, total.shape[1]
+    args.mean, args.bits, args.words, args.draw = mean_at, bits_at, words, d
+    _run(_table.pooled, &args, args.rows * units)
 
 
 def pooled_cumulant(const float[:, ::1] total, tuple maps, double[::1] out, float scale=1.0,
@@ -892,10 +1367,11 @@ def pooled_cumulant(const float[:, ::1] total, tuple maps, double[::1] out, floa
     cdef rbm_pool m = _pool(maps)
     cdef const float *total_at = _totals(total, m.height * m.width * m.filters, 1, 1, None)
     _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
+    cdef rbm_pooled_cumulant_args args
     if total.shape[0]:
-        with nogil:
-            _table.pooled_cumulant(total_at, total.shape[0], &m, total.shape[1], scale, weight,
-                                   &out[0], _threads)
+        args.total, args.rows, args.maps, args.ld = total_at, total.shape[0], m, total.shape[1]
+        args.scale, args.weight, args.out = scale, weight, &out[0]
+        _run(_table.pooled_cumulant, &args, args.rows * args.ld)
 
 
 def pooled_means(const float[:, ::1] means, tuple maps, float[:, ::1] out):
@@ -904,10 +1380,11 @@ def pooled_means(const float[:, ::1] means, tuple maps, float[:, ::1] out):
     cdef const float *means_at = _totals(means, m.height * m.width * m.filters, 1, 1, None)
     _require(out.shape[0] == means.shape[0] and <size_t>out.shape[1] >= _pooled_units(&m),
              "pooled means do not fit the units")
+    cdef rbm_pooled_means_args args
     if means.shape[0]:
-        with nogil:
-            _table.pooled_means(means_at, means.shape[0], &m, means.shape[1], &out[0, 0],
-                                out.shape[1], _threads)
+        args.means, args.rows, args.maps, args.ld = means_at, means.shape[0], m, means.shape[1]
+        args.out, args.ld_out = &out[0, 0], out.shape[1]
+        _run(_table.pooled_means, &args, args.rows * args.ld // _table.lanes)
 
 
 def pooled_bits(const uint64_t[:, ::1] bits, tuple maps, uint64_t[:, ::1] out):
@@ -916,10 +1393,11 @@ def pooled_bits(const uint64_t[:, ::1] bits, tuple maps, uint64_t[:, ::1] out):
     _require(<size_t>bits.shape[1] * 64 >= m.height * m.width * m.filters
              and <size_t>out.shape[1] * 64 >= _pooled_units(&m) and out.shape[0] == bits.shape[0],
              "bits do not fit the units")
+    cdef rbm_pooled_bits_args args
     if bits.shape[0]:
-        with nogil:
-            rbm_pooled_bits(&bits[0, 0], bits.shape[0], bits.shape[1], &m, &out[0, 0],
-                            out.shape[1], _threads)
+        args.bits, args.rows, args.words, args.maps = &bits[0, 0], bits.shape[0], bits.shape[1], m
+        args.out, args.out_words = &out[0, 0], out.shape[1]
+        _run(rbm_pooled_bits, &args, args.rows * m.height * m.width * (m.filters // 64 + 1))
 
 
 use_isa(os.environ.get("RBM_ISA", ""))

@@ -35,6 +35,7 @@ def _kernel_settings() -> Iterator[None]:
     """Leave the instruction set and the number of threads as they were found."""
     isa, threads = _kernels.isa(), _kernels.threads()
     yield
+    _kernels.share_from(_kernels.WORTH_SHARING)
     _kernels.use_isa(isa)
     _kernels.set_threads(threads)
 
@@ -48,6 +49,13 @@ def isa(request: pytest.FixtureRequest, _kernel_settings: None) -> str:
 
 @pytest.fixture(params=[1, 2, 3])
 def threads(request: pytest.FixtureRequest, _kernel_settings: None) -> int:
-    """Several numbers of threads, in use for the test."""
+    """Several numbers of threads, in use for the test, by the smallest kernels as well."""
     _kernels.set_threads(request.param)
+    _kernels.share_from(0)
     return request.param
+
+
+@pytest.fixture
+def shared_out(_kernel_settings: None) -> None:
+    """The smallest kernels are shared out as well, where there are threads."""
+    _kernels.share_from(0)

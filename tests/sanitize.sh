@@ -22,7 +22,7 @@ tar cf - --exclude='*.so' --exclude=__pycache__ pyproject.toml setup.py README.m
 
 echo "Building rbmcli with the sanitizers"
 flags="-fsanitize=address,undefined -fno-sanitize-recover=all"
-CC=$compiler CFLAGS="-g -fno-omit-frame-pointer -DWORTH_SHARING=1 $flags" LDFLAGS=$flags \
+CC=$compiler CFLAGS="-g -fno-omit-frame-pointer $flags" LDFLAGS=$flags \
     "$python" -m pip install --quiet --no-deps --target "$folder/site" "$folder/source"
 
 # The interpreter is not built with the sanitizer, so its runtime must come first; Python's own

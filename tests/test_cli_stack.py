@@ -622,7 +622,7 @@ class TestCannotGrow:
 
 # Stopping and going on ---------------------------------------------------------------------------
 
-LONG = ["stack", "images.npy", "-o", "run.h5", *SMALL, *THREE, "--epochs", "6", *LABELLED]
+LONG = ["stack", "images.npy", "-o", "run.h5", *SMALL, *THREE, "--epochs", "60", *LABELLED]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -142,7 +142,7 @@ MAPS = [
 ]
 ROWS = (2, 1, 3, 21)
 
-pytestmark = pytest.mark.usefixtures("isa")
+pytestmark = pytest.mark.usefixtures("isa", "shared_out")
 
 
 @pytest.fixture

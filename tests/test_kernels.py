@@ -43,7 +43,7 @@ DRAW = (0x0123456789ABCDEF, 41, 7, 1000)
 
 Arrays = tuple[NDArray[Any], ...]
 
-pytestmark = pytest.mark.usefixtures("isa")
+pytestmark = pytest.mark.usefixtures("isa", "shared_out")
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ DRAW = (0xFEDCBA9876543210, 3, 1, 0)
 SIZES = (1, 17, 64, 127)
 ROWS = 33
 
+pytestmark = pytest.mark.usefixtures("shared_out")
+
 
 @pytest.fixture(params=[*every_kind(), *every_pooled()[1:]], ids=lambda kind: kind.name)
 def kind(request: pytest.FixtureRequest) -> UnitKind:

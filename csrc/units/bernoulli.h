@@ -11,15 +11,14 @@ INLINE uint32_t bernoulli_group(const float *total, float *mean, int sample, con
     return sample ? draw_bits(s, row, unit, low, high) : 0;
 }
 
-static void bernoulli(const float *total, size_t rows, size_t units, size_t ld, size_t n,
-                      float *mean, uint64_t *bits, size_t words, const rbm_draw *draw,
-                      int threads) {
-    const stream s = open_stream(draw);
-    (void)n;
-    PARALLEL_FOR(threads, 8, rows * units)
-    for (size_t r = 0; r < rows; r++) {
-        const float *in = total + r * ld;
-        float *out = mean ? mean + r * ld : NULL;
+static void bernoulli(const void *args, rbm_worker *me) {
+    const rbm_units_args a = *(const rbm_units_args *)args;
+    const stream s = open_stream(&a.draw);
+    uint64_t *bits = a.states;
+    size_t units = a.units, ld = a.ld, words = a.words;
+    EACH(me, 8, a.rows, r) {
+        const float *in = a.total + r * ld;
+        float *out = a.mean ? a.mean + r * ld : NULL;
         uint64_t *row = bits ? bits + r * words : NULL;
         size_t u = 0;
         for (; u + DRAWN <= units; u += DRAWN) {

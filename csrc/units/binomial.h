@@ -44,4 +44,4 @@ INLINE vfloat binomial_draw(vfloat x, vword word, size_t n) {
     return choose(likely, splat((float)n) - count, count);
 }
 
-FLOAT_UNITS(binomial, binomial_mean, binomial_draw, 40 + 8 * n)
+FLOAT_UNITS(binomial, binomial_mean, binomial_draw)

@@ -15,5 +15,5 @@ INLINE vfloat gaussian_value(vfloat x) {
     return splat(0.5f) * x * x + splat(0.918938533f);
 }
 
-FLOAT_UNITS(gaussian, gaussian_mean, gaussian_draw, 60)
+FLOAT_UNITS(gaussian, gaussian_mean, gaussian_draw)
 CUMULANT(gaussian_cumulant, gaussian_value)

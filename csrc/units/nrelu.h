@@ -85,6 +85,6 @@ INLINE vfloat nrelu_count(vfloat x, vword word, size_t n) {
     return first + __builtin_convertvector(count, vfloat);
 }
 
-FLOAT_UNITS(nrelu, nrelu_mean, nrelu_draw, 120)
-FLOAT_UNITS(nrelu_exact, nrelu_mean, nrelu_count, 200)
+FLOAT_UNITS(nrelu, nrelu_mean, nrelu_draw)
+FLOAT_UNITS(nrelu_exact, nrelu_mean, nrelu_count)
 CUMULANT(nrelu_cumulant, nrelu_value)

@@ -114,15 +114,15 @@ INLINE void pooled_row(const float *total, const rbm_pool *maps, float *mean, ui
 
 #define MOST_MEMBERS (RBM_MOST_POOL * RBM_MOST_POOL)
 
-static void pooled(const float *total, size_t rows, const rbm_pool *maps, size_t ld, float *mean,
-                   uint64_t *bits, size_t words, const rbm_draw *draw, int threads) {
-    const stream s = open_stream(draw);
-    size_t units = maps->height * maps->width * maps->filters;
-    PARALLEL_FOR(threads, 1, rows * units)
-    for (size_t r = 0; r < rows; r++) {
-        const float *from = total + r * ld;
-        float *to = mean ? mean + r * ld : NULL;
-        uint64_t *row = bits ? bits + r * words : NULL;
+static void pooled(const void *args, rbm_worker *me) {
+    const rbm_pooled_args a = *(const rbm_pooled_args *)args;
+    const rbm_pool *maps = &a.maps;
+    const stream s = open_stream(&a.draw);
+    size_t units = maps->height * maps->width * maps->filters, ld = a.ld, words = a.words;
+    EACH(me, 1, a.rows, r) {
+        const float *from = a.total + r * ld;
+        float *to = a.mean ? a.mean + r * ld : NULL;
+        uint64_t *row = a.bits ? a.bits + r * words : NULL;
         word_buffer buffer = {.of = &s, .row = r};
         if (row)
             memset(row, 0, words * sizeof *row);
@@ -140,11 +140,11 @@ static void pooled(const float *total, size_t rows, const rbm_pool *maps, size_t
     }
 }
 
-static void pooled_cumulant(const float *total, size_t rows, const rbm_pool *maps, size_t ld,
-                            float scale, double weight, double *out, int threads) {
+static void pooled_cumulant(const void *args, rbm_worker *me) {
+    const rbm_pooled_cumulant_args a = *(const rbm_pooled_cumulant_args *)args;
+    const rbm_pool *maps = &a.maps;
     size_t pool = maps->pool, tall = maps->height / pool, wide = maps->width / pool;
-    PARALLEL_FOR(threads, 1, rows * maps->height * maps->width * maps->filters)
-    for (size_t r = 0; r < rows; r++) {
+    EACH(me, 1, a.rows, r) {
         double sum = 0;
         for (size_t position = 0; position < tall * wide; position++) {
             size_t py = position / wide, px = position % wide;
@@ -153,27 +153,29 @@ static void pooled_cumulant(const float *total, size_t rows, const rbm_pool *map
                 size_t count = maps->filters - k < LANES ? maps->filters - k : LANES;
                 vfloat weight[MOST_MEMBERS];
                 float values[LANES];
-                block_weights b =
-                    weigh_blocks(total + r * ld + corner + k, maps, scale, count, pool, weight);
+                block_weights b = weigh_blocks(a.total + r * a.ld + corner + k, maps, a.scale,
+                                               count, pool, weight);
                 store(values, logarithm(b.sum) + b.lowered);
                 for (size_t i = 0; i < count; i++)
                     sum += (double)values[i];
             }
         }
-        out[r] += weight * sum;
+        a.out[r] += a.weight * sum;
     }
 }
 
-static void pooled_means(const float *means, size_t rows, const rbm_pool *maps, size_t ld,
-                         float *out, size_t ld_out, int threads) {
-    size_t pool = maps->pool, tall = maps->height / pool, wide = maps->width / pool;
+static void pooled_means(const void *args, rbm_worker *me) {
+    const rbm_pooled_means_args a = *(const rbm_pooled_means_args *)args;
+    const rbm_pool *maps = &a.maps;
+    float *out = a.out;
+    size_t ld_out = a.ld_out, pool = maps->pool, tall = maps->height / pool,
+           wide = maps->width / pool;
     size_t units = tall * wide * maps->filters;
-    PARALLEL_FOR(threads, 1, rows * maps->height * maps->width * maps->filters / LANES)
-    for (size_t r = 0; r < rows; r++) {
+    EACH(me, 1, a.rows, r) {
         for (size_t position = 0; position < tall * wide; position++) {
             size_t py = position / wide, px = position % wide;
             const float *from =
-                means + r * ld + (py * pool * maps->width + px * pool) * maps->filters;
+                a.means + r * a.ld + (py * pool * maps->width + px * pool) * maps->filters;
             for (size_t k = 0; k < maps->filters; k += LANES) {
                 size_t count = maps->filters - k < LANES ? maps->filters - k : LANES;
                 vfloat sum = {0};

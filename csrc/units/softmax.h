@@ -34,11 +34,14 @@ INLINE size_t choose_one(const float *weight, size_t n, double threshold) {
     return one;
 }
 
-static void softmax(const float *total, size_t rows, size_t units, size_t ld, size_t n, float *mean,
-                    uint64_t *bits, size_t words, const rbm_draw *draw, int threads) {
-    const stream s = open_stream(draw);
-    PARALLEL_FOR(threads, 8, rows * units)
-    for (size_t r = 0; r < rows; r++) {
+static void softmax(const void *args, rbm_worker *me) {
+    const rbm_units_args a = *(const rbm_units_args *)args;
+    const stream s = open_stream(&a.draw);
+    const float *total = a.total;
+    float *mean = a.mean;
+    uint64_t *bits = a.states;
+    size_t units = a.units, ld = a.ld, n = a.n, words = a.words;
+    EACH(me, 8, a.rows, r) {
         uint64_t *row = bits ? bits + r * words : NULL;
         uint32_t drawn[DRAWN];
         size_t drawn_from = units; /* unit of drawn[0]; none yet */
@@ -72,20 +75,20 @@ static void softmax(const float *total, size_t rows, size_t units, size_t ld, si
     }
 }
 
-static void softmax_cumulant(const float *total, size_t rows, size_t units, size_t ld, size_t n,
-                             float scale, double weight, double *out, int threads) {
-    PARALLEL_FOR(threads, 8, rows * units)
-    for (size_t r = 0; r < rows; r++) {
+static void softmax_cumulant(const void *args, rbm_worker *me) {
+    const rbm_cumulant_args a = *(const rbm_cumulant_args *)args;
+    size_t units = a.units, n = a.n;
+    EACH(me, 8, a.rows, r) {
         double sum = 0;
         for (size_t first = 0; first < units; first += CHUNK(n)) {
             float values[RBM_MOST_GROUP + LANES] = {0}, greatest[RBM_MOST_GROUP];
             size_t columns = units - first < CHUNK(n) ? units - first : CHUNK(n);
-            exponentiate(total + r * ld + first, columns, n, scale, values, greatest);
+            exponentiate(a.total + r * a.ld + first, columns, n, a.scale, values, greatest);
             for (size_t g = 0; g < columns; g += n) {
                 vfloat of_group = logarithm(splat((float)sum_in_order(values + g, n)));
                 sum += (double)greatest[g / n] + (double)of_group[0];
             }
         }
-        out[r] += weight * sum;
+        a.out[r] += a.weight * sum;
     }
 }

@@ -61,6 +61,14 @@ class Algorithm(ABC):
         """Learn what an algorithm itself learns, after the machine was; True if that is finite."""
         return True
 
+    @property
+    def memory(self) -> tuple[NDArray[Any], ...] | None:
+        """What a step goes on from, in place: it and the parameters are all that steps share.
+
+        None where there is more, or where the next step is not like others.
+        """
+        return None
+
     def state(self) -> dict[str, NDArray[Any]]:
         """What a resumed run needs, by name."""
         return {}

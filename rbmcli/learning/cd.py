@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rbmcli.arrays import Floats, words_for
 from rbmcli.draws import Draw, Purpose
@@ -29,6 +30,11 @@ class ContrastiveDivergence(Algorithm):
         self._chain = Chain(
             self._model, self._draws, self._scratch, mean_field=self._method.mean_field
         )
+
+    @property
+    def memory(self) -> tuple[NDArray[Any], ...] | None:
+        """Nothing: every step begins at the data."""
+        return ()
 
     def positive(self, visible: States, step: int) -> Phase:
         """Statistics of the data; hidden states drawn for them are what the chains start from."""

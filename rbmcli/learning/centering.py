@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli.arrays import Floats, put, zeros
-from rbmcli.model.links import Correction, Rule
+from rbmcli.model.links import CenteringTerms, Correction, Rule
 from rbmcli.model.rbm import Rbm
 
 #: How fast offsets follow the means of the batches.
@@ -93,6 +93,26 @@ class Centering:
         np.negative(hidden, out=self._right[0, : len(hidden)])
         np.negative(self.hidden, out=self._right[1])
         return Correction(self._left, self._right)
+
+    def terms(self, rule: Rule) -> CenteringTerms:
+        """What a kernel needs for a whole step, after which `age` is one more."""
+        link = self._model.link
+        return CenteringTerms(
+            self.visible,
+            self.hidden,
+            *self.penalties,
+            float(SLIDE),
+            link.centers_hidden,
+            self.refreshes(rule),
+        )
+
+    def refreshes(self, rule: Rule) -> bool:
+        """Whether the next step has to make the products of penalties anew; none are zero."""
+        due = self.age % REFRESH == 0
+        if due and not rule.decay:
+            for penalty in self.penalties:
+                penalty[:] = 0
+        return due and rule.decay != 0
 
     def bias_terms(self, gradient: Any, rule: Rule) -> tuple[Floats, Floats]:
         """(-dW l, -dW' m), (visible units,) and (hidden units,).

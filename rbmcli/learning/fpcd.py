@@ -31,6 +31,11 @@ class FastPersistentChains(PersistentChains):
         self._chain = self._chain_of(self._overlay)
 
     @property
+    def memory(self) -> tuple[NDArray[Any], ...] | None:
+        """The fast parameters are more than kernels know of."""
+        return None
+
+    @property
     def _sampled(self) -> Rbm:
         return self._overlay
 

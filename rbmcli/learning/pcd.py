@@ -16,7 +16,7 @@ from rbmcli.inference.chains import Chain
 from rbmcli.learning.algorithm import Algorithm
 from rbmcli.model.links import Phase
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import States
+from rbmcli.model.states import BitStates, States
 
 
 class PersistentChains(Algorithm):
@@ -37,8 +37,13 @@ class PersistentChains(Algorithm):
             visible = self._chain.sample_visible(self._hidden, step, substep)
             model.hidden_input(visible, total)
             draw = self._draws.at(Purpose.HIDDEN, step, substep)
-            self._hidden = model.hidden.sample(total, draw, mean_out=total)
+            self._hidden = model.hidden.resampled(self._hidden, total, draw, mean_out=total)
         return Phase(visible, total)
+
+    @property
+    def memory(self) -> tuple[NDArray[Any], ...] | None:
+        """The chains, once they have begun."""
+        return (self._hidden.bits,) if isinstance(self._hidden, BitStates) else None
 
     @property
     def _sampled(self) -> Rbm:

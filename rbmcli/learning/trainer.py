@@ -18,6 +18,7 @@ from rbmcli.learning.discrimination import Discrimination
 from rbmcli.learning.inputs import Inputs
 from rbmcli.learning.loop import Loop, LoopHyperparameters
 from rbmcli.learning.monitor import Monitor
+from rbmcli.learning.replay import Replay
 from rbmcli.learning.update import Regularization, Update
 from rbmcli.model.links import Rule
 from rbmcli.model.rbm import Rbm
@@ -73,6 +74,7 @@ class Trainer(Loop):
         self._algorithm = ALGORITHMS[method.algorithm](model, self._draws, method, batch_size)
         weight = hyperparameters.label_weight
         self._discrimination = Discrimination(model, self._draws, weight)
+        self._replay = Replay()
 
     def initialize(self, below: Rbm | None = None) -> None:
         """Give the parameters the values that training starts from.
@@ -80,7 +82,8 @@ class Trainer(Loop):
         below: a machine, fed from which this one begins as its transpose.
         """
         inputs, bias = self._inputs, self._hidden_bias
-        self.model.initialize(inputs.mean, inputs.deviation, self._draws, bias)
+        deviation = inputs.deviation if self.model.visible.learns_sigma else None
+        self.model.initialize(inputs.mean, deviation, self._draws, bias)
         if below is not None:
             self.model.start_as_transpose(below)
         self._update.start(self._inputs.mean)
@@ -103,6 +106,16 @@ class Trainer(Loop):
         self._algorithm.restore(state)
 
     def _learn(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
+        def one_by_one(rows: NDArray[np.int64]) -> bool:
+            return self._one_by_one(rows, rule, gibbs_steps)
+
+        memory = self._algorithm.memory
+        if memory is None:
+            return one_by_one(rows)
+        step = self.step, rows, gibbs_steps, rule
+        return self._replay.take(*step, memory, self._update, one_by_one)
+
+    def _one_by_one(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
         draw = self._draws.at(Purpose.BINARIZE, self.step)
         visible = self._inputs.states(rows, self.model.visible, draw, self.step)
         positive = self._algorithm.positive(visible, self.step)

@@ -13,7 +13,7 @@ from rbmcli.arrays import Floats, Scratch, put, to_padded
 from rbmcli.learning.centering import Centering
 from rbmcli.learning.sparsity import Sparsity, SparsityTarget
 from rbmcli.model.layer import Layer
-from rbmcli.model.links import Correction, Phase, Rule
+from rbmcli.model.links import Biases, Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import FloatStates
 
@@ -64,6 +64,34 @@ class Update:
 
     def step(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
         """Change the parameters in place; True if all of them are finite."""
+        finite = self._whole_step(positive, negative, rule)
+        return self._step_by_step(positive, negative, rule) if finite is None else finite
+
+    def _whole_step(self, positive: Phase, negative: Phase, rule: Rule) -> bool | None:
+        """The step in one kernel; None where none does all that is asked for."""
+        model, layers = self._model, (self._model.visible, self._model.hidden)
+        special = self._sparsity is not None or self._limits.any or rule.l1
+        if special or any(layer.kind.has_sigma or layer.sharing for layer in layers):
+            return None
+        below, above = (
+            Biases(layer.parameters["bias"], layer.velocities["bias"]) for layer in layers
+        )
+        terms = None if self._centering is None else self._centering.terms(rule)
+        finite = model.link.learn(positive, negative, rule, below, above, terms, self._scratch)
+        if finite is not None:
+            self.count_step()
+        return finite
+
+    def refreshes(self, rule: Rule) -> bool:
+        """Whether the next step makes the products of penalties and offsets anew."""
+        return self._centering is not None and self._centering.refreshes(rule)
+
+    def count_step(self) -> None:
+        """A kernel has taken a step."""
+        if self._centering is not None:
+            self._centering.age += 1
+
+    def _step_by_step(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
         model, units = self._model, self._model.hidden.units
         means = [
             (phase.visible.mean_by_unit(), FloatStates(phase.hidden, units).mean_by_unit())
@@ -168,7 +196,7 @@ class Update:
 
     def _own_gradients(self, layer: Layer, positive: Phase, negative: Phase) -> dict[str, Floats]:
         """Gradients of the layer's parameters other than its bias, by name, (units,)."""
-        if not layer.kind.has_sigma or layer.kind.given_sigma is not None:
+        if not layer.learns_sigma:
             return {}
         statistics = [self._log_sigma(layer, phase) for phase in (positive, negative)]
         return {"log_sigma": statistics[0] - statistics[1]}

@@ -91,6 +91,13 @@ class Layer:
         """States drawn given total inputs (rows, ld); means as well where `mean_out` is given."""
         return self.kind.sample(total, self.units, draw, mean_out)
 
+    def resampled(self, states: States, total: Floats, draw: Draw, mean_out: Floats) -> States:
+        """The same in place of states that are no longer needed, where these are bits."""
+        if not (isinstance(states, BitStates) and self.kind.as_bits):
+            return self.sample(total, draw, mean_out)
+        self.kind.run(total, self.units, mean_out, states.bits, draw)
+        return BitStates(states.bits, self.units)
+
     def from_data(
         self,
         images: NDArray[Any],
@@ -228,13 +235,24 @@ class Layer:
             return np.ones(self.units, np.float32)
         return np.exp(self._by_unit("log_sigma"))
 
-    def initialize(self, mean: NDArray[Any], deviation: NDArray[Any]) -> None:
-        """Parameters at which unconnected units have about this mean and standard deviation."""
+    @property
+    def learns_sigma(self) -> bool:
+        """Whether the units have standard deviations that are learned."""
+        return self.kind.has_sigma and self.kind.given_sigma is None
+
+    def initialize(self, mean: NDArray[Any], deviation: NDArray[Any] | None) -> None:
+        """Parameters at which unconnected units have about this mean and standard deviation.
+
+        deviation: may be None where the layer does not learn it.
+        """
         if self.sharing is not None:
-            squares = self.sharing.means(np.square(mean) + np.square(deviation))
+            if deviation is not None:
+                squares = self.sharing.means(np.square(mean) + np.square(deviation))
+                deviation = squares - np.square(self.sharing.means(mean))
+                deviation = np.sqrt(np.maximum(deviation, 0))
             mean = self.sharing.means(mean)
-            deviation = np.sqrt(np.maximum(squares - np.square(mean), 0))
-        if self.kind.has_sigma and self.kind.given_sigma is None:
+        if self.learns_sigma:
+            assert deviation is not None
             sigma = np.clip(deviation, *SIGMA_RANGE)
             self.parameters["log_sigma"][: self.count] = np.log(sigma)
         self.parameters["bias"][: self.count] = self.kind.bias_from_mean(mean)

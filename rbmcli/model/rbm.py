@@ -171,13 +171,14 @@ class Rbm:
     def initialize(
         self,
         data_mean: NDArray[Any],
-        data_deviation: NDArray[Any],
+        data_deviation: NDArray[Any] | None,
         draws: Draws,
         hidden_bias: float = 0.0,
     ) -> None:
         """Small random weights, and a visible layer that has the data's means and deviations.
 
-        hidden_bias: of all hidden units, their total input as long as weights are small.
+        data_deviation: may be None where the visible layer does not learn it. hidden_bias: of all
+        hidden units, their total input as long as weights are small.
         """
         generator = draws.generator(Purpose.WEIGHTS)
         normal = generator.standard_normal(self.link.weights.shape, np.float32)

@@ -2,6 +2,16 @@
 
 from rbmcli.model.links.convolutional import ConvolutionalLink, Maps
 from rbmcli.model.links.dense import DenseLink
-from rbmcli.model.links.link import Correction, Link, Phase, Rule
+from rbmcli.model.links.link import Biases, CenteringTerms, Correction, Link, Phase, Rule
 
-__all__ = ["ConvolutionalLink", "Correction", "DenseLink", "Link", "Maps", "Phase", "Rule"]
+__all__ = [
+    "Biases",
+    "CenteringTerms",
+    "ConvolutionalLink",
+    "Correction",
+    "DenseLink",
+    "Link",
+    "Maps",
+    "Phase",
+    "Rule",
+]

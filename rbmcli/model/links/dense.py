@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, Scratch, padded, to_padded, zeros
-from rbmcli.model.links.link import Correction, Link, Phase, Products, Rule
+from rbmcli.model.links.link import (
+    Biases,
+    CenteringTerms,
+    Correction,
+    Link,
+    Phase,
+    Products,
+    Rule,
+)
 from rbmcli.model.states import BitStates, FloatStates, States
 
 #: Bits denser than this are multiplied as floats; sparser ones are summed from their on-lists. With
@@ -149,6 +157,41 @@ class DenseLink(Link[DenseGradient]):
             _kernels.accumulate_dense(left, right, self.hidden, 1.0, total)
         return self.apply(total, rule)
 
+    def learn(  # noqa: D102
+        self,
+        positive: Phase,
+        negative: Phase,
+        rule: Rule,
+        below: Biases,
+        above: Biases,
+        centering: CenteringTerms | None,
+        scratch: Scratch,
+    ) -> bool | None:
+        first, second = positive.visible, negative.visible
+        if not (isinstance(first, BitStates) and isinstance(second, BitStates)):
+            return None
+        rows0, rows1 = first.rows, second.rows
+        below_ld, above_ld = self._transposed.shape[1], self.padded_weights.shape[1]
+        bits, stacked = max(rows0, rows1) * self.visible, rows0 + rows1 + min(rows0, rows1)
+        size = 4 * below_ld + 6 * above_ld + 2 * (rows0 + rows1) + _kernels.PAD
+        return _kernels.learn(
+            self.padded_weights,
+            self.velocity,
+            self._transposed,
+            self.hidden,
+            first.bits,
+            positive.hidden,
+            second.bits,
+            negative.hidden,
+            rule.as_tuple(),
+            *below,
+            *above,
+            centering,
+            scratch.flat("lists", self.visible + 1 + bits, np.uint32),
+            scratch.flat("scaled", stacked * above_ld),
+            scratch.flat("vectors", size),
+        )
+
     def products(self, gradient: DenseGradient, visible: Floats, hidden: Floats) -> Products:
         """From the phases' states: v (h . l) and h (v . m), averaged, and the correction's rows."""
         addends = []
@@ -232,8 +275,11 @@ class DenseLink(Link[DenseGradient]):
 
 
 def _total(states: States, matrix: Floats, width: int, bias: Floats, out: Floats) -> Floats:
-    if isinstance(states, BitStates) and states.density <= DENSE_ABOVE:
-        _kernels.sum_listed(matrix, width, *states.lists, bias, out)
+    if isinstance(states, BitStates):
+        rows, units = states.rows, states.units
+        lists = np.empty(rows + 2 + int(DENSE_ABOVE * rows * units), np.uint32)
+        floats = np.empty(rows * padded(units), np.float32)
+        _kernels.bit_inputs(states.bits, matrix, width, bias, DENSE_ABOVE, out, lists, floats)
     else:
         _kernels.multiply(states.floats(), matrix, width, bias, out)
     return out

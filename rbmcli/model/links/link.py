@@ -55,6 +55,30 @@ class Rule:
         return self.rate, self.momentum, self.decay, self.l1, self.nesterov
 
 
+class Biases(NamedTuple):
+    """The biases of a layer and their velocities, float32 (ld,); changed in place."""
+
+    values: Floats
+    velocities: Floats
+
+
+class CenteringTerms(NamedTuple):
+    """What a kernel needs to centre a step, changed in place.
+
+    visible, hidden: offsets, float32 (ld,). below, above: the products of the rule's penalties with
+    them, (visible units,) and (hidden units,). slide: how fast offsets follow the data. follows:
+    whether hidden ones do. refresh: whether the products are to be made anew.
+    """
+
+    visible: Floats
+    hidden: Floats
+    below: Floats
+    above: Floats
+    slide: float
+    follows: bool
+    refresh: bool
+
+
 class Correction(NamedTuple):
     """left' right, to be added to a gradient: left (rank, ld visible), right (rank, ld hidden)."""
 
@@ -156,6 +180,23 @@ class Link(ABC, Generic[Gradient]):
     ) -> bool:
         """One step of the rule along the gradient; True if the weights are finite."""
         return self.step(self.gradient(positive, negative, scratch, correction), rule, scratch)
+
+    def learn(
+        self,
+        positive: Phase,
+        negative: Phase,
+        rule: Rule,
+        below: Biases,
+        above: Biases,
+        centering: CenteringTerms | None,
+        scratch: Scratch,
+    ) -> bool | None:
+        """A whole step along the gradient, of the biases of both layers as well, in one kernel.
+
+        below, above: of the visible and of the hidden layer. True if all is finite; None where
+        there is no such kernel for these states, and nothing was done.
+        """
+        return None
 
     @abstractmethod
     def products(self, gradient: Gradient, visible: Floats, hidden: Floats) -> Products:

@@ -1,0 +1,247 @@
+/* A whole step of learning of a dense link between visible bits and hidden means: the statistics
+ * of both phases, offsets that follow the data, the centred gradient, weights and biases. What each
+ * part computes, and in which order, is what rbmcli/learning/ says in numpy. */
+
+/* Per visible unit of word w: the fraction of rows in which it is on. */
+INLINE void visible_means(const rbm_phase *phase, size_t w, size_t here, float *mean) {
+    uint32_t count[64] = {0};
+    rbm_count_word(phase->visible, phase->rows, NULL, 0, phase->words, w, here, count);
+    for (size_t u = 0; u < here; u++)
+        mean[w * 64 + u] = (float)count[u] / (float)phase->rows;
+}
+
+/* Per hidden unit of a tile of vectors: the mean, of rows weighted by `weight` where it is given.
+ */
+INLINE void hidden_means(const rbm_phase *phase, size_t ld, size_t v, size_t count,
+                         const float *weight, float *mean) {
+    const float *from = phase->hidden + v * LANES;
+    float *to = mean + v * LANES;
+    if (count == MAX_TILE)
+        sum_columns(from, phase->rows, ld, weight, to, MAX_TILE);
+    else
+        for (size_t i = 0; i < count; i++)
+            sum_columns(from + i * LANES, phase->rows, ld, weight, to + i * LANES, 1);
+    for (size_t i = 0; i < count; i++)
+        store(to + i * LANES, load(to + i * LANES) / splat((float)phase->rows));
+}
+
+INLINE double dot_row(const float *row, const float *vector, size_t ld) {
+    double part[RBM_PAD] = {0}, sum = 0;
+    for (size_t c = 0; c < ld; c += RBM_PAD)
+        for (size_t i = 0; i < RBM_PAD; i++)
+            part[i] += (double)row[c + i] * (double)vector[c + i];
+    for (size_t i = 0; i < RBM_PAD; i++)
+        sum += part[i];
+    return sum;
+}
+
+/* As rbm_dot_listed, of a row of bits. */
+INLINE double dot_bits(const uint64_t *bits, size_t words, const float *vector) {
+    double sum[2] = {0, 0};
+    double waiting = 0;
+    int odd = 0;
+    for (size_t w = 0; w < words; w++)
+        for (uint64_t on = bits[w]; on; on &= on - 1) {
+            double x = (double)vector[w * 64 + (size_t)__builtin_ctzll(on)];
+            if (odd) {
+                sum[0] += waiting;
+                sum[1] += x;
+            } else
+                waiting = x;
+            odd ^= 1;
+        }
+    return sum[0] + sum[1] + (odd ? waiting : 0);
+}
+
+/* As rbm_weigh_listed over the rows, for the units of word w, then divided by the rows. */
+INLINE void weigh_bits(const rbm_phase *phase, size_t w, const float *weight, float out[64]) {
+    vfloat sum[64 / LANES];
+    for (size_t i = 0; i < 64 / LANES; i++)
+        sum[i] = (vfloat){0};
+    for (size_t r = 0; r < phase->rows; r++) {
+        uint64_t bits = phase->visible[r * phase->words + w];
+        vfloat x = splat(weight[r]);
+        for (size_t i = 0; bits; i++, bits >>= LANES)
+            sum[i] += choose(lane_mask((uint32_t)bits), x, (vfloat){0});
+    }
+    for (size_t i = 0; i < 64 / LANES; i++)
+        store(out + i * LANES, sum[i] / splat((float)phase->rows));
+}
+
+/* difference = first - second over the units; offset, where it is given, follows the first. */
+INLINE void follow(const float *first, const float *second, size_t units, float slide,
+                   float *offset, float *difference) {
+    for (size_t u = 0; u < units; u++) {
+        difference[u] = first[u] - second[u];
+        if (offset)
+            offset[u] += slide * (first[u] - offset[u]);
+    }
+}
+
+/* One step of the rule, without decay, on a bias. */
+INLINE void step_bias(float *bias, float *velocity, float gradient, const rbm_rule *rule,
+                      int *finite) {
+    float step = rule->rate * gradient, v = rule->momentum * *velocity + step;
+    *velocity = v;
+    *bias += rule->nesterov ? rule->momentum * v + step : v;
+    if (!(*bias - *bias == 0))
+        __atomic_store_n(finite, 0, __ATOMIC_RELAXED);
+}
+
+/* Floats of the workspace, from its beginning: vectors of both layers, then of the rows. */
+typedef struct {
+    float *visible[2], *hidden[2]; /* means of the phases */
+    float *left, *right;           /* the correction: two rows of ld_visible and of ld_hidden */
+    float *hidden_dot[2], *visible_dot[2]; /* of each row of a phase with the offsets */
+    float *weighted[2];                    /* means of hidden units, weighted by visible_dot */
+    float *dots; /* right[0] . hidden offset, right[1] . it, left[0] . visible offset, left[1] */
+} learn_memory;
+
+INLINE learn_memory lay_out_learn(const rbm_learn_args *a) {
+    learn_memory m;
+    float *at = a->vectors;
+    size_t lv = a->link.ld_visible, lh = a->link.ld_hidden;
+    for (int p = 0; p < 2; p++) {
+        m.visible[p] = at, at += lv;
+        m.hidden[p] = at, at += lh;
+        m.weighted[p] = at, at += lh;
+    }
+    m.left = at, at += 2 * lv;
+    m.right = at, at += 2 * lh;
+    m.dots = at, at += RBM_PAD;
+    for (int p = 0; p < 2; p++) {
+        size_t rows = p ? a->negative.rows : a->positive.rows;
+        m.hidden_dot[p] = at, at += rows;
+        m.visible_dot[p] = at, at += rows;
+    }
+    return m;
+}
+
+/* What centring adds to the gradient of the visible biases of word w. */
+INLINE void center_visible(const rbm_learn_args *a, const learn_memory *m, size_t w, size_t here,
+                           float *gradient) {
+    float up[2][64];
+    weigh_bits(&a->positive, w, m->hidden_dot[0], up[0]);
+    weigh_bits(&a->negative, w, m->hidden_dot[1], up[1]);
+    for (size_t u = 0; u < here; u++) {
+        size_t unit = w * 64 + u;
+        float corrected =
+            m->left[unit] * m->dots[0] + m->left[a->link.ld_visible + unit] * m->dots[1];
+        gradient[u] += a->penalty_visible[unit] - up[0][u] + up[1][u] - corrected;
+    }
+}
+
+/* The same for the hidden biases of `count` vectors from v on. */
+INLINE void center_hidden(const rbm_learn_args *a, const learn_memory *m, size_t v, size_t count,
+                          float *gradient) {
+    size_t ld = a->link.ld_hidden, from = v * LANES, to = from + count * LANES;
+    hidden_means(&a->positive, ld, v, count, m->visible_dot[0], m->weighted[0]);
+    hidden_means(&a->negative, ld, v, count, m->visible_dot[1], m->weighted[1]);
+    for (size_t unit = from; unit < to && unit < a->link.hidden; unit++) {
+        float corrected = m->right[unit] * m->dots[2] + m->right[ld + unit] * m->dots[3];
+        gradient[unit - from] +=
+            a->penalty_hidden[unit] - m->weighted[0][unit] + m->weighted[1][unit] - corrected;
+    }
+}
+
+/* Dot products of the rows of a phase with the offsets. */
+static void dot_phase(const rbm_learn_args *a, const rbm_phase *phase, float *hidden_dot,
+                      float *visible_dot, rbm_worker *me) {
+    size_t ld = a->link.ld_hidden;
+    EACH(me, 8, phase->rows, r) {
+        hidden_dot[r] = (float)dot_row(phase->hidden + r * ld, a->offset_hidden, ld);
+        visible_dot[r] =
+            (float)dot_bits(phase->visible + r * phase->words, phase->words, a->offset_visible);
+    }
+}
+
+/* The products of the decay of weights with the offsets. */
+static void refresh_penalties(const rbm_learn_args *a, rbm_worker *me) {
+    const rbm_dense *link = &a->link;
+    EACH(me, 16, link->visible, i)
+    a->penalty_visible[i] = (float)(a->decay * dot_row(link->weights + i * link->ld_hidden,
+                                                       a->offset_hidden, link->ld_hidden));
+    EACH(me, 16, link->hidden, j)
+    a->penalty_hidden[j] = (float)(a->decay * dot_row(link->transposed + j * link->ld_visible,
+                                                      a->offset_visible, link->ld_visible));
+}
+
+static void learn(const void *args, rbm_worker *me) {
+    const rbm_learn_args a = *(const rbm_learn_args *)args;
+    const rbm_dense *link = &a.link;
+    const rbm_phase *positive = &a.positive, *negative = &a.negative;
+    const learn_memory m = lay_out_learn(&a);
+    size_t lv = link->ld_visible, lh = link->ld_hidden;
+    size_t words = (link->visible + 63) / 64, vectors = (link->hidden + LANES - 1) / LANES;
+    size_t tiles = (vectors + MAX_TILE - 1) / MAX_TILE;
+    const int centred = a.offset_visible != NULL;
+    float *below = m.left + lv;
+
+    EACH(me, 1, words, word) {
+        size_t here = link->visible - word * 64 < 64 ? link->visible - word * 64 : 64;
+        visible_means(positive, word, here, m.visible[0]);
+        visible_means(negative, word, here, m.visible[1]);
+    }
+    EACH(me, 1, tiles, summed) {
+        size_t v = summed * MAX_TILE, count = vectors - v < MAX_TILE ? vectors - v : MAX_TILE;
+        hidden_means(positive, lh, v, count, NULL, m.hidden[0]);
+        hidden_means(negative, lh, v, count, NULL, m.hidden[1]);
+    }
+    stack_rows(positive, negative, lh, a.scaled, me);
+    rbm_list_by_unit(positive->visible, positive->rows, negative->visible, negative->rows,
+                     positive->words, link->visible, a.start, a.index, me);
+
+    /* The differences of the means are the gradient of plain biases. Of hidden units, and of their
+     * offsets, the correction has the negatives. */
+    if (me->thread == 0) {
+        follow(m.visible[0], m.visible[1], link->visible, a.slide, a.offset_visible, below);
+        follow(m.hidden[0], m.hidden[1], link->hidden, a.slide,
+               a.follow_hidden ? a.offset_hidden : NULL, m.right);
+        for (size_t u = 0; u < lh; u++) {
+            m.right[u] = u < link->hidden ? -m.right[u] : 0;
+            m.right[lh + u] = centred ? -a.offset_hidden[u] : 0;
+        }
+        for (size_t u = 0; u < lv; u++) {
+            m.left[u] = centred ? a.offset_visible[u] : 0;
+            below[u] = u < link->visible ? below[u] : 0;
+        }
+        if (centred)
+            for (size_t k = 0; k < 2; k++) {
+                m.dots[k] = (float)dot_row(m.right + k * lh, a.offset_hidden, lh);
+                m.dots[2 + k] = (float)dot_row(m.left + k * lv, a.offset_visible, lv);
+            }
+    }
+    rbm_meet(me);
+    if (centred) {
+        dot_phase(&a, positive, m.hidden_dot[0], m.visible_dot[0], me);
+        dot_phase(&a, negative, m.hidden_dot[1], m.visible_dot[1], me);
+        if (a.refresh)
+            refresh_penalties(&a, me);
+        rbm_meet(me);
+    }
+
+    EACH(me, 1, words, w) {
+        size_t here = link->visible - w * 64 < 64 ? link->visible - w * 64 : 64;
+        float gradient[64];
+        memcpy(gradient, below + w * 64, here * sizeof *gradient);
+        if (centred)
+            center_visible(&a, &m, w, here, gradient);
+        for (size_t u = 0; u < here; u++)
+            step_bias(a.visible_bias + w * 64 + u, a.visible_velocity + w * 64 + u, gradient[u],
+                      &a.rule, a.finite);
+    }
+    EACH(me, 1, tiles, t) {
+        size_t v = t * MAX_TILE, count = vectors - v < MAX_TILE ? vectors - v : MAX_TILE;
+        float gradient[MAX_TILE * LANES];
+        for (size_t i = 0; i < count * LANES; i++)
+            gradient[i] = -m.right[v * LANES + i];
+        if (centred)
+            center_hidden(&a, &m, v, count, gradient);
+        for (size_t i = 0; i < count * LANES && v * LANES + i < link->hidden; i++)
+            step_bias(a.hidden_bias + v * LANES + i, a.hidden_velocity + v * LANES + i, gradient[i],
+                      &a.rule, a.finite);
+    }
+    const rbm_low_rank correction = {m.left, m.right, centred ? 2 : 0};
+    update_weights(link, positive->rows, negative->rows, &correction, &a.rule, a.start, a.index,
+                   a.scaled, a.finite, me);
+}

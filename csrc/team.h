@@ -1,0 +1,65 @@
+/* Threads that run a kernel together.
+ *
+ * All threads of a team call the kernel with the same arguments. What has to be done once they
+ * share out (EACH); where one part builds on what another has written, they meet between the two.
+ * So a kernel is a plain function, and a list of kernels can be walked without leaving it. Results
+ * never depend on who does what: items write separate outputs.
+ *
+ * Items are taken in order, from a range of the thread's own first, which is near in memory and the
+ * same in every call; a thread that is done helps others. */
+#ifndef RBM_TEAM_H
+#define RBM_TEAM_H
+
+#include <stddef.h>
+
+typedef struct rbm_team rbm_team;
+
+/* A thread of a team: number `thread` of `threads`. The rest is for team.c. */
+typedef struct {
+    int thread, threads;
+    rbm_team *team;
+    unsigned phase, loops;
+    struct {
+        size_t count, chunk, chunks;
+        int helped, slot;
+    } loop;
+} rbm_worker;
+
+/* A kernel: `args` is the structure that rbm_kernels.h has for it. */
+typedef void rbm_kernel(const void *args, rbm_worker *me);
+
+/* Run a kernel with up to `threads` threads. */
+void rbm_run(rbm_kernel *kernel, const void *args, int threads);
+
+/* A plan: kernels, one after the other. A kernel that walks a plan meets after each of them. */
+typedef struct {
+    rbm_kernel *kernel;
+    const void *args;
+} rbm_operation;
+
+typedef struct {
+    const rbm_operation *operations;
+    size_t count;
+} rbm_plan_args;
+
+rbm_kernel rbm_walk;
+
+/* Wait until all have come here. */
+void rbm_meet(rbm_worker *me);
+
+typedef struct {
+    size_t first, end;
+} rbm_span;
+
+/* Begin to share out `count` items, `chunk` at a time; the next ones of this thread, if any. All
+ * threads of a team begin the same loops in the same order. */
+void rbm_begin(rbm_worker *me, size_t count, size_t chunk);
+int rbm_next(rbm_worker *me, rbm_span *span);
+
+/* for (each item) of those that fall to this thread. */
+#define EACH(me, chunk, count, item)                                                               \
+    rbm_begin(me, count, chunk);                                                                   \
+    for (rbm_span item##s; rbm_next(me, &item##s);)                                                \
+        for (size_t item = item##s.first; item < item##s.end; item++)
+
+#endif

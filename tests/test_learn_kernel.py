@@ -1,0 +1,152 @@
+"""A step in one kernel is the same step that numpy and single kernels take, to the last bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rbmcli import _kernels
+from rbmcli.arrays import padded, to_padded, zeros
+from rbmcli.cli.main import run as rbm
+from rbmcli.learning.centering import REFRESH, Centering
+from rbmcli.learning.update import Update
+from rbmcli.model.links import Phase, Rule
+from rbmcli.model.links.dense import DENSE_ABOVE
+from rbmcli.model.rbm import Rbm
+from rbmcli.model.states import BitStates
+
+#: (visible, hidden, rows of the data, rows of the model, fraction that is on)
+SIZES = [
+    *((1, 1, 1, 1, 0.5), (2, 17, 3, 5, 1.0), (16, 16, 16, 16, 0.0), (63, 33, 100, 70, 0.2)),
+    *((64, 64, 9, 10, 0.3), (65, 130, 10, 9, 0.9), (130, 65, 257, 3, 0.1)),
+    *((784, 50, 100, 100, 0.2), (257, 300, 7, 7, 0.4)),
+]
+RULES = [
+    Rule(0.1, 0.0, 0.0, 0.0, False),
+    Rule(0.05, 0.9, 0.001, 0.0, False),
+    Rule(0.2, 0.5, 0.01, 0.0, True),
+]
+
+
+def everything(model: Rbm, update: Update) -> dict[str, bytes]:
+    arrays = {**model.parameters(), **update.state()}
+    arrays |= {f"velocity of {name}": x for name, x in model.velocities().items()}
+    return {name: np.asarray(values).tobytes() for name, values in arrays.items()}
+
+
+def begun(visible: int, hidden: int, centred: bool, seed: int) -> tuple[Rbm, Update]:
+    rng = np.random.default_rng(seed)
+    model = Rbm.dense((visible,), hidden)
+    model.link.set_weights(rng.normal(0, 0.1, (visible, hidden)).astype(np.float32))
+    for name, values in {**model.parameters(), **model.velocities()}.items():
+        if name != "weights":
+            values[:] = rng.normal(0, 0.3, values.shape)
+    centering = Centering(model, rng.random(visible)) if centred else None
+    return model, Update(model, centering)
+
+
+def phase(rng: np.random.Generator, rows: int, visible: int, hidden: int, density: float) -> Phase:
+    states = BitStates.from_array(rng.random((rows, visible)) < density)
+    return Phase(states, to_padded(rng.random((rows, hidden), np.float32)))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("centred", [False, True])
+def test_one_kernel_and_many_take_the_same_steps(isa, threads, centred, rule):
+    for number, (visible, hidden, rows, others, density) in enumerate(SIZES):
+        rng = np.random.default_rng(number)
+        (whole, one), (parts, many) = (begun(visible, hidden, centred, number) for _ in range(2))
+        for _ in range(REFRESH + 2 if visible < 100 else 2):
+            positive = phase(rng, rows, visible, hidden, density)
+            negative = phase(rng, others, visible, hidden, density)
+            assert one._whole_step(positive, negative, rule) is True
+            assert many._step_by_step(positive, negative, rule) is True
+            assert everything(whole, one) == everything(parts, many)
+
+
+@pytest.mark.parametrize("where", ["weights", "visible_bias", "hidden_bias"])
+def test_what_is_not_finite_is_noticed(where, threads):
+    rng = np.random.default_rng(1)
+    model, update = begun(40, 30, True, 1)
+    states = phase(rng, 10, 40, 30, 0.3), phase(rng, 10, 40, 30, 0.3)
+    assert update._whole_step(*states, RULES[0]) is True
+    values = model.parameters()[where]
+    values.flat[-1] = np.inf
+    model.link.set_weights(model.link.weights.copy())
+    assert update._whole_step(*states, RULES[0]) is False
+
+
+@pytest.mark.parametrize("density", [0.0, 0.05, DENSE_ABOVE, 0.41, 1.0])
+def test_inputs_of_bits(isa, threads, density):
+    """By lists up to a density, beyond it as floats: what either of the two gives alone."""
+    rng = np.random.default_rng(5)
+    for rows, units, width in ((1, 1, 1), (7, 130, 33), (100, 65, 500), (33, 784, 17)):
+        on = np.zeros(rows * units, bool)
+        on[: round(density * rows * units)] = True
+        states = BitStates.from_array(rng.permutation(on).reshape(rows, units))
+        matrix: NDArray[Any] = to_padded(rng.normal(size=(units, width)).astype(np.float32))
+        bias, (out, wanted) = (
+            to_padded(rng.normal(size=width)),
+            (zeros((rows, padded(width))) for _ in range(2)),
+        )
+        lists = np.empty(rows + 2 + int(DENSE_ABOVE * rows * units), np.uint32)
+        floats = np.empty(rows * padded(units), np.float32)
+        _kernels.bit_inputs(states.bits, matrix, width, bias, DENSE_ABOVE, out, lists, floats)
+        if states.count / (rows * units) <= DENSE_ABOVE:
+            _kernels.sum_listed(matrix, width, *states.lists, bias, wanted)
+        else:
+            _kernels.multiply(states.floats(), matrix, width, bias, wanted)
+        assert out.tobytes() == wanted.tobytes()
+        exact = bias.astype(np.float64) + states.to_array().astype(np.float64) @ matrix
+        assert np.abs(out[:, :width] - exact[:, :width]).max() < 1e-3
+
+
+def plans(*options: str) -> list[bool]:
+    """Whether the plans that a short training made can be replayed."""
+    found: list[bool] = []
+    original = _kernels.recorded
+
+    def recorded() -> Any:
+        plan = original()
+        found.append(plan is not None)
+        return plan
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_kernels, "recorded", recorded)
+        size = [] if "--conv" in options else ["--hidden", "6"]
+        common = ["--batch-size", "20", "--epochs", "2", "-q", "-o", "run.h5", "--force"]
+        assert rbm(["train", "images.npy", *size, *common, *options]) == 0
+    return found
+
+
+def test_which_steps_are_replayed(tmp_path, monkeypatch):
+    """Batches of 20 and a last one of 10: two plans. What cannot be replayed is found out."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    np.save("images.npy", (rng.random((50, 8, 8)) * 255).astype(np.uint8))
+    assert plans() == [True, True]
+    assert plans("--no-centering", "--momentum", "0.5") == [True, True]
+    assert plans("--algorithm", "pcd", "--gibbs-steps", "2") == [True, True]
+    assert plans("--gibbs-steps", "1@0,2@1") == [True] * 4
+    assert plans("--hidden-kind", "softmax:3", "--hidden", "2") == [True, True]
+    for options in (
+        ["--crop", "6x6"],
+        ["--hidden-kind", "nrelu"],
+        ["--visible-kind", "gaussian", "--lr", "0.001"],
+        ["--sparsity-target", "0.1"],
+        ["--conv", "2x3x3"],
+    ):
+        assert plans(*options) == [False, False], options
+    for options in (["--l1", "0.001"], ["--algorithm", "fpcd"], ["--algorithm", "pt"]):
+        assert plans(*options) == [], options
+
+
+def test_a_plan_of_less_than_a_step_cannot_be_run():
+    rows = np.arange(3)
+    _kernels.record(1, rows, ())
+    assert _kernels.recorded() is None
+    with pytest.raises(ValueError, match="not of a whole step"):
+        _kernels.Plan(1, rows, ()).run(1, RULES[0].as_tuple(), False)
