@@ -24,16 +24,12 @@ int main(void) {
 
 
 def openmp_works(compiler: list[str], flags: list[str]) -> bool:
-    """Whether a small OpenMP program compiles and links with these flags, and the kernels do.
-
-    clang on x86-64 compiles the one and not the others: it does not hand the instructions that a
-    pragma has turned on to the functions that it makes of parallel loops.
-    """
+    """Whether a small OpenMP program compiles and links with these flags."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "openmp.c")
         source.write_text(PROGRAM)
         output = str(Path(folder, "openmp"))
-        command = [*compiler, *flags, "-Icsrc", str(source), *KERNELS, "-o", output]
+        command = [*compiler, *flags, str(source), "-o", output]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
