@@ -18,6 +18,8 @@ from rbmcli import _kernels
 for _number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it that says `make test &`
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _available(name: str) -> bool:
