@@ -14,25 +14,10 @@ INLINE void visible_means(const rbm_phase *phase, size_t w, size_t here, float *
  */
 INLINE void hidden_means(const rbm_phase *phase, size_t ld, size_t v, size_t count,
                          const float *weight, float *mean) {
-    const float *from = phase->hidden + v * LANES;
     float *to = mean + v * LANES;
-    if (count == MAX_TILE)
-        sum_columns(from, phase->rows, ld, weight, to, MAX_TILE);
-    else
-        for (size_t i = 0; i < count; i++)
-            sum_columns(from + i * LANES, phase->rows, ld, weight, to + i * LANES, 1);
+    sum_tile_columns(phase->hidden, phase->rows, ld, weight, v, count, mean);
     for (size_t i = 0; i < count; i++)
         store(to + i * LANES, load(to + i * LANES) / splat((float)phase->rows));
-}
-
-INLINE double dot_row(const float *row, const float *vector, size_t ld) {
-    double part[RBM_PAD] = {0}, sum = 0;
-    for (size_t c = 0; c < ld; c += RBM_PAD)
-        for (size_t i = 0; i < RBM_PAD; i++)
-            part[i] += (double)row[c + i] * (double)vector[c + i];
-    for (size_t i = 0; i < RBM_PAD; i++)
-        sum += part[i];
-    return sum;
 }
 
 /* As rbm_dot_listed, of a row of bits. */

@@ -107,17 +107,20 @@ static void stack_rows(const rbm_phase *positive, const rbm_phase *negative, siz
 }
 
 /* Sums run in RBM_PAD interleaved parts on every target, so that all give the same. */
+INLINE double dot_row(const float *row, const float *vector, size_t ld) {
+    double part[RBM_PAD] = {0}, sum = 0;
+    for (size_t c = 0; c < ld; c += RBM_PAD)
+        for (size_t i = 0; i < RBM_PAD; i++)
+            part[i] += (double)row[c + i] * (double)vector[c + i];
+    for (size_t i = 0; i < RBM_PAD; i++)
+        sum += part[i];
+    return sum;
+}
+
 static void dot_rows(const void *args, rbm_worker *me) {
     const rbm_dot_rows_args a = *(const rbm_dot_rows_args *)args;
-    EACH(me, 16, a.rows, r) {
-        double part[RBM_PAD] = {0}, sum = 0;
-        for (size_t c = 0; c < a.ld; c += RBM_PAD)
-            for (size_t i = 0; i < RBM_PAD; i++)
-                part[i] += (double)a.matrix[r * a.ld + c + i] * (double)a.vector[c + i];
-        for (size_t i = 0; i < RBM_PAD; i++)
-            sum += part[i];
-        a.out[r] = sum;
-    }
+    EACH(me, 16, a.rows, r)
+    a.out[r] = dot_row(a.matrix + r * a.ld, a.vector, a.ld);
 }
 
 /* Column sums over N vectors of columns; the weights of the rows are ones where `weight` is null.
@@ -136,16 +139,22 @@ INLINE void sum_columns(const float *matrix, size_t rows, size_t ld, const float
         store(out + v * LANES, sum[v]);
 }
 
+/* The same of `count` vectors from v on, at most a tile. */
+INLINE void sum_tile_columns(const float *matrix, size_t rows, size_t ld, const float *weight,
+                             size_t v, size_t count, float *out) {
+    if (count == MAX_TILE)
+        sum_columns(matrix + v * LANES, rows, ld, weight, out + v * LANES, MAX_TILE);
+    else
+        for (size_t end = v + count; v < end; v++)
+            sum_columns(matrix + v * LANES, rows, ld, weight, out + v * LANES, 1);
+}
+
 static void column_sums(const void *args, rbm_worker *me) {
     const rbm_column_sums_args a = *(const rbm_column_sums_args *)args;
     size_t vectors = (a.width + LANES - 1) / LANES, tiles = (vectors + MAX_TILE - 1) / MAX_TILE;
     EACH(me, 1, tiles, tile) {
-        size_t v = tile * MAX_TILE;
-        if (vectors - v >= MAX_TILE)
-            sum_columns(a.matrix + v * LANES, a.rows, a.ld, a.weight, a.out + v * LANES, MAX_TILE);
-        else
-            for (; v < vectors; v++)
-                sum_columns(a.matrix + v * LANES, a.rows, a.ld, a.weight, a.out + v * LANES, 1);
+        size_t v = tile * MAX_TILE, count = vectors - v < MAX_TILE ? vectors - v : MAX_TILE;
+        sum_tile_columns(a.matrix, a.rows, a.ld, a.weight, v, count, a.out);
     }
 }
 

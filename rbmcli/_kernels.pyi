@@ -104,6 +104,7 @@ def update(
     index: _Indices,
     scaled: _Floats,
 ) -> bool: ...
+def learn_floats(ld_visible: int, ld_hidden: int, rows: int) -> int: ...
 def learn(
     weights: _Floats,
     velocity: _Floats,

@@ -826,6 +826,11 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
     return finite != 0
 
 
+def learn_floats(size_t ld_visible, size_t ld_hidden, size_t rows):
+    """Floats of `vectors`, of which `learn` makes use for phases of so many rows together."""
+    return RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows)
+
+
 def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
           const uint64_t[:, ::1] visible0, const float[:, ::1] hidden0,
           const uint64_t[:, ::1] visible1, const float[:, ::1] hidden1, tuple rule,
@@ -838,7 +843,7 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
     them, (visible,) and (hidden,), how fast they follow, whether the hidden ones do, whether the
     products are made anew). All of them are changed in place, as parameters and velocities are.
     Workspace: lists (visible + 1 + bits of the larger phase,), scaled as of `update`, vectors
-    (4 ld of visible + 6 ld of hidden + 2 rows of both phases + PAD,).
+    as `learn_floats` says.
     """
     cdef rbm_learn_args args
     cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)

@@ -173,7 +173,7 @@ class DenseLink(Link[DenseGradient]):
         rows0, rows1 = first.rows, second.rows
         below_ld, above_ld = self._transposed.shape[1], self.padded_weights.shape[1]
         bits, stacked = max(rows0, rows1) * self.visible, rows0 + rows1 + min(rows0, rows1)
-        size = 4 * below_ld + 6 * above_ld + 2 * (rows0 + rows1) + _kernels.PAD
+        size = _kernels.learn_floats(below_ld, above_ld, rows0 + rows1)
         return _kernels.learn(
             self.padded_weights,
             self.velocity,
