@@ -15,6 +15,40 @@ from rbmcli.io.sectionwriter import SectionWriter
 from rbmcli.learning.loop import EpochDone, Event, Loop
 from rbmcli.learning.schedules import Interval
 
+#: Of the time between two checkpoints, what the first may have taken.
+_SHARE = 1 / 20
+#: Seconds after which a sparing interval does not wait for the end of an epoch.
+_LONG = 600.0
+
+
+class Pace:
+    """When checkpoints are due.
+
+    Those of a sparing interval take no more than `_SHARE` of the time: what a kill costs is then
+    about what they cost. They are written within an epoch too, where the last is `_LONG` ago.
+    """
+
+    def __init__(self, every: Interval) -> None:
+        self._every = every
+        self._took = 0.0
+        self._ended = time.monotonic()
+
+    def due(self, step: int, per_epoch: int) -> bool:
+        """Whether a checkpoint is to be written after a step (from 1)."""
+        at_its_place = self._every.due(step, per_epoch)
+        if not self._every.sparing:
+            return at_its_place
+        ago = time.monotonic() - self._ended
+        return ago > _LONG if not at_its_place else ago * _SHARE >= self._took
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Around the writing of a checkpoint."""
+        started = time.monotonic()
+        yield
+        self._ended = time.monotonic()
+        self._took = self._ended - started
+
 
 class Journal:
     """Writes snapshots, checkpoints and metrics of a section to the run file as they fall due.
@@ -36,7 +70,7 @@ class Journal:
         self._trainer = trainer
         self._section = section
         self._snapshot_every = snapshot_every
-        self._checkpoint_every = checkpoint_every
+        self._pace = Pace(checkpoint_every)
         self._started = time.monotonic() - (seconds or 0.0)
         self._checkpointed = None if seconds is None else self._place
         self._filters = filters
@@ -51,7 +85,7 @@ class Journal:
             return  # the epoch's own event follows, with its measurements
         if self._snapshot_every.due(event.step, per_epoch):
             self._section.snapshot(self._trainer.epoch, self._filters())
-        if self._checkpoint_every.due(event.step, per_epoch):
+        if self._pace.due(event.step, per_epoch):
             self.checkpoint()
 
     @property
@@ -70,7 +104,8 @@ class Journal:
         state |= {f"model/{name}": x for name, x in trainer.model.parameters().items()}
         velocities = trainer.model.velocities()
         state |= {f"trainer/velocity/{name}": x for name, x in velocities.items()}
-        self._section.checkpoint(state | self._constants, finished=trainer.finished)
+        with self._pace.timed():
+            self._section.checkpoint(state | self._constants, finished=trainer.finished)
         self._checkpointed = self._place
 
     @property

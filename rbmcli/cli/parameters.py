@@ -11,7 +11,7 @@ import click
 from rbmcli.errors import RbmError
 from rbmcli.io.preprocessing import STEPS
 from rbmcli.io.sizes import Filters, Patches, Size
-from rbmcli.learning.schedules import Interval, Schedule
+from rbmcli.learning.schedules import SPARING, Interval, Schedule
 from rbmcli.model.units import unit_kind
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -105,9 +105,12 @@ class ScheduleType(click.ParamType[Schedule]):
 
 
 class IntervalType(click.ParamType[Interval]):
-    """Every so many epochs or steps."""
+    """Every so many epochs or steps, or `auto` where that is allowed."""
 
     name = "interval"
+
+    def __init__(self, *, auto: bool = False) -> None:
+        self._auto = auto
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -115,6 +118,8 @@ class IntervalType(click.ParamType[Interval]):
         """Parse what was written; an interval passes through."""
         if isinstance(value, Interval):
             return value
+        if self._auto and value == SPARING.text:
+            return SPARING
         try:
             return Interval.parse(str(value))
         except RbmError as error:

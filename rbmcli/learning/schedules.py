@@ -61,11 +61,15 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Interval:
-    """Every so many epochs or steps, written `1epochs` or `100steps`."""
+    """Every so many epochs or steps, written `1epochs` or `100steps`.
+
+    sparing: whether it is to take little of the time, and so may be passed over; see `SPARING`.
+    """
 
     text: str
     count: int
     in_epochs: bool
+    sparing: bool = False
 
     @staticmethod
     def parse(text: str) -> Interval:
@@ -79,3 +83,7 @@ class Interval:
     def due(self, step: int, steps_per_epoch: int) -> bool:
         """Whether it falls on the end of step number `step` (from 1)."""
         return step % (self.count * (steps_per_epoch if self.in_epochs else 1)) == 0
+
+
+#: After an epoch, where that takes little of the time, and within long ones.
+SPARING = Interval("auto", 1, in_epochs=True, sparing=True)
