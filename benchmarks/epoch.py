@@ -1,14 +1,15 @@
-"""How long an epoch of CD-1 takes, against scikit-learn, PyTorch and bare matrix products.
+"""How long an epoch takes, against scikit-learn, PyTorch, numpy and bare matrix products.
 
-Ours is the real command with sampled binarisation, momentum, weight decay, monitoring and
-checkpoints: (time of 11 epochs - time of 1) / 10. It learns along the plain gradient, as the peers
-do; "centred" is what it does by default. The peers (peers.py) get float32 input and write nothing.
-Then come the other kinds of unit and the other algorithms, against the bare products of the same
-shapes. All run in turn, round after round, so that a machine whose speed drifts is fair to all;
-what counts are the ratios within a round, of which the median is shown.
+Ours is the real command with its defaults: centred gradients, drawn binarisation, momentum, weight
+decay, measurements and checkpoints. An epoch of it: (time of 11 epochs - time of 1) / 10, of the
+largest models fewer. The peers (peers.py) get float32 input, learn along the plain gradient and
+write nothing. All of a row run in turn, round after round, so that a machine whose speed drifts is
+fair to all; what counts are the ratios within a round, of which the median is shown.
 
     python benchmarks/epoch.py [--rounds N] [--threads N] [--mnist SOURCE] [--fashion SOURCE]
-                               [--rows NUMBER ...]
+                               [--rows NUMBER ...] [--before PYTHON]
+
+--before takes the Python of another environment, with an earlier version installed.
 """
 
 from __future__ import annotations
@@ -28,28 +29,49 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a problem, and whom ours is compared with."""
+    """One line of the table: a problem, and whom ours is compared with.
+
+    against: peers, by their names in peers.py, and variants of ours, by theirs in `VARIANTS`.
+    """
 
     data: str
     hidden: int
     batch: int
     against: tuple[str, ...]
     options: str = ""
+    epochs: int = 10
 
 
-PEERS = ("scikit-learn", "pytorch", "products")
+PEERS = ("scikit-learn", "pytorch", "numpy", "products")
 SLOW = "--lr 0.0001"  # which no kind of unit diverges with
+GAUSSIAN = f"--visible-kind gaussian {SLOW}"
+
+#: The command with other options, on one thread, or by plain instructions.
+VARIANTS = {
+    "not centred": ("--no-centering", 0, ""),
+    "one thread": ("", 1, ""),
+    "baseline": ("", 0, "baseline"),
+    "cd": ("--algorithm cd", 0, ""),
+    "gaussian": (GAUSSIAN, 0, ""),
+    "bernoulli": ("--visible-kind bernoulli --hidden-kind bernoulli", 0, ""),
+}
+
 ROWS = (
-    Row("mnist", 500, 100, (*PEERS, "centred", "one thread", "baseline")),
-    Row("mnist", 50, 100, (*PEERS, "centred")),
+    Row("mnist", 500, 100, (*PEERS, "not centred", "one thread", "baseline")),
+    Row("mnist", 50, 100, (*PEERS, "not centred", "one thread")),
     Row("fashion", 500, 100, PEERS),
-    Row("mnist", 4096, 1000, ("products",)),
-    Row("mnist", 500, 100, ("products",), "--algorithm pcd"),
-    Row("mnist", 500, 100, ("products",), "--algorithm fpcd"),
-    Row("mnist", 500, 100, ("products",), "--algorithm pt --temperatures 5"),
-    Row("mnist", 500, 100, ("products",), f"--visible-kind gaussian {SLOW}"),
-    Row("mnist", 500, 100, ("products",), f"--visible-kind gaussian:learned {SLOW}"),
-    Row("mnist", 500, 100, ("products",), f"--visible-kind gaussian --hidden-kind nrelu {SLOW}"),
+    Row("mnist", 1000, 1000, ("products",)),
+    Row("mnist", 2000, 1000, ("products",), epochs=4),
+    Row("mnist", 4096, 1000, ("products",), epochs=2),
+    Row("mnist", 8192, 1000, ("products",), epochs=1),
+    Row("mnist", 16384, 1000, ("products",), epochs=1),
+    Row("mnist", 500, 100, ("cd",), "--algorithm pcd"),
+    Row("mnist", 500, 100, ("cd",), "--algorithm fpcd"),
+    Row("mnist", 500, 100, ("cd",), "--algorithm pt --temperatures 5", epochs=4),
+    Row("mnist", 500, 100, ("pytorch-gaussian", "products", "not centred"), GAUSSIAN),
+    Row("mnist", 500, 100, ("gaussian", "products"), f"--visible-kind gaussian:learned {SLOW}"),
+    Row("mnist", 500, 100, ("bernoulli", "products"), f"--hidden-kind nrelu {SLOW}"),
+    Row("mnist", 500, 100, ("gaussian", "products"), f"{GAUSSIAN} --hidden-kind nrelu"),
     Row("mnist", 500, 100, ("products",), f"--hidden-kind nrelu:exact {SLOW}"),
     Row("mnist", 500, 100, ("products",), f"--visible-kind binomial:8 {SLOW}"),
     Row("mnist", 50, 100, ("products",), f"--hidden-kind softmax:10 {SLOW}"),
@@ -64,23 +86,31 @@ def environment(threads: int, isa: str = "") -> dict[str, str]:
 
 
 def command_seconds(
-    row: Row, source: str, epochs: int, threads: int, isa: str, *, centred: bool
+    row: Row, source: str, epochs: int, *, python: str, more: str, threads: int, isa: str
 ) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "rbmcli", "train", source, "--quiet"]
+        command = [python, "-m", "rbmcli", "train", source, "--quiet"]
         command += ["--hidden", row.hidden, "--batch-size", row.batch, "--epochs", epochs]
-        command += ["--output", Path(folder, "run.h5"), *row.options.split()]
-        command += ["--centering" if centred else "--no-centering"]
+        command += ["--output", Path(folder, "run.h5"), *row.options.split(), *more.split()]
         start = time.perf_counter()
         subprocess.run(list(map(str, command)), check=True, env=environment(threads, isa))
         return time.perf_counter() - start
 
 
-def ours(row: Row, source: str, threads: int, isa: str = "", *, centred: bool = False) -> float:
+def ours(
+    row: Row,
+    source: str,
+    threads: int,
+    *,
+    python: str = sys.executable,
+    more: str = "",
+    isa: str = "",
+) -> float:
     long, short = (
-        command_seconds(row, source, epochs, threads, isa, centred=centred) for epochs in (11, 1)
+        command_seconds(row, source, epochs, python=python, more=more, threads=threads, isa=isa)
+        for epochs in (row.epochs + 1, 1)
     )
-    return (long - short) / 10
+    return (long - short) / row.epochs
 
 
 def peer(name: str, row: Row, source: str, threads: int) -> float:
@@ -95,16 +125,15 @@ def peer(name: str, row: Row, source: str, threads: int) -> float:
     return float(result.stdout)
 
 
-def measure(row: Row, source: str, threads: int) -> dict[str, float]:
+def measure(row: Row, source: str, threads: int, before: str | None) -> dict[str, float]:
     """Seconds of one round."""
     seconds = {"ours": ours(row, source, threads)}
+    if before is not None:
+        seconds["before"] = ours(row, source, threads, python=before)
     for name in row.against:
-        if name == "centred":
-            seconds[name] = ours(row, source, threads, centred=True)
-        elif name == "one thread":
-            seconds[name] = ours(row, source, 1)
-        elif name == "baseline":
-            seconds[name] = ours(row, source, threads, "baseline")
+        if name in VARIANTS:
+            more, others, isa = VARIANTS[name]
+            seconds[name] = ours(row, source, others or threads, more=more, isa=isa)
         else:
             seconds[name] = peer(name, row, source, threads)
     return seconds
@@ -121,7 +150,7 @@ def report(rounds: list[dict[str, float]]) -> None:
             else f"   takes {statistics.median(ratios):.2f} times ours"
             f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
-        print(f"  {name:13} {seconds:8.3f}{ratio}", flush=True)
+        print(f"  {name:16} {seconds:8.3f}{ratio}", flush=True)
 
 
 def main() -> None:
@@ -131,12 +160,16 @@ def main() -> None:
     parser.add_argument("--mnist", default="mnist")
     parser.add_argument("--fashion", default="fashion-mnist")
     parser.add_argument("--rows", type=int, nargs="+", default=range(len(ROWS)))
+    parser.add_argument("--before", metavar="PYTHON")
     options = parser.parse_args()
     sources = {"mnist": options.mnist, "fashion": options.fashion}
 
     print(f"seconds an epoch, median of {options.rounds} rounds, {options.threads} threads")
     for row in (ROWS[number] for number in options.rows):
-        rounds = [measure(row, sources[row.data], options.threads) for _ in range(options.rounds)]
+        rounds = [
+            measure(row, sources[row.data], options.threads, options.before)
+            for _ in range(options.rounds)
+        ]
         print(f"\n{row.data}, 784 x {row.hidden}, batch {row.batch} {row.options}")
         report(rounds)
 

@@ -1,4 +1,4 @@
-"""Where the time of a step goes, kernel by kernel, and where the dense product overtakes the lists.
+"""Where the time of a step goes, kernel by kernel, and where tables overtake lists.
 
 python benchmarks/kernels.py [--threads N] [--hidden N] [--batch N] [--isa NAME]
 """
@@ -16,7 +16,6 @@ from rbmcli.arrays import Scratch, zeros
 from rbmcli.draws import Draws, Purpose
 from rbmcli.io.sources import open_source
 from rbmcli.model.links import Phase, Rule
-from rbmcli.model.links.dense import DENSE_ABOVE
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, binarized
 
@@ -66,11 +65,12 @@ def step_table(model: Rbm, images: np.ndarray, batch: int) -> None:
 
 
 def density_table(model: Rbm, batch: int) -> None:
-    """Microseconds of the way up, from lists and as a dense product, by density."""
+    """Microseconds of the way up by density: from lists, as is chosen, and as a dense product."""
     rng = np.random.default_rng(0)
     out = zeros((batch, model.hidden.ld))
     matrix, bias, hidden = model.link.padded_weights, model.hidden.bias, model.hidden.units
-    print(f"\ndensity     lists     dense   ratio      (dense from {DENSE_ABOVE})")
+    most = _kernels.most_listed(batch, model.visible.units) / (batch * model.visible.units)
+    print(f"\ndensity     lists    chosen     dense    (tables from {most:.2f})")
     for density in DENSITIES:
         values = rng.random((batch, model.visible.units)) < density
         states = BitStates.from_array(values.astype(np.float32))
@@ -80,12 +80,15 @@ def density_table(model: Rbm, batch: int) -> None:
             fresh = BitStates(states.bits, states.units)
             _kernels.sum_listed(matrix, hidden, *fresh.lists, bias, out)
 
+        def chosen(states: BitStates = states) -> None:
+            model.hidden_input(BitStates(states.bits, states.units), out)
+
         def dense(states: BitStates = states, floats: np.ndarray = floats) -> None:
             _kernels.bits_to_floats(states.bits, states.units, floats)
             _kernels.multiply(floats, matrix, hidden, bias, out)
 
-        lists, product = microseconds(listed), microseconds(dense)
-        print(f"   {density:4.2f} {lists:9.1f} {product:9.1f}   {lists / product:5.2f}")
+        times = [microseconds(function) for function in (listed, chosen, dense)]
+        print(f"   {density:4.2f}" + "".join(f" {time:9.1f}" for time in times))
 
 
 def main() -> None:

@@ -67,6 +67,81 @@ def torch(data: np.ndarray, hidden: int, batch: int) -> float:
     return timed(epoch, data[: 10 * batch], data)
 
 
+def torch_gaussian(data: np.ndarray, hidden: int, batch: int) -> float:
+    """CD-1 of Gaussian visible units of deviation 1, their means taken, plainly in PyTorch."""
+    import torch
+
+    torch.manual_seed(0)
+    visible = data.shape[1]
+    weights = 0.01 * torch.randn(visible, hidden)
+    below, above = torch.zeros(visible), torch.zeros(hidden)
+    velocity = [torch.zeros_like(x) for x in (weights, below, above)]
+
+    def step(v0: torch.Tensor) -> None:
+        p0 = torch.sigmoid(v0 @ weights + above)
+        h0 = torch.bernoulli(p0)
+        mean = h0 @ weights.T + below
+        v1 = mean + torch.randn_like(mean)
+        p1 = torch.sigmoid(v1 @ weights + above)
+        gradients = (
+            (v0.T @ p0 - v1.T @ p1) / len(v0) - 1e-4 * weights,
+            (v0 - v1).mean(0),
+            (p0 - p1).mean(0),
+        )
+        for parameter, moving, gradient in zip(
+            (weights, below, above), velocity, gradients, strict=True
+        ):
+            moving.mul_(0.5).add_(gradient, alpha=0.0001)
+            parameter.add_(moving)
+
+    def epoch(rows: np.ndarray) -> None:
+        everything = torch.from_numpy(rows)
+        with torch.no_grad():
+            for index in torch.randperm(len(rows)).split(batch):
+                step(everything[index])
+
+    return timed(epoch, data[: 10 * batch], data)
+
+
+def by_hand(data: np.ndarray, hidden: int, batch: int) -> float:
+    """CD-1 written plainly in numpy: sampled input, momentum, weight decay."""
+    visible = data.shape[1]
+    rng = np.random.default_rng(0)
+    weights = 0.01 * rng.standard_normal((visible, hidden), np.float32)
+    below, above = np.zeros(visible, np.float32), np.zeros(hidden, np.float32)
+    velocity = [np.zeros_like(x) for x in (weights, below, above)]
+
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-x))
+
+    def draw(p: np.ndarray) -> np.ndarray:
+        return (rng.random(p.shape, np.float32) < p).astype(np.float32)
+
+    def step(x: np.ndarray) -> None:
+        v0 = draw(x)
+        p0 = sigmoid(v0 @ weights + above)
+        v1 = draw(sigmoid(draw(p0) @ weights.T + below))
+        p1 = sigmoid(v1 @ weights + above)
+        gradients = (
+            (v0.T @ p0 - v1.T @ p1) / np.float32(len(x)) - np.float32(1e-4) * weights,
+            (v0 - v1).mean(0),
+            (p0 - p1).mean(0),
+        )
+        for parameter, moving, gradient in zip(
+            (weights, below, above), velocity, gradients, strict=True
+        ):
+            moving *= np.float32(0.5)
+            moving += np.float32(0.05) * gradient
+            parameter += moving
+
+    def epoch(rows: np.ndarray) -> None:
+        order = rng.permutation(len(rows))
+        for start in range(0, len(rows), batch):
+            step(rows[order[start : start + batch]])
+
+    return timed(epoch, data[: 10 * batch], data)
+
+
 def products(data: np.ndarray, hidden: int, batch: int) -> float:
     """The five float32 matrix products of dense CD-1 and nothing else, in numpy."""
     visible = data.shape[1]
@@ -93,7 +168,13 @@ def timed(function: Callable, warm_up: object, argument: object) -> float:
     return time.perf_counter() - start
 
 
-PEERS = {"scikit-learn": sklearn, "pytorch": torch, "products": products}
+PEERS = {
+    "scikit-learn": sklearn,
+    "pytorch": torch,
+    "pytorch-gaussian": torch_gaussian,
+    "numpy": by_hand,
+    "products": products,
+}
 
 if __name__ == "__main__":
     name, source, hidden, batch = sys.argv[1:]

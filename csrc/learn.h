@@ -2,14 +2,6 @@
  * of both phases, offsets that follow the data, the centred gradient, weights and biases. What each
  * part computes, and in which order, is what rbmcli/learning/ says in numpy. */
 
-/* Per visible unit of word w: the fraction of rows in which it is on. */
-INLINE void visible_means(const rbm_phase *phase, size_t w, size_t here, float *mean) {
-    uint32_t count[64] = {0};
-    rbm_count_word(phase->visible, phase->rows, NULL, 0, phase->words, w, here, count);
-    for (size_t u = 0; u < here; u++)
-        mean[w * 64 + u] = (float)count[u] / (float)phase->rows;
-}
-
 /* Per hidden unit of a tile of vectors: the mean, of rows weighted by `weight` where it is given.
  */
 INLINE void hidden_means(const rbm_phase *phase, size_t ld, size_t v, size_t count,
@@ -20,25 +12,25 @@ INLINE void hidden_means(const rbm_phase *phase, size_t ld, size_t v, size_t cou
         store(to + i * LANES, load(to + i * LANES) / splat((float)phase->rows));
 }
 
-/* As rbm_dot_listed, of a row of bits. */
-INLINE double dot_bits(const uint64_t *bits, size_t words, const float *vector) {
-    double sum[2] = {0, 0};
-    double waiting = 0;
-    int odd = 0;
-    for (size_t w = 0; w < words; w++)
-        for (uint64_t on = bits[w]; on; on &= on - 1) {
-            double x = (double)vector[w * 64 + (size_t)__builtin_ctzll(on)];
-            if (odd) {
-                sum[0] += waiting;
-                sum[1] += x;
-            } else
-                waiting = x;
-            odd ^= 1;
-        }
-    return sum[0] + sum[1] + (odd ? waiting : 0);
+/* The sum of the entries of `vector` (ld) that a row of bits selects, in RBM_PAD interleaved
+ * parts. */
+INLINE float dot_bits(const uint64_t *bits, size_t ld, const float *vector) {
+    vfloat part[RBM_PAD / LANES];
+    for (size_t i = 0; i < RBM_PAD / LANES; i++)
+        part[i] = (vfloat){0};
+    for (size_t u = 0; u < ld; u += RBM_PAD)
+        for (size_t i = 0; i < RBM_PAD; i += LANES)
+            part[i / LANES] += keep((uint32_t)(bits[u / 64] >> (u + i) % 64), load(vector + u + i));
+    float parts[RBM_PAD], sum = 0;
+    for (size_t i = 0; i < RBM_PAD / LANES; i++)
+        store(parts + i * LANES, part[i]);
+    for (size_t i = 0; i < RBM_PAD; i++)
+        sum += parts[i];
+    return sum;
 }
 
-/* As rbm_weigh_listed over the rows, for the units of word w, then divided by the rows. */
+/* The sum of the rows' weights, for the units of word w over the rows where they are on, divided
+ * by the rows. */
 INLINE void weigh_bits(const rbm_phase *phase, size_t w, const float *weight, float out[64]) {
     vfloat sum[64 / LANES];
     for (size_t i = 0; i < 64 / LANES; i++)
@@ -46,8 +38,9 @@ INLINE void weigh_bits(const rbm_phase *phase, size_t w, const float *weight, fl
     for (size_t r = 0; r < phase->rows; r++) {
         uint64_t bits = phase->visible[r * phase->words + w];
         vfloat x = splat(weight[r]);
-        for (size_t i = 0; bits; i++, bits >>= LANES)
-            sum[i] += choose(lane_mask((uint32_t)bits), x, (vfloat){0});
+        if (bits)
+            for (size_t i = 0; i < 64 / LANES; i++)
+                sum[i] += keep((uint32_t)(bits >> i * LANES), x);
     }
     for (size_t i = 0; i < 64 / LANES; i++)
         store(out + i * LANES, sum[i] / splat((float)phase->rows));
@@ -136,7 +129,7 @@ static void dot_phase(const rbm_learn_args *a, const rbm_phase *phase, float *hi
     EACH(me, 8, phase->rows, r) {
         hidden_dot[r] = (float)dot_row(phase->hidden + r * ld, a->offset_hidden, ld);
         visible_dot[r] =
-            (float)dot_bits(phase->visible + r * phase->words, phase->words, a->offset_visible);
+            dot_bits(phase->visible + r * phase->words, a->link.ld_visible, a->offset_visible);
     }
 }
 
@@ -163,9 +156,14 @@ static void learn(const void *args, rbm_worker *me) {
     float *below = m.left + lv;
 
     EACH(me, 1, words, word) {
-        size_t here = link->visible - word * 64 < 64 ? link->visible - word * 64 : 64;
-        visible_means(positive, word, here, m.visible[0]);
-        visible_means(negative, word, here, m.visible[1]);
+        size_t here = units_of_word(link->visible, word);
+        uint32_t on[2][64] = {{0}};
+        list_word(positive, negative, larger_phase(positive, negative), word, here, a.count,
+                  a.index, on);
+        for (size_t u = 0; u < here; u++) {
+            m.visible[0][word * 64 + u] = (float)on[0][u] / (float)positive->rows;
+            m.visible[1][word * 64 + u] = (float)on[1][u] / (float)negative->rows;
+        }
     }
     EACH(me, 1, tiles, summed) {
         size_t v = summed * MAX_TILE, count = vectors - v < MAX_TILE ? vectors - v : MAX_TILE;
@@ -173,8 +171,7 @@ static void learn(const void *args, rbm_worker *me) {
         hidden_means(negative, lh, v, count, NULL, m.hidden[1]);
     }
     stack_rows(positive, negative, lh, a.scaled, me);
-    rbm_list_by_unit(positive->visible, positive->rows, negative->visible, negative->rows,
-                     positive->words, link->visible, a.start, a.index, me);
+    rbm_meet(me);
 
     /* The differences of the means are the gradient of plain biases. Of hidden units, and of their
      * offsets, the correction has the negatives. */
@@ -206,7 +203,7 @@ static void learn(const void *args, rbm_worker *me) {
     }
 
     EACH(me, 1, words, w) {
-        size_t here = link->visible - w * 64 < 64 ? link->visible - w * 64 : 64;
+        size_t here = units_of_word(link->visible, w);
         float gradient[64];
         memcpy(gradient, below + w * 64, here * sizeof *gradient);
         if (centred)
@@ -227,6 +224,6 @@ static void learn(const void *args, rbm_worker *me) {
                       &a.rule, a.finite);
     }
     const rbm_low_rank correction = {m.left, m.right, centred ? 2 : 0};
-    update_weights(link, positive->rows, negative->rows, &correction, &a.rule, a.start, a.index,
+    update_weights(link, positive->rows, negative->rows, &correction, &a.rule, a.count, a.index,
                    a.scaled, a.finite, me);
 }

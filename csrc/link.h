@@ -126,21 +126,15 @@ static void multiply(const void *args, rbm_worker *me) {
 static void bit_inputs(const void *args, rbm_worker *me) {
     const rbm_bit_inputs_args a = *(const rbm_bit_inputs_args *)args;
     count_rows(a.bits, a.rows, a.words, a.start, me);
-    if ((double)a.start[a.rows] / ((double)a.rows * (double)a.units) <= a.dense_above) {
-        list_rows(a.bits, a.rows, a.words, a.start, a.index, me);
-        rbm_meet(me);
-        const rbm_sum_listed_args listed = {a.matrix, a.units, a.ld,   a.width, a.start,
-                                            a.index,  a.rows,  a.bias, a.out};
-        sum_listed(&listed, me);
-    } else {
-        const rbm_bits_and_floats_args floats = {(uint64_t *)a.bits, a.rows,    a.words, a.units,
-                                                 a.floats,           a.ld_units};
-        rbm_bits_to_floats(&floats, me);
-        rbm_meet(me);
-        const rbm_multiply_args dense = {a.floats, a.ld_units, 1,    a.units, a.matrix, a.ld,
-                                         a.width,  a.bias,     1.0f, a.out,   a.rows};
-        multiply(&dense, me);
+    if (a.start[a.rows] > rbm_most_listed(a.rows, a.units)) {
+        sum_subsets(&a, me);
+        return;
     }
+    list_rows(a.bits, a.rows, a.words, a.start, a.index, me);
+    rbm_meet(me);
+    const rbm_sum_listed_args listed = {a.matrix, a.units, a.ld,   a.width, a.start,
+                                        a.index,  a.rows,  a.bias, a.out};
+    sum_listed(&listed, me);
 }
 
 static void transpose(const void *args, rbm_worker *me) {

@@ -54,43 +54,80 @@ static void random_words(const rbm_draw *draw, size_t rows, size_t units, uint32
         }
 }
 
-/* Compare DRAWN probabilities with uniforms; one bit per unit. */
-INLINE uint32_t draw_bits(const stream *s, size_t row, size_t unit, vfloat low, vfloat high) {
-    vword words[2];
-    philox(s, (uint32_t)row, (uint32_t)unit, words);
-    return lane_bits(uniform(words[0]) < low) | lane_bits(uniform(words[1]) < high) << LANES;
-}
-
-/* Put the bits of units unit .. unit + DRAWN - 1 into a row; a row's words cover whole groups. */
-INLINE void put_bits(uint64_t *row, size_t unit, uint32_t bits) {
-    memcpy((char *)row + unit / 8, &bits, DRAWN / 8);
-}
-
 INLINE void clear_bits_beyond(uint64_t *row, size_t units, size_t words) {
-    size_t whole = (units + DRAWN - 1) / DRAWN * (DRAWN / 8);
-    memset((char *)row + whole, 0, words * 8 - whole);
+    size_t whole = (units + 63) / 64;
+    memset(row + whole, 0, (words - whole) * sizeof *row);
     if (units % 64)
         row[units / 64] &= (UINT64_C(1) << units % 64) - 1;
 }
 
+/* Bits are drawn 64 units at a time, with 16 random bits for each: unit u < 32 of a group has the
+ * lower half of word u, unit 32 + u the upper half. They are the first 16 binary digits of the
+ * uniform that a unit's probability p is compared with; where they are those of p too, 24 more
+ * decide. So a unit is on where its uniform, a multiple of 2^-40, is below p. */
+#define DIGITS 65536.0f
+
+/* The whole part of p 2^16 for LANES units. */
+INLINE vint first_digits(vfloat p) {
+    return __builtin_convertvector(p * splat(DIGITS), vint);
+}
+
+/* Which of the 64 units of group `group` are on, by the first digits of their probabilities; in
+ * `ties`, those for which these do not decide. */
+INLINE uint64_t draw_group(const stream *s, size_t row, size_t group, const vint *digits,
+                           uint64_t *ties) {
+    uint64_t on = 0, tie = 0;
+    for (size_t w = 0; w < 32; w += DRAWN) {
+        vword words[2];
+        philox(s, (uint32_t)row, (uint32_t)(group * 32 + w), words);
+        for (size_t i = 0; i < 2; i++) {
+            size_t low = w + i * LANES, high = low + 32;
+            vint first = (vint)(words[i] & 0xffffu), second = (vint)(words[i] >> 16);
+            on |= (uint64_t)bits_below(first, digits[low / LANES]) << low;
+            on |= (uint64_t)bits_below(second, digits[high / LANES]) << high;
+            tie |= (uint64_t)bits_equal(first, digits[low / LANES]) << low;
+            tie |= (uint64_t)bits_equal(second, digits[high / LANES]) << high;
+        }
+    }
+    *ties = tie;
+    return on;
+}
+
+/* Whether a unit with a tie is on, with probability p. Its further digits have a name that no
+ * group's words have. */
+static int break_tie(const stream *s, size_t row, size_t unit, float p) {
+    vword words[2];
+    float first[LANES], digits = p * DIGITS;
+    philox(s, (uint32_t)row, (UINT32_C(1) << 31) + 4 * (uint32_t)unit, words);
+    store(first, uniform(words[0]));
+    return first[0] < digits - (float)(int)digits;
+}
+
 typedef uint8_t vbytes __attribute__((vector_size(LANES)));
 
-INLINE vfloat load_u8(const uint8_t *p) {
+INLINE vint load_bytes(const uint8_t *p) {
     vbytes bytes;
     memcpy(&bytes, p, sizeof bytes);
-    return __builtin_convertvector(__builtin_convertvector(bytes, vint), vfloat);
+    return __builtin_convertvector(bytes, vint);
+}
+
+INLINE vfloat load_u8(const uint8_t *p) {
+    return __builtin_convertvector(load_bytes(p), vfloat);
 }
 
 INLINE vfloat load_f32(const float *p) {
     return load(p);
 }
 
-/* One bit for each of DRAWN values in [0, 1]. */
-INLINE uint32_t binarize_group(vfloat low, vfloat high, enum rbm_binarize how, float threshold,
-                               const stream *s, size_t row, size_t unit) {
-    if (how == RBM_SAMPLE)
-        return draw_bits(s, row, unit, low, high);
-    return lane_bits(low > splat(threshold)) | lane_bits(high > splat(threshold)) << LANES;
+/* The first digits of value / scale. Of bytes that stand for 0 to 1: x 65536 / 255 is 257 x and a
+ * rest below 1, but for 255. */
+INLINE vint digits_u8(const uint8_t *p, float scale) {
+    vint x = load_bytes(p);
+    return scale == 255.0f ? x * 257 - (x == 255) : first_digits(load_u8(p) / splat(scale));
+}
+
+INLINE vint digits_f32(const float *p, float scale) {
+    return first_digits(load_f32(p) / splat(scale));
 }
 
 INLINE void prefetch(const void *from, size_t bytes) {
@@ -100,33 +137,49 @@ INLINE void prefetch(const void *from, size_t bytes) {
 
 /* For images stored as `type`, with their margins, where there is nothing to draw, skipped. */
 #define BINARIZE(suffix, type)                                                                     \
+    INLINE uint64_t binarize_group_##suffix(const rbm_binarize_args *a, const stream *s, size_t r, \
+                                            size_t w, const type *group) {                         \
+        uint64_t on = 0, ties = 0;                                                                 \
+        if (a->how != RBM_SAMPLE) {                                                                \
+            for (size_t i = 0; i < 64; i += LANES)                                                 \
+                on |= (uint64_t)lane_bits(load_##suffix(group + i) / splat(a->scale) >             \
+                                          splat(a->threshold))                                     \
+                      << i;                                                                        \
+            return on;                                                                             \
+        }                                                                                          \
+        vint digits[64 / LANES];                                                                   \
+        for (size_t i = 0; i < 64; i += LANES)                                                     \
+            digits[i / LANES] = digits_##suffix(group + i, a->scale);                              \
+        on = draw_group(s, r, w, digits, &ties);                                                   \
+        for (; ties; ties &= ties - 1) {                                                           \
+            size_t i = (size_t)__builtin_ctzll(ties);                                              \
+            on |= (uint64_t)break_tie(s, r, w * 64 + i, (float)group[i] / a->scale) << i;          \
+        }                                                                                          \
+        return on;                                                                                 \
+    }                                                                                              \
+                                                                                                   \
     static void binarize_##suffix(const void *args, rbm_worker *me) {                              \
         const rbm_binarize_args a = *(const rbm_binarize_args *)args;                              \
-        static const type blank[DRAWN];                                                            \
+        static const type blank[64];                                                               \
         const stream s = open_stream(&a.draw);                                                     \
         const type *images = a.images;                                                             \
         const int64_t *index = a.index;                                                            \
-        uint64_t *bits = a.bits;                                                                   \
-        size_t units = a.units, rows = a.rows, words = a.words;                                    \
-        const float scale = a.scale;                                                               \
-        EACH(me, 8, rows, r) {                                                                     \
+        size_t units = a.units, words = (units + 63) / 64;                                         \
+        EACH(me, 8, a.rows, r) {                                                                   \
             const type *image = images + (size_t)index[r] * units;                                 \
-            uint64_t *row = bits + r * words;                                                      \
-            if (r + 1 < rows) /* images in shuffled order are not foreseen by the hardware */      \
+            uint64_t *row = a.bits + r * a.words;                                                  \
+            if (r + 1 < a.rows) /* images in shuffled order are not foreseen by the hardware */    \
                 prefetch(images + (size_t)index[r + 1] * units, units * sizeof *image);            \
-            for (size_t u = 0; u < units; u += DRAWN) {                                            \
-                const type *group = image + u;                                                     \
-                type tail[DRAWN] = {0};                                                            \
-                if (units - u < DRAWN)                                                             \
-                    group = memcpy(tail, group, (units - u) * sizeof *group);                      \
-                uint32_t on = 0;                                                                   \
-                if (a.how != RBM_SAMPLE || memcmp(group, blank, sizeof blank))                     \
-                    on = binarize_group(load_##suffix(group) / splat(scale),                       \
-                                        load_##suffix(group + LANES) / splat(scale), a.how,        \
-                                        a.threshold, &s, r, u);                                    \
-                put_bits(row, u, on);                                                              \
+            for (size_t w = 0; w < words; w++) {                                                   \
+                const type *group = image + w * 64;                                                \
+                type tail[64] = {0};                                                               \
+                if (units - w * 64 < 64)                                                           \
+                    group = memcpy(tail, group, (units - w * 64) * sizeof *group);                 \
+                row[w] = a.how == RBM_SAMPLE && !memcmp(group, blank, sizeof blank)                \
+                             ? 0                                                                   \
+                             : binarize_group_##suffix(&a, &s, r, w, group);                       \
             }                                                                                      \
-            clear_bits_beyond(row, units, words);                                                  \
+            clear_bits_beyond(row, units, a.words);                                                \
         }                                                                                          \
     }
 
@@ -152,8 +205,12 @@ INLINE uint32_t *append_on(uint32_t on, uint32_t base, uint32_t *next) {
 /* start (rows + 1) = where the list of each row begins, and the last one ends. Threads meet. */
 static void count_rows(const uint64_t *bits, size_t rows, size_t words, uint32_t *start,
                        rbm_worker *me) {
-    EACH(me, 16, rows, r)
-    start[r + 1] = (uint32_t)rbm_count_on(bits + r * words, 1, words);
+    EACH(me, 16, rows, r) {
+        size_t on = 0;
+        for (size_t w = 0; w < words; w++)
+            on += (size_t)__builtin_popcountll(bits[r * words + w]);
+        start[r + 1] = (uint32_t)on;
+    }
     rbm_meet(me);
     if (me->thread == 0) {
         start[0] = 0;

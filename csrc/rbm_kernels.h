@@ -120,21 +120,31 @@ typedef struct {
     float *out;
 } rbm_sum_listed_args;
 
-/* The same of bit rows (rows x words, of `units` units): by their on-lists where at most the
- * fraction `dense_above` of the bits is on, else as floats. Workspace: start, rows + 1; index, as
- * many as may be on in the first case; floats, rows x ld_units. */
+/* The same of bit rows (rows x words, of `units` units): by their on-lists, or by tables of partial
+ * sums, whichever is quicker. Workspace: start, rows + 1; index, rbm_index_length. */
 typedef struct {
     const uint64_t *bits;
     size_t rows, words, units;
-    double dense_above;
     const float *matrix; /* units x ld */
     size_t ld, width;
     const float *bias;
     float *out;
     uint32_t *start, *index;
-    float *floats;
-    size_t ld_units;
 } rbm_bit_inputs_args;
+
+/* How many bits may be on where they are listed. A list costs an addition for each, tables one for
+ * every 4 bits, on or not, and those of some 12 rows to be made; as they lie nearer, 4 take the
+ * time of 5. This depends on the states alone, so that results do not depend on time. */
+static inline size_t rbm_most_listed(size_t rows, size_t units) {
+    size_t all = rows * units, fewer = (rows + 12) * units / 5;
+    return all < fewer ? all : fewer;
+}
+
+/* Length of `index`: the lists, or 8 places of 2 bytes for every 32 units of a row. */
+static inline size_t rbm_index_length(size_t rows, size_t units) {
+    size_t listed = rbm_most_listed(rows, units) + 1, placed = 4 * rows * ((units + 31) / 32);
+    return listed > placed ? listed : placed;
+}
 
 /* out (rows x ld) = bias + a b. a[r, k] = a[r * a_row + k * a_inner], b: inner x ld.
  * Where bias is null, the product is added to out times `scale`: out += scale a b. */
@@ -210,14 +220,14 @@ typedef struct {
 } rbm_column_sums_args;
 
 /* gradient (visible x ld) += scale * visible' hidden over the rows of one phase, the means being
- * rows x ld of which `width` columns count. Workspace: start, visible + 1; index, one for each
- * on-bit; scaled, rows x ld. */
+ * rows x ld of which `width` columns count. Workspace: count, visible; index, visible x rows;
+ * scaled, rows x ld. */
 typedef struct {
     rbm_phase phase;
     float scale;
     size_t visible, width, ld;
     float *gradient;
-    uint32_t *start, *index;
+    uint32_t *count, *index;
     float *scaled;
 } rbm_accumulate_args;
 
@@ -232,14 +242,14 @@ typedef struct {
 
 /* accumulate(positive, 1 / rows), accumulate(negative, -1 / rows), the correction and apply in
  * one pass over the weights, without storing the gradient.
- * Workspace: start, visible + 1; index, one for each on-bit of the two states; scaled,
+ * Workspace: count, visible; index, visible x the rows of the larger phase; scaled,
  * (positive rows + negative rows + the smaller of them) x ld_hidden. */
 typedef struct {
     rbm_dense link;
     rbm_phase positive, negative;
     rbm_low_rank correction;
     rbm_rule rule;
-    uint32_t *start, *index;
+    uint32_t *count, *index;
     float *scaled;
     int *finite;
 } rbm_update_args;
@@ -262,7 +272,7 @@ typedef struct {
     double decay;
     int follow_hidden, refresh;
     float *visible_bias, *visible_velocity, *hidden_bias, *hidden_velocity;
-    uint32_t *start, *index;
+    uint32_t *count, *index;
     float *scaled, *vectors;
     int *finite;
 } rbm_learn_args;
@@ -412,10 +422,6 @@ void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,
 /* Number of on-bits in rows x words. */
 size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words);
 
-/* count[u] += rows in which bit u of word w, of `units` bits, is on in `first` or in `second`. */
-void rbm_count_word(const uint64_t *first, size_t first_rows, const uint64_t *second,
-                    size_t second_rows, size_t words, size_t w, size_t units, uint32_t *count);
-
 /* count[u] = rows in which unit u is on. */
 void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t units,
                        uint32_t *count);
@@ -429,16 +435,6 @@ typedef struct {
     size_t ld;
 } rbm_bits_and_floats_args;
 rbm_kernel rbm_bits_to_floats, rbm_floats_to_bits;
-
-/* For every unit, list the rows of the stacked matrix [first; second; difference] whose sum is
- * the unit's gradient: row r of `difference` where the unit is on in row r of both states, else
- * the row of the one state that has it on. Row r of first is row r of the stack, of second
- * first_rows + r, of difference first_rows + second_rows + r. With second_rows = 0 these are the
- * plain lists of the rows in which a unit is on. To be called by all of a team, which then meets.
- * start: units + 1; index: one for each on-bit of the two states at most. */
-void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *second,
-                      size_t second_rows, size_t words, size_t units, uint32_t *start,
-                      uint32_t *index, rbm_worker *me);
 
 /* out (rows x out_words) = whether a unit of each block is on. */
 typedef struct {

@@ -32,42 +32,15 @@ void rbm_floats_to_bits(const void *args, rbm_worker *me) {
     }
 }
 
-/* Transpose 64 x 64 bits in place: bit c of word r becomes bit r of word c. Each step swaps
- * off-diagonal blocks of half the size (Warren, Hacker's Delight, section 7-3). */
-static void transpose_bits(uint64_t block[64]) {
-    uint64_t mask = UINT64_C(0x00000000ffffffff);
-    for (int size = 32; size; size >>= 1, mask ^= mask << size)
-        for (int r = 0; r < 64; r = (r + size + 1) & ~size) {
-            uint64_t swap = ((block[r] >> size) ^ block[r + size]) & mask;
-            block[r] ^= swap << size;
-            block[r + size] ^= swap;
-        }
-}
-
-/* block[u] = bits of unit 64 w + u over rows r .. r + 63, zero beyond the last row. */
-static void gather_block(const uint64_t *bits, size_t rows, size_t words, size_t w, size_t r,
-                         uint64_t block[64]) {
-    if (r >= rows) {
-        memset(block, 0, 64 * sizeof *block);
-        return;
-    }
-    for (size_t i = 0; i < 64; i++)
-        block[i] = r + i < rows ? bits[(r + i) * words + w] : 0;
-    transpose_bits(block);
-}
-
-/* count[u] += rows in which bit u of word w is on in `first` or in `second`. Counters are kept as
- * bit slices (bit u of slice s is bit s of unit u's count), so that a row adds to all 64 at once.
- */
-void rbm_count_word(const uint64_t *first, size_t first_rows, const uint64_t *second,
-                    size_t second_rows, size_t words, size_t w, size_t units, uint32_t *count) {
+/* count[u] += rows in which bit u of word w is on. Counters are kept as bit slices (bit u of slice
+ * s is bit s of unit u's count), so that a row adds to all 64 at once. */
+static void count_word(const uint64_t *bits, size_t rows, size_t words, size_t w, size_t units,
+                       uint32_t *count) {
     enum { SLICES = 8, MOST = (1 << SLICES) - 1 };
-    size_t rows = first_rows > second_rows ? first_rows : second_rows;
     for (size_t r = 0; r < rows; r += MOST) {
         uint64_t slice[SLICES] = {0};
         for (size_t i = r; i < r + MOST && i < rows; i++) {
-            uint64_t carry = (i < first_rows ? first[i * words + w] : 0) |
-                             (i < second_rows ? second[i * words + w] : 0);
+            uint64_t carry = bits[i * words + w];
             for (int s = 0; carry; s++) {
                 uint64_t both = slice[s] & carry;
                 slice[s] ^= carry;
@@ -83,51 +56,8 @@ void rbm_count_word(const uint64_t *first, size_t first_rows, const uint64_t *se
 void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t units,
                        uint32_t *count) {
     memset(count, 0, units * sizeof *count);
-    for (size_t w = 0; w < (units + 63) / 64; w++)
-        rbm_count_word(bits, rows, NULL, 0, words, w, MIN(units - w * 64, 64), count + w * 64);
-}
-
-void rbm_list_by_unit(const uint64_t *first, size_t first_rows, const uint64_t *second,
-                      size_t second_rows, size_t words, size_t units, uint32_t *start,
-                      uint32_t *index, rbm_worker *me) {
-    size_t rows = first_rows > second_rows ? first_rows : second_rows;
-    size_t unit_words = (units + 63) / 64;
-    EACH(me, 1, unit_words, counted) {
-        size_t here = MIN(units - counted * 64, 64);
-        memset(start + 1 + counted * 64, 0, here * sizeof *start);
-        rbm_count_word(first, first_rows, second, second_rows, words, counted, here,
-                       start + 1 + counted * 64);
-    }
-    rbm_meet(me);
-    if (me->thread == 0) {
-        start[0] = 0;
-        for (size_t u = 0; u < units; u++)
-            start[u + 1] += start[u];
-    }
-    rbm_meet(me);
-
-    /* Where row r of the stack begins, by whether the unit is on in first (1) and second (2). */
-    const size_t base[4] = {0, 0, first_rows, first_rows + second_rows};
-    EACH(me, 1, unit_words, w) {
-        size_t here = MIN(units - w * 64, 64);
-        uint32_t next[64];
-        memcpy(next, start + w * 64, here * sizeof *next);
-        for (size_t r = 0; r < rows; r += 64) {
-            uint64_t a[64], b[64];
-            gather_block(first, first_rows, words, w, r, a);
-            gather_block(second, second_rows, words, w, r, b);
-            for (size_t u = 0; u < here; u++) {
-                uint32_t *to = index + next[u];
-                for (uint64_t on = a[u] | b[u]; on; on &= on - 1) {
-                    int row = __builtin_ctzll(on);
-                    *to++ = (uint32_t)(base[(a[u] >> row & 1) | (b[u] >> row & 1) << 1] + r +
-                                       (size_t)row);
-                }
-                next[u] = (uint32_t)(to - index);
-            }
-        }
-    }
-    rbm_meet(me);
+    for (size_t w = 0; w * 64 < units; w++)
+        count_word(bits, rows, words, w, MIN(units - w * 64, 64), count + w * 64);
 }
 
 void rbm_dot_listed(const uint32_t *start, const uint32_t *index, size_t rows, const float *vector,

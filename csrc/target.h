@@ -5,6 +5,8 @@
 #include "maths.h"
 #include "units.h"
 #include "tempering.h"
+#include "columns.h"
+#include "subsets.h"
 #include "link.h"
 #include "update.h"
 #include "learn.h"

@@ -161,8 +161,9 @@ static void column_sums(const void *args, rbm_worker *me) {
 static void accumulate(const void *args, rbm_worker *me) {
     const rbm_accumulate_args a = *(const rbm_accumulate_args *)args;
     scale_rows(a.phase.hidden, a.phase.rows, a.ld, a.scale, a.scaled, me);
-    rbm_list_by_unit(a.phase.visible, a.phase.rows, NULL, 0, a.phase.words, a.visible, a.start,
-                     a.index, me);
+    const rbm_phase none = {NULL, NULL, 0, 0};
+    list_units(&a.phase, &none, a.visible, a.count, a.index, me);
+    rbm_meet(me);
     size_t vectors = (a.width + LANES - 1) / LANES, tile = tile_vectors(a.phase.rows, vectors);
     size_t tiles = (vectors + tile - 1) / tile, blocks = (a.visible + ROW_BLOCK - 1) / ROW_BLOCK;
     EACH(me, 1, tiles * blocks, item) {
@@ -170,8 +171,8 @@ static void accumulate(const void *args, rbm_worker *me) {
         size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
         for (size_t end = i + ROW_BLOCK < a.visible ? i + ROW_BLOCK : a.visible; i < end; i++) {
             float *to = a.gradient + i * a.ld + column;
-            sum_rows[count](a.scaled + column, a.ld, a.index + a.start[i],
-                            a.start[i + 1] - a.start[i], to, to);
+            sum_rows[count](a.scaled + column, a.ld, a.index + i * a.phase.rows, a.count[i], to,
+                            to);
         }
     }
 }
@@ -202,9 +203,10 @@ static void apply(const void *args, rbm_worker *me) {
 /* The rule on all weights, the lists of the stack's rows, and the stack itself, being made. */
 static void update_weights(const rbm_dense *link, size_t rows0, size_t rows1,
                            const rbm_low_rank *correction, const rbm_rule *rule,
-                           const uint32_t *start, const uint32_t *index, const float *stack,
+                           const uint32_t *listed, const uint32_t *index, const float *stack,
                            int *finite, rbm_worker *me) {
     size_t ld = link->ld_hidden, paired = rows0 < rows1 ? rows0 : rows1;
+    size_t stride = rows0 > rows1 ? rows0 : rows1;
     size_t vectors = (link->hidden + LANES - 1) / LANES;
     size_t tile = tile_vectors(rows0 + rows1 + paired, vectors);
     size_t tiles = (vectors + tile - 1) / tile, blocks = (link->visible + LANES - 1) / LANES;
@@ -214,7 +216,7 @@ static void update_weights(const rbm_dense *link, size_t rows0, size_t rows1,
         vfloat check = {0};
         for (size_t r = i; r < i + LANES && r < link->visible; r++)
             update_row[count](link->weights + r * ld + column, link->velocity + r * ld + column,
-                              stack + column, ld, index + start[r], start[r + 1] - start[r],
+                              stack + column, ld, index + r * stride, listed[r],
                               correction->left + r, link->ld_visible, correction->right + column,
                               correction->rank, rule, &check);
         for (size_t v = 0; v < count; v++)
@@ -227,8 +229,8 @@ static void update(const void *args, rbm_worker *me) {
     const rbm_update_args a = *(const rbm_update_args *)args;
     const rbm_phase *positive = &a.positive, *negative = &a.negative;
     stack_rows(positive, negative, a.link.ld_hidden, a.scaled, me);
-    rbm_list_by_unit(positive->visible, positive->rows, negative->visible, negative->rows,
-                     positive->words, a.link.visible, a.start, a.index, me);
-    update_weights(&a.link, positive->rows, negative->rows, &a.correction, &a.rule, a.start,
+    list_units(positive, negative, a.link.visible, a.count, a.index, me);
+    rbm_meet(me);
+    update_weights(&a.link, positive->rows, negative->rows, &a.correction, &a.rule, a.count,
                    a.index, a.scaled, a.finite, me);
 }

@@ -222,8 +222,23 @@ INLINE void store_first(float *p, vfloat x, size_t n) {
 }
 #endif
 
-/* A NaN in x comes through. */
-/* All ones in the lanes whose bits are on. */
+/* One bit for each lane in which a < b, or a == b. AVX-512 compares into such bits. */
+INLINE uint32_t bits_below(vint a, vint b) {
+#if LANES == 16
+    return _mm512_cmplt_epi32_mask((__m512i)a, (__m512i)b);
+#else
+    return lane_bits(a < b);
+#endif
+}
+INLINE uint32_t bits_equal(vint a, vint b) {
+#if LANES == 16
+    return _mm512_cmpeq_epi32_mask((__m512i)a, (__m512i)b);
+#else
+    return lane_bits(a == b);
+#endif
+}
+
+/* All ones in the lanes whose bits, the lowest LANES, are on. */
 INLINE vint lane_mask(uint32_t bits) {
 #if LANES == 16
     const vint lane = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
@@ -235,6 +250,16 @@ INLINE vint lane_mask(uint32_t bits) {
     return (((vint){0} + (int32_t)bits) & lane) != 0;
 }
 
+/* x in the lanes whose bits, the lowest LANES, are on; zeros in the others. */
+INLINE vfloat keep(uint32_t bits, vfloat x) {
+#if LANES == 16
+    return (vfloat)_mm512_maskz_mov_ps((__mmask16)bits, (__m512)x);
+#else
+    return (vfloat)(lane_mask(bits) & (vint)x);
+#endif
+}
+
+/* A NaN in x comes through. */
 INLINE vfloat at_least(vfloat x, float bound) {
     return greater(splat(bound), x);
 }

@@ -56,15 +56,15 @@ def count_by_unit(bits: _Words, count: _Indices) -> None: ...
 def sum_listed(
     matrix: _Floats, width: int, start: _Indices, index: _Indices, bias: _Floats, out: _Floats
 ) -> None: ...
+def most_listed(rows: int, units: int) -> int: ...
+def lists_length(rows: int, units: int) -> int: ...
 def bit_inputs(
     bits: _Words,
     matrix: _Floats,
     width: int,
     bias: _Floats,
-    dense_above: float,
     out: _Floats,
     lists: _Indices,
-    floats: _Floats,
 ) -> None: ...
 def multiply(a: _Floats, b: _Floats, width: int, bias: _Floats, out: _Floats) -> None: ...
 def accumulate_dense(
@@ -76,7 +76,7 @@ def accumulate(
     width: int,
     scale: float,
     gradient: _Floats,
-    start: _Indices,
+    count: _Indices,
     index: _Indices,
     scaled: _Floats,
 ) -> None: ...
@@ -100,7 +100,7 @@ def update(
     left: _Floats,
     right: _Floats,
     rule: tuple[float, float, float, float, bool],
-    start: _Indices,
+    count: _Indices,
     index: _Indices,
     scaled: _Floats,
 ) -> bool: ...
@@ -231,7 +231,7 @@ def deconvolve(
 ) -> None: ...
 def correlate_listed(
     maps: _Maps,
-    start: _Indices,
+    count: _Indices,
     index: _Indices,
     hidden: _Floats,
     scale: float,

@@ -157,7 +157,7 @@ cdef extern from "rbm_kernels.h" nogil:
         float scale
         size_t visible, width, ld
         float *gradient
-        uint32_t *start, *index
+        uint32_t *count, *index
         float *scaled
 
     ctypedef struct rbm_apply_args:
@@ -171,7 +171,7 @@ cdef extern from "rbm_kernels.h" nogil:
         rbm_phase positive, negative
         rbm_low_rank correction
         rbm_rule rule
-        uint32_t *start, *index
+        uint32_t *count, *index
         float *scaled
         int *finite
 
@@ -260,21 +260,21 @@ cdef extern from "rbm_kernels.h" nogil:
         double decay
         int follow_hidden, refresh
         float *visible_bias, *visible_velocity, *hidden_bias, *hidden_velocity
-        uint32_t *start, *index
+        uint32_t *count, *index
         float *scaled, *vectors
         int *finite
 
     ctypedef struct rbm_bit_inputs_args:
         const uint64_t *bits
         size_t rows, words, units
-        double dense_above
         const float *matrix
         size_t ld, width
         const float *bias
         float *out
         uint32_t *start, *index
-        float *floats
-        size_t ld_units
+
+    size_t rbm_most_listed(size_t rows, size_t units) nogil
+    size_t rbm_index_length(size_t rows, size_t units) nogil
 
     ctypedef struct rbm_kernels:
         const char *name
@@ -665,13 +665,22 @@ def sum_listed(const float[:, ::1] matrix, size_t width, const uint32_t[::1] sta
     _run(_table.sum_listed, &args, start[out.shape[0]] * width // _table.lanes)
 
 
+def most_listed(size_t rows, size_t units):
+    """The most states that may be on where `bit_inputs` lists them."""
+    return rbm_most_listed(rows, units)
+
+
+def lists_length(size_t rows, size_t units):
+    """Length of the workspace `lists` of `bit_inputs`."""
+    return rows + 1 + rbm_index_length(rows, units)
+
+
 def bit_inputs(const uint64_t[:, ::1] bits, const float[:, ::1] matrix, size_t width,
-               const float[::1] bias, double dense_above, float[:, ::1] out,
-               uint32_t[::1] lists, float[::1] floats):
+               const float[::1] bias, float[:, ::1] out, uint32_t[::1] lists):
     """out (rows, ld) = bias + states matrix, of bit states of as many units as the matrix has rows.
 
-    By lists of what is on where at most the fraction `dense_above` is on, else as floats.
-    Workspace: lists (rows + 2 + that fraction of all bits,), floats (rows * padded units,).
+    By lists of what is on, or by tables of partial sums, whichever is quicker.
+    Workspace: lists (lists_length(rows, units),).
     """
     cdef rbm_bit_inputs_args args
     cdef size_t rows = bits.shape[0], units = matrix.shape[0], ld = matrix.shape[1]
@@ -681,18 +690,16 @@ def bit_inputs(const uint64_t[:, ::1] bits, const float[:, ::1] matrix, size_t w
              "bits do not fit")
     if rows == 0:
         return
-    cdef size_t most = <size_t>(dense_above * rows * units) + 1
-    cdef size_t ld_units = (units + RBM_PAD - 1) // RBM_PAD * RBM_PAD
-    _require(<size_t>lists.shape[0] >= rows + 1 + most
-             and <size_t>floats.shape[0] >= rows * ld_units, "workspace is too small")
+    _require(<size_t>lists.shape[0] >= rows + 1 + rbm_index_length(rows, units),
+             "workspace is too small")
     args.bits, args.rows, args.words, args.units = &bits[0, 0], rows, bits.shape[1], units
-    args.dense_above, args.matrix, args.ld, args.width = dense_above, &matrix[0, 0], ld, width
-    args.bias, args.out, args.ld_units = &bias[0], &out[0, 0], ld_units
-    args.start, args.index, args.floats = &lists[0], &lists[rows + 1], &floats[0]
+    args.matrix, args.ld, args.width = &matrix[0, 0], ld, width
+    args.bias, args.out = &bias[0], &out[0, 0]
+    args.start, args.index = &lists[0], &lists[rows + 1]
     cdef size_t work = rows * units * width // _table.lanes // 5
     if _is_recording():
         _recorded._add(_table.bit_inputs, &args, sizeof(args), work, -1, (<size_t>&bits[0, 0],),
-                       (<size_t>&out[0, 0],), (bits, matrix, bias, out, lists, floats))
+                       (<size_t>&out[0, 0],), (bits, matrix, bias, out, lists))
     _run_now(_table.bit_inputs, &args, work)
 
 
@@ -723,22 +730,23 @@ def accumulate_dense(const float[:, ::1] visible, const float[:, ::1] hidden, si
 
 
 def accumulate(const uint64_t[:, ::1] visible, const float[:, ::1] hidden, size_t width,
-               float scale, float[:, ::1] gradient, uint32_t[::1] start, uint32_t[::1] index,
+               float scale, float[:, ::1] gradient, uint32_t[::1] count, uint32_t[::1] index,
                float[:, ::1] scaled):
     """gradient (visible units, ld) += scale visible' hidden, for visible states as bits.
 
-    Workspace: start (visible units + 1,), index (at least the on-bits), scaled (rows, ld).
+    Workspace: count (visible units,), index (visible units * rows,), scaled (rows, ld).
     """
     cdef size_t ld = hidden.shape[1], units = gradient.shape[0]
     cdef rbm_accumulate_args args
     _require(visible.shape[0] == hidden.shape[0] and visible.shape[1] * 64 >= gradient.shape[0]
              and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and width <= ld,
              "states do not fit the gradient")
-    _require(start.shape[0] >= gradient.shape[0] + 1 and scaled.shape[1] == <Py_ssize_t>ld
+    _require(count.shape[0] >= gradient.shape[0] and scaled.shape[1] == <Py_ssize_t>ld
+             and index.shape[0] >= gradient.shape[0] * visible.shape[0]
              and scaled.shape[0] >= hidden.shape[0], "workspace is too small")
     args.phase = rbm_phase(&visible[0, 0], &hidden[0, 0], visible.shape[0], visible.shape[1])
     args.scale, args.visible, args.width, args.ld = scale, units, width, ld
-    args.gradient, args.start, args.index = &gradient[0, 0], &start[0], &index[0]
+    args.gradient, args.count, args.index = &gradient[0, 0], &count[0], &index[0]
     args.scaled = &scaled[0, 0]
     _run(_table.accumulate, &args, args.phase.rows * units * width // _table.lanes // 4)
 
@@ -790,11 +798,11 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
            const uint64_t[:, ::1] visible0, const float[:, ::1] hidden0,
            const uint64_t[:, ::1] visible1, const float[:, ::1] hidden1,
            const float[:, ::1] left, const float[:, ::1] right, tuple rule,
-           uint32_t[::1] start, uint32_t[::1] index, float[:, ::1] scaled):
+           uint32_t[::1] count, uint32_t[::1] index, float[:, ::1] scaled):
     """accumulate both phases (means over their rows), add left' right, apply; True if all is finite.
 
     left: (rank, ld of visible), right: (rank, ld of hidden). rule: as `apply` takes it.
-    Workspace: start (visible + 1,), index (at least the on-bits of both phases),
+    Workspace: count (visible,), index (visible * the rows of the larger phase,),
     scaled (rows0 + rows1 + min(rows0, rows1), ld).
     """
     cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
@@ -806,7 +814,8 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
              and visible0.shape[1] * 64 >= weights.shape[0]
              and hidden0.shape[1] == weights.shape[1] and hidden1.shape[1] == weights.shape[1],
              "states do not fit the weights")
-    _require(start.shape[0] >= weights.shape[0] + 1 and scaled.shape[1] == weights.shape[1]
+    _require(count.shape[0] >= weights.shape[0] and scaled.shape[1] == weights.shape[1]
+             and index.shape[0] >= weights.shape[0] * max(visible0.shape[0], visible1.shape[0])
              and scaled.shape[0] >= hidden0.shape[0] + hidden1.shape[0]
              + min(hidden0.shape[0], hidden1.shape[0]), "workspace is too small")
     _require(left.shape[0] == right.shape[0] and left.shape[1] == transposed.shape[1]
@@ -821,8 +830,8 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
                               visible0.shape[1])
     args.negative = rbm_phase(&visible1[0, 0], &hidden1[0, 0], visible1.shape[0],
                               visible1.shape[1])
-    args.start, args.index, args.scaled, args.finite = &start[0], &index[0], &scaled[0, 0], &finite
-    _run(_table.update, &args, (index.shape[0] + 8 * link.visible) * hidden // _table.lanes)
+    args.count, args.index, args.scaled, args.finite = &count[0], &index[0], &scaled[0, 0], &finite
+    _run(_table.update, &args, (index.shape[0] // 8 + 8 * link.visible) * hidden // _table.lanes)
     return finite != 0
 
 
@@ -842,7 +851,7 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
     centering: None, or (visible offsets (ld,), hidden ones (ld,), products of the penalties with
     them, (visible,) and (hidden,), how fast they follow, whether the hidden ones do, whether the
     products are made anew). All of them are changed in place, as parameters and velocities are.
-    Workspace: lists (visible + 1 + bits of the larger phase,), scaled as of `update`, vectors
+    Workspace: lists (visible * (1 + rows of the larger phase),), scaled as of `update`, vectors
     as `learn_floats` says.
     """
     cdef rbm_learn_args args
@@ -876,11 +885,11 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
         args.offset_visible, args.offset_hidden = &offset_visible[0], &offset_hidden[0]
         args.penalty_visible, args.penalty_hidden = &penalty_visible[0], &penalty_hidden[0]
     cdef size_t most = max(rows0, rows1) * link.visible
-    _require(<size_t>lists.shape[0] >= link.visible + 1 + most
+    _require(<size_t>lists.shape[0] >= link.visible + most
              and <size_t>scaled.shape[0] >= (rows0 + rows1 + min(rows0, rows1)) * lh
              and <size_t>vectors.shape[0] >= RBM_LEARN_FLOATS(link.ld_visible, lh, rows0 + rows1),
              "workspace is too small")
-    args.start, args.index = &lists[0], &lists[link.visible + 1]
+    args.count, args.index = &lists[0], &lists[link.visible]
     args.scaled, args.vectors = &scaled[0], &vectors[0]
     cdef size_t work = (most // 8 + 8 * link.visible) * hidden // _table.lanes
     if _is_recording():

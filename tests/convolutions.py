@@ -105,7 +105,7 @@ def written_out(model: Rbm) -> Rbm:
 
 def some_states(layer: Layer, rows: int = 40, seed: int = 1) -> States:
     """States drawn from unconnected units."""
-    total = np.random.default_rng(seed).normal(-0.3, 0.8, (rows, layer.units))
+    total = np.random.default_rng(seed).normal(-0.7, 0.8, (rows, layer.units))
     return layer.sample(to_padded(total), Draws(seed).at(Purpose.CHAINS, 0))
 
 

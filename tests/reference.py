@@ -53,6 +53,27 @@ def uniforms(draw: Draw, rows: int, units: int) -> NDArray[np.float32]:
     return (words(draw, rows, units) >> 8).astype(np.float32) * np.float32(2.0**-24)
 
 
+def bit_uniforms(draw: Draw, rows: int, units: int) -> NDArray[np.float64]:
+    """The uniforms in [0, 1) of bits, multiples of 2^-40: 16 binary digits, and 24 more."""
+    groups = -(-units // 64)
+    halves = words(draw, rows, groups * 32).reshape(rows, groups, 32)
+    first = np.concatenate([halves & 0xFFFF, halves >> 16], axis=-1).reshape(rows, -1)
+    key, step, substep, first_row = draw
+    counter = np.zeros((rows, units, 4), np.uint32)
+    counter[..., 0] = 2**29 + np.arange(units)
+    counter[..., 1] = (first_row + np.arange(rows)[:, np.newaxis]) % 2**32
+    counter[..., 2], counter[..., 3] = substep, step
+    further = philox(counter, (key % 2**32, key >> 32))[..., 0] >> 8
+    return (first[:, :units] + further * 2.0**-24) * 2.0**-16
+
+
+def uniforms_of(kind: UnitKind, draw: Draw, rows: int, units: int) -> NDArray[np.float64]:
+    """The uniforms that units of a kind are drawn with."""
+    if kind.name == "bernoulli" and kind.pool == 1:
+        return bit_uniforms(draw, rows, units)
+    return uniforms(draw, rows, units).astype(np.float64)
+
+
 def sigmoid(x: NDArray[Any]) -> NDArray[np.float64]:
     """1 / (1 + exp(-x)) in float64."""
     return np.exp(-np.logaddexp(0, -x.astype(np.float64)))

@@ -233,6 +233,7 @@ def test_output_is_looked_at_before_the_data(folder, capfd):
 def test_divergence(folder, capfd):
     """It is noticed at once, and the last good checkpoint is kept, whole and in one file."""
     quiet = ["train", "images.npy", "-o", "run.h5", *SMALL, "--snapshot-every", "1steps"]
+    quiet += ["--checkpoint-every", "1epochs"]
     assert rbm([*quiet, "--epochs", "9", "--lr", "0.1@0,1e39@4"]) == 1
     error = capfd.readouterr().err
     assert error.startswith("rbm: error: run.h5: training diverged at step 13 (epoch 4.33): ")

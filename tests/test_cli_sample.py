@@ -634,7 +634,7 @@ def test_chains_of_the_top_machine(folder, persistent, monkeypatch):
         lambda run: Stack([copying(SIDE**2), load_machine(run.layers[0], (SIDE, SIDE))]),
     )
     drawn, _ = samples("--start", "chains", "-k", 2)
-    assert len(np.unique(drawn, axis=0)) > 4
+    assert len(np.unique(drawn, axis=0)) > 3
     assert (drawn == expected).all()
 
 

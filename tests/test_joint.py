@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reference import ROUNDOFF, joint_of, uniforms
+from reference import ROUNDOFF, joint_of, uniforms_of
 
 from rbmcli import _kernels
 from rbmcli.arrays import padded, to_padded, words_for
@@ -146,11 +146,11 @@ def test_states_are_as_defined(joint: Joint, isa: str) -> None:
     totals, units = some_totals(joint), joint.units
     drawn = np.concatenate(
         [
-            uniforms(apart(DRAW, number), ROWS, own)
-            for number, (_, own) in enumerate(joint.blocks(units))
+            uniforms_of(kind, apart(DRAW, number), ROWS, own)
+            for number, (kind, own) in enumerate(joint.blocks(units))
         ],
         axis=1,
-    ).astype(np.float64)
+    )
     exact = totals.astype(np.float64)
     states = joint.sample(to_padded(totals), units, DRAW)
     assert isinstance(states, BitStates if joint.as_bits else FloatStates)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from guarded import Memory
 from numpy.typing import NDArray
-from reference import ROUNDOFF, from_bits, philox, sigmoid, to_bits, uniforms, words
+from reference import ROUNDOFF, bit_uniforms, from_bits, philox, sigmoid, to_bits, words
 
 from rbmcli import _kernels
 from rbmcli.arrays import Words, padded, words_for
@@ -180,24 +180,44 @@ def test_binarize(
         index = memory.input(rng.integers(40, size=rows), np.int64)
         (bits,) = on_any_threads(binarized, memory, images, index, scale, threshold)
         probability = images[index].astype(np.float32) / np.float32(scale)
-        cut = uniforms(DRAW, rows, units) if threshold is None else threshold
+        cut = bit_uniforms(DRAW, rows, units) if threshold is None else threshold
         np.testing.assert_array_equal(bits, to_bits(probability > cut))
         memory.check()
 
 
-@pytest.mark.parametrize(
-    ("step", "row", "unit", "uniform"), [(0, 51, 31_646, 0.0), (7, 5, 33_955, 1 - 2.0**-24)]
-)
-def test_least_and_greatest_uniform(step: int, row: int, unit: int, uniform: float) -> None:
-    """On with probability 1 always, with 0 never; in between, where the uniform lies below."""
-    draw = (0, step, 0, row)
-    assert uniforms(draw, 1, unit + 1)[0, unit] == uniform
-    for value in (0, 2.0**-24, 1 - 2.0**-24, 1):
-        images = np.full((1, unit + 1), value, np.float32)
-        images[0, unit - 5] = 0.5  # groups of zeros may not be drawn for at all
-        bits = np.empty((1, words_for(unit + 1)), np.uint64)
-        _kernels.binarize(images, np.zeros(1, np.int64), 1.0, None, draw, bits)
-        assert from_bits(bits, unit + 1)[0, unit] == (uniform < value)
+@pytest.mark.parametrize("part", range(0, 128, 9))
+def test_ties_are_broken(part: int, isa: str) -> None:
+    """Probabilities whose first 16 digits are those of every unit's uniform: the next decide."""
+    rows, units, draw = 3, 300, (11, 4, 2, 5)
+    chance = bit_uniforms(draw, rows, units)
+    probability = (np.floor(chance * 2**16) + part / 128) / 2**16
+    images = probability.astype(np.float32)
+    assert (images == probability).all()
+    bits = np.empty((rows, words_for(units)), np.uint64)
+    _kernels.binarize(images, np.arange(rows), 1.0, None, draw, bits)
+    expected = chance < probability
+    np.testing.assert_array_equal(bits, to_bits(expected))
+    assert abs(expected.mean() - part / 128) < 0.1
+
+
+def test_surely_on_and_off(isa: str) -> None:
+    """On with probability 1 always, with 0 never, whatever the uniform."""
+    bits = np.empty((40, words_for(6400)), np.uint64)
+    for value, dtype, scale in ((1, np.float32, 1.0), (255, np.uint8, 255.0), (3, np.uint8, 3.0)):
+        images = np.zeros((1, 6400), dtype)
+        images[0, ::2] = value
+        _kernels.binarize(images, np.zeros(40, np.int64), scale, None, DRAW, bits)
+        expected = np.broadcast_to(images / np.float32(scale), (40, 6400))
+        np.testing.assert_array_equal(bits, to_bits(expected))
+
+
+def test_bytes_are_fractions_of_255(isa: str) -> None:
+    """The first digits of each byte's probability, for which no division is made."""
+    values = np.repeat(np.arange(256, dtype=np.uint8), 40)[np.newaxis]
+    bits = np.empty((99, words_for(values.size)), np.uint64)
+    _kernels.binarize(values, np.zeros(99, np.int64), 255.0, None, DRAW, bits)
+    chance = bit_uniforms(DRAW, 99, values.size)
+    np.testing.assert_array_equal(bits, to_bits(chance < values / np.float32(255)))
 
 
 def reshaped(memory: Memory, bits: Words, floats: NDArray[Any], units: int, on: int) -> Arrays:
@@ -338,7 +358,7 @@ def test_bernoulli(memory: Memory, rng: np.random.Generator) -> None:
         exact = sigmoid(total[:, :units])
         assert_within(mean[:, :units], exact, 4 * np.spacing(exact.astype(np.float32)))
         assert_padding_zero(mean, units)
-        expected = uniforms(DRAW, rows, units) < mean[:, :units]
+        expected = bit_uniforms(DRAW, rows, units) < mean[:, :units]
         np.testing.assert_array_equal(bits, to_bits(expected))
         memory.check()
 
@@ -496,8 +516,8 @@ class Phase:
     def accumulate(self, memory: Memory, scale: float, before: NDArray[Any]) -> Arrays:
         gradient = memory.padded_output(*before.shape, before)
         units, ld = gradient.shape
-        start = memory.output(units + 1, np.uint32, 77)
-        index = memory.output(max(1, self.count), np.uint32, 77)
+        start = memory.output(units, np.uint32, 77)
+        index = memory.output(units * self.rows, np.uint32, 77)
         scaled = memory.output((self.rows, ld), np.float32, np.nan)
         width = self.means.shape[1]
         _kernels.accumulate(self.bits, self.hidden, width, scale, gradient, start, index, scaled)
@@ -543,9 +563,9 @@ class Weights:
         correction: Arrays | None = None,
     ) -> bool:
         visible, ld = self.weights.shape
-        start = memory.output(visible + 1, np.uint32, 77)
-        index = memory.output(max(1, positive.count + negative.count), np.uint32, 77)
         rows = positive.rows, negative.rows
+        start = memory.output(visible, np.uint32, 77)
+        index = memory.output(visible * max(rows), np.uint32, 77)
         scaled = memory.output((sum(rows) + min(rows), ld), np.float32, np.nan)
         none = (np.zeros((0, matrix.shape[1]), np.float32) for matrix in self.arrays[:0:-1])
         left, right = correction or none
@@ -724,7 +744,8 @@ def test_wrong_shapes_are_refused() -> None:
         lambda: _kernels.multiply(matrix, matrix, 48, bias, short),
         lambda: _kernels.multiply(matrix[:, :2].copy(), matrix, 48, bias, matrix),
         lambda: _kernels.accumulate_dense(short, matrix, 48, 1.0, matrix),
-        lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start[:3], index, matrix),
+        lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start[:2], index, matrix),
+        lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start, index[:8], matrix),
         lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start, index, short),
         lambda: _kernels.apply(matrix, short, short, 2, matrix, RULES[0]),
         lambda: _kernels.apply(matrix, matrix, short, 3, matrix, RULES[0]),

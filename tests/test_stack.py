@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reference import connections, uniforms
+from reference import bit_uniforms, connections, uniforms_of
 
 from rbmcli.arrays import to_padded
 from rbmcli.draws import Draw, Draws, Purpose, apart
@@ -84,7 +84,7 @@ def some_states(layer: Layer, rows: int = ROWS) -> tuple[States, Values]:
 
 def drawn(layer: Layer, total: Values, draw: Draw) -> tuple[Values, NDArray[np.bool_]]:
     """States by definition with the kernel's uniforms, and where rounding cannot change them."""
-    chance = uniforms(draw, *total.shape)
+    chance = uniforms_of(layer.kind, draw, *total.shape)
     states = layer.kind.define_sample(total, chance).astype(np.float64)
     if layer.kind.valid_range[0] == -np.inf or layer.kind.name == "nrelu":
         return states, np.ones(total.shape, bool)
@@ -491,7 +491,7 @@ def images(rows: int = ROWS) -> Images:
 
 def binarized(inputs: Images, rows: NDArray[np.int64], draw: Draw) -> Values:
     values = inputs.pixels[rows] / 255
-    return (uniforms(draw, *values.shape) < values).astype(np.float64)
+    return (bit_uniforms(draw, *values.shape) < values).astype(np.float64)
 
 
 @pytest.mark.parametrize("sampled", [True, False])

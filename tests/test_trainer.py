@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reference import sigmoid, uniforms
+from reference import bit_uniforms, sigmoid
 
 from rbmcli import _kernels
 from rbmcli.arrays import to_padded, zeros
@@ -140,7 +140,7 @@ class ReferenceTraining:
         self.margin = 1.0
 
     def draw(self, probability: NDArray[np.float64], draw: Draw) -> NDArray[np.float64]:
-        drawn = uniforms(draw, *probability.shape)
+        drawn = bit_uniforms(draw, *probability.shape)
         uncertain = (probability > 0) & (probability < 1)
         nearest = np.abs(drawn - probability)[uncertain].min(initial=1.0)
         self.margin = min(self.margin, nearest)
@@ -645,14 +645,14 @@ def test_measurements_are_what_they_say() -> None:
 
     def states(images: Images) -> NDArray[np.float64]:
         probability = images.pixels[images.rows] / np.float32(255)
-        return (uniforms(draws.at(Purpose.MONITOR, 0), *probability.shape) < probability) * 1.0
+        return (bit_uniforms(draws.at(Purpose.MONITOR, 0), *probability.shape) < probability) * 1.0
 
     def free_energy(visible: NDArray[np.float64]) -> NDArray[np.float64]:
         return -visible @ c - np.logaddexp(0, visible @ w + b).sum(axis=1)
 
     visible = states(Images(pixels(), 255.0, np.arange(IMAGES)))
     hidden = sigmoid(visible @ w + b)
-    drawn = uniforms(draws.at(Purpose.MONITOR, 1), *hidden.shape) < hidden
+    drawn = bit_uniforms(draws.at(Purpose.MONITOR, 1), *hidden.shape) < hidden
     error = ((visible - sigmoid(drawn @ w.T + c)) ** 2).sum(axis=1)
     flips = draws.generator(Purpose.MONITOR).integers(VISIBLE, size=IMAGES)
     flipped = visible.copy()

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from guarded import Memory
 from numpy.typing import NDArray
-from reference import ROUNDOFF, every_kind, every_pooled, fitting, from_bits, uniforms
+from reference import (
+    ROUNDOFF,
+    every_kind,
+    every_pooled,
+    fitting,
+    from_bits,
+    uniforms,
+    uniforms_of,
+)
 
 from rbmcli import _kernels
 from rbmcli.arrays import padded, to_padded, words_for
@@ -93,7 +101,7 @@ def test_states_are_as_defined(kind: UnitKind, size: int, isa: str, memory: Memo
     units = totals.shape[1]
     states = as_values(kind, run(memory, kind, totals)[1], units)
     exact = totals.astype(np.float64)
-    drawn = uniforms(DRAW, ROWS, units).astype(np.float64)
+    drawn = uniforms_of(kind, DRAW, ROWS, units)
     expected = kind.define_sample(exact, drawn)
     if kind.group_states is None and kind.name != "nrelu:exact":
         bound = 1e-5 * np.abs(define_normals(drawn)) + 2 * ROUNDOFF * np.abs(exact)
@@ -191,6 +199,8 @@ def test_least_and_greatest_uniform(
         kind, group = fitting(kind, unit + 1), unit
     elif unit % kind.group:
         pytest.skip("the unit is not the first of a group")
+    elif kind.name == "bernoulli":
+        pytest.skip("bits have longer uniforms (test_ties_are_broken)")
     units = (group + 1) * kind.group
     assert uniforms(draw, 1, unit + 1)[0, unit] == uniform
     total = np.full((1, units), 5.5, np.float32)

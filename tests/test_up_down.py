@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from reference import sigmoid, uniforms
+from reference import bit_uniforms, sigmoid, uniforms_of
 
 from rbmcli import _kernels
 from rbmcli.draws import Draw, Draws, Purpose, apart
@@ -129,8 +129,8 @@ class ReferenceUpDown:
 
     def draw(self, kind: UnitKind, total: Values, draw: Draw) -> Values:
         drawn = [
-            uniforms(apart(draw, number), len(total), units)
-            for number, (_, units) in enumerate(kind.blocks(total.shape[1]))
+            uniforms_of(of, apart(draw, number), len(total), units)
+            for number, (of, units) in enumerate(kind.blocks(total.shape[1]))
         ]
         return kind.define_sample(total, np.hstack(drawn)).astype(np.float64)
 
@@ -149,7 +149,7 @@ class ReferenceUpDown:
         assert isinstance(images, Images)
         values = images.pixels[rows] / np.float64(images.scale)
         if images.binarize == "sample" and self.visible[0].is_drawn_from_data:
-            values = (uniforms(wake, *values.shape) < values).astype(np.float64)
+            values = (bit_uniforms(wake, *values.shape) < values).astype(np.float64)
         levels = [values]
         for level in range(self.directed):
             total = self.up(level, levels[-1])
@@ -263,10 +263,10 @@ def test_measurements_are_those_on_paper(isa: str) -> None:
 
     for name, rows in (("train", np.arange(20)), ("validation", np.arange(20, IMAGES))):
         values = images.pixels[rows] / 255.0
-        shown = (uniforms(draws.at(Purpose.MONITOR, 0), *values.shape) < values) * 1.0
+        shown = (bit_uniforms(draws.at(Purpose.MONITOR, 0), *values.shape) < values) * 1.0
         means = sigmoid(reference.up(0, shown))
         up = apart(draws.at(Purpose.MONITOR, 1), 1)
-        features = (uniforms(up, *means.shape) < means) * 1.0
+        features = (bit_uniforms(up, *means.shape) < means) * 1.0
         energies[name] = free_energy(features, labels[rows]).mean()
         assert measured[f"free_energy_{name}"] == pytest.approx(energies[name], rel=1e-5)
         of_classes = [free_energy(means, np.full(len(rows), k)) for k in range(CLASSES)]

@@ -1,44 +1,54 @@
 /* Bernoulli units: on with probability sigmoid(x). */
 
-/* DRAWN Bernoulli units: means in place of the totals; the bits, drawn if asked for. */
-INLINE uint32_t bernoulli_group(const float *total, float *mean, int sample, const stream *s,
-                                size_t row, size_t unit) {
-    vfloat low = sigmoid(load(total)), high = sigmoid(load(total + LANES));
-    if (mean) {
-        store(mean, low);
-        store(mean + LANES, high);
+/* The means of the 64 units of group w, of which a row has those below `ld`; where `mean` is given,
+ * also written there. */
+INLINE void bernoulli_means(const float *total, float *mean, size_t w, size_t ld, vfloat *p) {
+    const float *from = total + w * 64;
+    if (ld - w * 64 >= 64)
+        for (size_t i = 0; i < 64 / LANES; i++)
+            p[i] = sigmoid(load(from + i * LANES));
+    else
+        for (size_t i = 0; i < 64 / LANES; i++)
+            p[i] = w * 64 + i * LANES < ld ? sigmoid(load(from + i * LANES)) : (vfloat){0};
+    if (mean)
+        for (size_t i = 0; i < 64 / LANES && w * 64 + i * LANES < ld; i++)
+            store(mean + w * 64 + i * LANES, p[i]);
+}
+
+INLINE uint64_t bernoulli_group(const stream *s, size_t row, size_t w, const vfloat *p) {
+    vint digits[64 / LANES];
+    uint64_t ties;
+    for (size_t i = 0; i < 64 / LANES; i++)
+        digits[i] = first_digits(p[i]);
+    uint64_t on = draw_group(s, row, w, digits, &ties);
+    if (ties) {
+        float values[64];
+        for (size_t i = 0; i < 64 / LANES; i++)
+            store(values + i * LANES, p[i]);
+        for (; ties; ties &= ties - 1) {
+            size_t i = (size_t)__builtin_ctzll(ties);
+            on |= (uint64_t)break_tie(s, row, w * 64 + i, values[i]) << i;
+        }
     }
-    return sample ? draw_bits(s, row, unit, low, high) : 0;
+    return on;
 }
 
 static void bernoulli(const void *args, rbm_worker *me) {
     const rbm_units_args a = *(const rbm_units_args *)args;
     const stream s = open_stream(&a.draw);
     uint64_t *bits = a.states;
-    size_t units = a.units, ld = a.ld, words = a.words;
     EACH(me, 8, a.rows, r) {
-        const float *in = a.total + r * ld;
-        float *out = a.mean ? a.mean + r * ld : NULL;
-        uint64_t *row = bits ? bits + r * words : NULL;
-        size_t u = 0;
-        for (; u + DRAWN <= units; u += DRAWN) {
-            uint32_t on = bernoulli_group(in + u, out ? out + u : NULL, bits != NULL, &s, r, u);
-            if (row)
-                put_bits(row, u, on);
+        float *mean = a.mean ? a.mean + r * a.ld : NULL;
+        for (size_t w = 0; w * 64 < a.units; w++) {
+            vfloat p[64 / LANES];
+            bernoulli_means(a.total + r * a.ld, mean, w, a.ld, p);
+            if (bits)
+                bits[r * a.words + w] = bernoulli_group(&s, r, w, p);
         }
-        if (u < units) {
-            float group[DRAWN] = {0}, means[DRAWN];
-            memcpy(group, in + u, (units - u) * sizeof *group);
-            uint32_t on = bernoulli_group(group, means, bits != NULL, &s, r, u);
-            if (row)
-                put_bits(row, u, on);
-            if (out)
-                memcpy(out + u, means, (units - u) * sizeof *means);
-        }
-        if (out)
-            memset(out + units, 0, (ld - units) * sizeof *out);
-        if (row)
-            clear_bits_beyond(row, units, words);
+        if (mean)
+            memset(mean + a.units, 0, (a.ld - a.units) * sizeof *mean);
+        if (bits)
+            clear_bits_beyond(bits + r * a.words, a.units, a.words);
     }
 }
 

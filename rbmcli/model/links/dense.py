@@ -21,10 +21,6 @@ from rbmcli.model.links.link import (
 )
 from rbmcli.model.states import BitStates, FloatStates, States
 
-#: Bits denser than this are multiplied as floats; sparser ones are summed from their on-lists. With
-#: AVX-512 the dense product overtakes the lists here (benchmarks/kernels.py).
-DENSE_ABOVE = 0.4
-
 
 class DenseGradient(NamedTuple):
     """A gradient that is not written down: the update forms it row by row."""
@@ -99,8 +95,8 @@ class DenseLink(Link[DenseGradient]):
                 self.hidden,
                 scale,
                 gradient,
-                scratch.flat("list start", self.visible + 1, np.uint32),
-                scratch.flat("list index", phase.visible.count + 1, np.uint32),
+                scratch.flat("listed", self.visible, np.uint32),
+                scratch.flat("list index", self.visible * rows, np.uint32),
                 scratch.rows("scaled", rows, ld),
             )
         else:
@@ -145,8 +141,8 @@ class DenseLink(Link[DenseGradient]):
                 left,
                 right,
                 rule.as_tuple(),
-                scratch.flat("list start", self.visible + 1, np.uint32),
-                scratch.flat("list index", first.count + second.count + 1, np.uint32),
+                scratch.flat("listed", self.visible, np.uint32),
+                scratch.flat("list index", self.visible * max(rows0, rows1), np.uint32),
                 scratch.rows("scaled", rows0 + rows1 + min(rows0, rows1), ld),
             )
         total = scratch.rows("gradient", self.visible, ld)
@@ -187,7 +183,7 @@ class DenseLink(Link[DenseGradient]):
             *below,
             *above,
             centering,
-            scratch.flat("lists", self.visible + 1 + bits, np.uint32),
+            scratch.flat("lists", self.visible + bits, np.uint32),
             scratch.flat("scaled", stacked * above_ld),
             scratch.flat("vectors", size),
         )
@@ -277,9 +273,8 @@ class DenseLink(Link[DenseGradient]):
 def _total(states: States, matrix: Floats, width: int, bias: Floats, out: Floats) -> Floats:
     if isinstance(states, BitStates):
         rows, units = states.rows, states.units
-        lists = np.empty(rows + 2 + int(DENSE_ABOVE * rows * units), np.uint32)
-        floats = np.empty(rows * padded(units), np.float32)
-        _kernels.bit_inputs(states.bits, matrix, width, bias, DENSE_ABOVE, out, lists, floats)
+        lists = np.empty(_kernels.lists_length(rows, units), np.uint32)
+        _kernels.bit_inputs(states.bits, matrix, width, bias, out, lists)
     else:
         _kernels.multiply(states.floats(), matrix, width, bias, out)
     return out

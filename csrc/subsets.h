@@ -1,0 +1,85 @@
+/* Total inputs from bits by tables of partial sums: the method of four Russians (Arlazarov, Dinic,
+ * Kronrod and Faradzhev 1970). Of every 4 rows of the matrix all 16 sums are made once; a row of
+ * states then adds one of them, whichever of its 4 bits are on.
+ *
+ * 16 columns are worked on at a time, and 32 units: what the inner loop reads, tables, sums and
+ * where in the tables to look, then fits half of the L1 cache. */
+
+enum {
+    GROUP = 4,
+    SUBSETS = 1 << GROUP,
+    GROUPS = 8,
+    TABLE_ROWS = 128, /* of states, which one set of tables serves */
+};
+
+/* LANES floats of RBM_PAD. */
+#define PARTS (RBM_PAD / LANES)
+
+/* The sums of the rows of the matrix from its beginning on, `left` of which are there. */
+INLINE void fill_tables(const float *matrix, size_t ld, size_t left, float *tables) {
+    for (size_t g = 0; g < GROUPS; g++)
+        for (size_t i = 0; i < RBM_PAD; i += LANES) {
+            vfloat sum[SUBSETS] = {{0}};
+            for (size_t bit = 0; bit < GROUP; bit++) {
+                size_t row = g * GROUP + bit;
+                vfloat x = row < left ? load(matrix + row * ld + i) : (vfloat){0};
+                for (size_t m = 0; m < (size_t)1 << bit; m++)
+                    sum[m + ((size_t)1 << bit)] = sum[m] + x;
+            }
+            for (size_t m = 0; m < SUBSETS; m++)
+                store(tables + (g * SUBSETS + m) * RBM_PAD + i, sum[m]);
+        }
+}
+
+/* where[(half * rows + r) * GROUPS + g]: the place in the tables of group g of 32 units for row r.
+ */
+static void place_rows(const rbm_bit_inputs_args *a, uint16_t *where, rbm_worker *me) {
+    size_t halves = (a->units + 31) / 32;
+    EACH(me, 8, a->rows, r) {
+        for (size_t half = 0; half < halves; half++) {
+            uint32_t bits = (uint32_t)(a->bits[r * a->words + half / 2] >> half % 2 * 32);
+            uint16_t *to = where + (half * a->rows + r) * GROUPS;
+            for (size_t g = 0; g < GROUPS; g++)
+                to[g] = (uint16_t)((g * SUBSETS + (bits >> g * GROUP & (SUBSETS - 1))) * RBM_PAD);
+        }
+    }
+}
+
+/* RBM_PAD columns of out for some rows. */
+INLINE void sum_block(const rbm_bit_inputs_args *a, const uint16_t *where, size_t first,
+                      size_t rows, size_t column) {
+    _Alignas(64) float tables[GROUPS * SUBSETS * RBM_PAD], sums[TABLE_ROWS * RBM_PAD];
+    for (size_t r = 0; r < rows; r++)
+        memcpy(sums + r * RBM_PAD, a->bias + column, RBM_PAD * sizeof *sums);
+    for (size_t half = 0; half * 32 < a->units; half++) {
+        fill_tables(a->matrix + half * 32 * a->ld + column, a->ld, a->units - half * 32, tables);
+        const uint16_t *at = where + (half * a->rows + first) * GROUPS;
+        for (size_t r = 0; r < rows; r++, at += GROUPS) {
+            vfloat sum[PARTS];
+            for (size_t i = 0; i < PARTS; i++)
+                sum[i] = load(sums + r * RBM_PAD + i * LANES);
+            for (size_t g = 0; g < GROUPS; g++)
+                for (size_t i = 0; i < PARTS; i++)
+                    sum[i] += load(tables + at[g] + i * LANES);
+            for (size_t i = 0; i < PARTS; i++)
+                store(sums + r * RBM_PAD + i * LANES, sum[i]);
+        }
+    }
+    for (size_t r = 0; r < rows; r++)
+        memcpy(a->out + (first + r) * a->ld + column, sums + r * RBM_PAD, RBM_PAD * sizeof *sums);
+}
+
+static void sum_subsets(const rbm_bit_inputs_args *a, rbm_worker *me) {
+    uint16_t *where = (uint16_t *)a->index;
+    place_rows(a, where, me);
+    rbm_meet(me);
+    size_t tiles = (a->width + RBM_PAD - 1) / RBM_PAD, rows = TABLE_ROWS;
+    while (rows > 32 && tiles * ((a->rows + rows - 1) / rows) < 3 * (size_t)me->threads)
+        rows /= 2; /* who does what does not show in the result */
+    size_t blocks = (a->rows + rows - 1) / rows;
+    EACH(me, 1, tiles * blocks, item) {
+        size_t first = item % blocks * rows;
+        sum_block(a, where, first, a->rows - first < rows ? a->rows - first : rows,
+                  item / blocks * RBM_PAD);
+    }
+}
