@@ -103,7 +103,7 @@ def main() -> None:
     _kernels.set_threads(options.threads)
     dataset = open_source(options.mnist)
     model = Rbm.dense(dataset.image_shape, options.hidden)
-    model.initialize(dataset.images.mean(axis=0, dtype=np.float64) / 255, Draws(0))
+    model.initialize(dataset.images.mean(axis=0, dtype=np.float64) / 255, None, Draws(0))
     model.hidden.bias[: options.hidden] = -1.0  # about a quarter of the units are on
     print(f"{_kernels.isa()}, {options.threads} threads, 784 x {options.hidden}, {options.batch}")
     step_table(model, dataset.images, options.batch)
