@@ -12,13 +12,13 @@ INLINE void hidden_means(const rbm_phase *phase, size_t ld, size_t v, size_t cou
         store(to + i * LANES, load(to + i * LANES) / splat((float)phase->rows));
 }
 
-/* The sum of the entries of `vector` (ld) that a row of bits selects, in RBM_PAD interleaved
+/* The sum of the entries of `vector`, padded, that a row of bits selects, in RBM_PAD interleaved
  * parts. */
-INLINE float dot_bits(const uint64_t *bits, size_t ld, const float *vector) {
+INLINE float dot_row_bits(const uint64_t *bits, size_t units, const float *vector) {
     vfloat part[RBM_PAD / LANES];
     for (size_t i = 0; i < RBM_PAD / LANES; i++)
         part[i] = (vfloat){0};
-    for (size_t u = 0; u < ld; u += RBM_PAD)
+    for (size_t u = 0; u < units; u += RBM_PAD)
         for (size_t i = 0; i < RBM_PAD; i += LANES)
             part[i / LANES] += keep((uint32_t)(bits[u / 64] >> (u + i) % 64), load(vector + u + i));
     float parts[RBM_PAD], sum = 0;
@@ -129,7 +129,7 @@ static void dot_phase(const rbm_learn_args *a, const rbm_phase *phase, float *hi
     EACH(me, 8, phase->rows, r) {
         hidden_dot[r] = (float)dot_row(phase->hidden + r * ld, a->offset_hidden, ld);
         visible_dot[r] =
-            dot_bits(phase->visible + r * phase->words, a->link.ld_visible, a->offset_visible);
+            dot_row_bits(phase->visible + r * phase->words, a->link.visible, a->offset_visible);
     }
 }
 

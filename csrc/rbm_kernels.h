@@ -211,6 +211,15 @@ typedef struct {
     double *out;
 } rbm_dot_rows_args;
 
+/* out[r] = the sum of the entries of the vector, padded, that row r of bits (rows x words) selects.
+ */
+typedef struct {
+    const uint64_t *bits;
+    size_t rows, words, units;
+    const float *vector;
+    double *out;
+} rbm_dot_bits_args;
+
 /* out[c] = the sum of column c over the rows, each times its weight where `weight` is given. */
 typedef struct {
     const float *matrix;
@@ -375,7 +384,7 @@ typedef struct {
     rbm_kernel *sum_listed, *multiply, *transpose;
     rbm_kernel *bit_inputs;
     rbm_kernel *accumulate, *apply, *update, *learn;
-    rbm_kernel *dot_rows, *column_sums, *sum_tabulated;
+    rbm_kernel *dot_rows, *dot_bits, *column_sums, *sum_tabulated;
     /* Unit kinds; csrc/units/ defines each. Bernoulli and softmax states are bits. */
     rbm_kernel *bernoulli, *softmax, *binomial, *gaussian, *nrelu, *nrelu_exact;
     rbm_kernel *bernoulli_cumulant, *gaussian_cumulant, *nrelu_cumulant, *softmax_cumulant;
@@ -410,10 +419,6 @@ int rbm_make_threads(int count, size_t stack);
 
 /* Integer kernels that no vector unit makes faster (states.c). ----------------------------------
  */
-
-/* out[r] = the sum of the vector's entries that row r lists. */
-void rbm_dot_listed(const uint32_t *start, const uint32_t *index, size_t rows, const float *vector,
-                    double *out);
 
 /* out[u] = the sum of weight[r] over the rows r that list unit u, in the order of the rows. */
 void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,

@@ -60,19 +60,6 @@ void rbm_count_by_unit(const uint64_t *bits, size_t rows, size_t words, size_t u
         count_word(bits, rows, words, w, MIN(units - w * 64, 64), count + w * 64);
 }
 
-void rbm_dot_listed(const uint32_t *start, const uint32_t *index, size_t rows, const float *vector,
-                    double *out) {
-    for (size_t r = 0; r < rows; r++) {
-        double even = 0, odd = 0; /* two chains of additions take half the time of one */
-        uint32_t e = start[r];
-        for (; e + 1 < start[r + 1]; e += 2) {
-            even += vector[index[e]];
-            odd += vector[index[e + 1]];
-        }
-        out[r] = even + odd + (e < start[r + 1] ? vector[index[e]] : 0);
-    }
-}
-
 void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,
                       const float *weight, size_t units, float *out) {
     memset(out, 0, units * sizeof *out);

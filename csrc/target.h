@@ -35,6 +35,7 @@ static const rbm_kernels table = {
     .bernoulli_cumulant_change = bernoulli_cumulant_change,
     .sum_tabulated = sum_tabulated,
     .dot_rows = dot_rows,
+    .dot_bits = dot_bits,
     .column_sums = column_sums,
     .accumulate = accumulate,
     .apply = apply,

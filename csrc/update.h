@@ -123,6 +123,27 @@ static void dot_rows(const void *args, rbm_worker *me) {
     a.out[r] = dot_row(a.matrix + r * a.ld, a.vector, a.ld);
 }
 
+static void dot_bits(const void *args, rbm_worker *me) {
+    const rbm_dot_bits_args a = *(const rbm_dot_bits_args *)args;
+    EACH(me, 16, a.rows, r) {
+        const uint64_t *bits = a.bits + r * a.words;
+        double part[RBM_PAD] = {0}, sum = 0;
+        for (size_t u = 0; u < a.units; u += RBM_PAD) {
+            uint32_t on = (uint32_t)(bits[u / 64] >> u % 64) & 0xffffu;
+            if (!on)
+                continue;
+            float values[RBM_PAD];
+            for (size_t i = 0; i < RBM_PAD; i += LANES)
+                store(values + i, keep(on >> i, load(a.vector + u + i)));
+            for (size_t i = 0; i < RBM_PAD; i++)
+                part[i] += (double)values[i];
+        }
+        for (size_t i = 0; i < RBM_PAD; i++)
+            sum += part[i];
+        a.out[r] = sum;
+    }
+}
+
 /* Column sums over N vectors of columns; the weights of the rows are ones where `weight` is null.
  */
 INLINE void sum_columns(const float *matrix, size_t rows, size_t ld, const float *weight,

@@ -146,6 +146,12 @@ cdef extern from "rbm_kernels.h" nogil:
         const float *vector
         double *out
 
+    ctypedef struct rbm_dot_bits_args:
+        const uint64_t *bits
+        size_t rows, words, units
+        const float *vector
+        double *out
+
     ctypedef struct rbm_column_sums_args:
         const float *matrix
         size_t rows, ld, width
@@ -292,6 +298,7 @@ cdef extern from "rbm_kernels.h" nogil:
         rbm_kernel *learn
         rbm_kernel *bit_inputs
         rbm_kernel *dot_rows
+        rbm_kernel *dot_bits
         rbm_kernel *column_sums
         rbm_kernel *sum_tabulated
         rbm_kernel *bernoulli
@@ -324,7 +331,6 @@ cdef extern from "rbm_kernels.h" nogil:
     const rbm_kernels *rbm_select(const char *)
     int rbm_openmp()
     int rbm_make_threads(int, size_t)
-    void rbm_dot_listed(const uint32_t *, const uint32_t *, size_t, const float *, double *)
     void rbm_weigh_listed(const uint32_t *, const uint32_t *, size_t, const float *, size_t,
                           float *)
     size_t rbm_count_on(const uint64_t *, size_t, size_t)
@@ -1077,15 +1083,16 @@ def dot_rows(const float[:, ::1] matrix, const float[::1] vector, double[::1] ou
         _run(_table.dot_rows, &args, args.rows * args.ld * 2 // _table.lanes)
 
 
-def dot_listed(const uint32_t[::1] start, const uint32_t[::1] index, const float[::1] vector,
-               double[::1] out):
-    """out[r] = the sum of the vector's entries that row r lists, in float64.
-
-    The entries must lie within the vector: unchecked.
-    """
-    _require(start.shape[0] >= out.shape[0] + 1, "start is too short")
-    with nogil:
-        rbm_dot_listed(&start[0], &index[0], out.shape[0], &vector[0], &out[0])
+def dot_bits(const uint64_t[:, ::1] bits, size_t units, const float[::1] vector, double[::1] out):
+    """out[r] = the sum of the vector's entries (ld,) that row r of `units` bits selects, in float64."""
+    _require(out.shape[0] == bits.shape[0] and vector.shape[0] % RBM_PAD == 0
+             and <size_t>vector.shape[0] >= units and <size_t>bits.shape[1] * 64 >= units,
+             "bits do not fit the vector")
+    cdef rbm_dot_bits_args args
+    if bits.shape[0] and units:
+        args = rbm_dot_bits_args(&bits[0, 0], bits.shape[0], bits.shape[1], units, &vector[0],
+                                 &out[0])
+        _run(_table.dot_bits, &args, args.rows * units * 3 // _table.lanes)
 
 
 def weigh_listed(const uint32_t[::1] start, const uint32_t[::1] index, const float[::1] weight,

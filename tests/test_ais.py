@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from rbmcli import _kernels
 from rbmcli.arrays import to_padded
@@ -23,9 +22,8 @@ from rbmcli.inference.likelihood import (
 )
 from rbmcli.model.density import has_density
 from rbmcli.model.links import DenseLink
-from rbmcli.model.links.fixed import FixedLink
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import BitStates, States
+from rbmcli.model.states import States
 from rbmcli.model.units import KINDS, unit_kind
 
 #: Pairs of kinds of which one layer can be enumerated, every kind on either side.
@@ -337,30 +335,6 @@ def test_change_of_the_cumulant_is_the_same_on_every_instruction_set() -> None:
         _kernels.bernoulli_cumulant_change(total, 101, out, 0.2, 0.3)
         found.add(out.tobytes())
     assert len(found) == 1
-
-
-@pytest.mark.parametrize("density", [0.1, 0.5, 1.0])
-@pytest.mark.parametrize("units", [(64, 64), (63, 70), (3, 130)])
-def test_fixed_link_is_the_link(units: tuple[int, int], density: float, threads: int) -> None:
-    visible, hidden = units
-    rng = np.random.default_rng(visible)
-    link = DenseLink(visible, hidden)
-    link.set_weights(rng.normal(size=(visible, hidden)))
-    fixed = FixedLink(link)
-    below, above = (
-        BitStates.from_array(rng.random((5, count)) < density) for count in (visible, hidden)
-    )
-    bias = to_padded(rng.normal(size=hidden)), to_padded(rng.normal(size=visible))
-
-    def check(found: NDArray[np.float32], states: BitStates, weights: NDArray[np.float32]) -> None:
-        expected = states.to_array() @ weights.astype(np.float64)
-        np.testing.assert_allclose(found[:, : weights.shape[1]], expected, rtol=0, atol=1e-4)
-        assert not found[:, weights.shape[1] :].any()
-
-    up = fixed.up(below, bias[0], np.zeros((5, len(bias[0])), np.float32)) - bias[0]
-    check(up, below, link.weights)
-    down = fixed.down(above, bias[1], np.zeros((5, len(bias[1])), np.float32)) - bias[1]
-    check(down, above, link.weights.T)
 
 
 def test_spectral_norm() -> None:

@@ -441,15 +441,22 @@ def test_column_sums(memory: Memory, rng: np.random.Generator) -> None:
         memory.check()
 
 
-def dotted(memory: Memory, matrix: NDArray[Any], vector: NDArray[Any], listed: Arrays) -> Arrays:
-    """(dot_rows, dot_listed, weigh_listed with the first column as weights)."""
+def dotted(
+    memory: Memory,
+    matrix: NDArray[Any],
+    vector: NDArray[Any],
+    bits: Words,
+    units: int,
+    listed: Arrays,
+) -> Arrays:
+    """(dot_rows, dot_bits, weigh_listed with the first column as weights)."""
     rows, weight = len(matrix), memory.input(matrix[:, 0])
-    by_row, by_list = (memory.output(rows, np.float64, np.nan) for _ in range(2))
+    by_row, by_bits = (memory.output(rows, np.float64, np.nan) for _ in range(2))
     _kernels.dot_rows(matrix, vector, by_row)
-    _kernels.dot_listed(*listed, vector, by_list)
+    _kernels.dot_bits(bits, units, vector, by_bits)
     by_unit = memory.output(vector.shape, np.float32, np.nan)
     _kernels.weigh_listed(*listed, weight, by_unit)
-    return by_row, by_list, by_unit
+    return by_row, by_bits, by_unit
 
 
 def test_dot_and_weigh(memory: Memory, rng: np.random.Generator) -> None:
@@ -459,12 +466,15 @@ def test_dot_and_weigh(memory: Memory, rng: np.random.Generator) -> None:
         states = some_states(rng, rows, units, density)
         start, index = lists(states)
         listed = memory.input(start), memory.input(index if index.size else [0], np.uint32)
-        by_row, by_list, by_unit = on_any_threads(dotted, memory, matrix, vector, listed)
+        bits = memory.input(to_bits(states))
+        by_row, by_bits, by_unit = on_any_threads(
+            dotted, memory, matrix, vector, bits, units, listed
+        )
         exact = vector.astype(np.float64)
         # float64 sums of products that float64 holds exactly
         np.testing.assert_allclose(by_row, matrix @ exact, rtol=0, atol=units * 2.0**-52)
         on = states @ exact[:units]
-        np.testing.assert_allclose(by_list, on, rtol=0, atol=units * 2.0**-52)
+        np.testing.assert_allclose(by_bits, on, rtol=0, atol=units * 2.0**-52)
         weight = matrix[:, 0].astype(np.float64)
         bound = rows * ROUNDOFF * (np.abs(weight) @ states)
         assert_within(by_unit[:units], weight @ states, bound)
@@ -773,7 +783,9 @@ def test_wrong_shapes_are_refused() -> None:
         lambda: _kernels.column_sums(matrix, 49, bias),
         lambda: _kernels.dot_rows(matrix, bias[:40], np.zeros(3)),
         lambda: _kernels.dot_rows(matrix, bias, np.zeros(2)),
-        lambda: _kernels.dot_listed(start[:3], index, bias, np.zeros(3)),
+        lambda: _kernels.dot_bits(bits, 65, np.zeros(80, np.float32), np.zeros(3)),
+        lambda: _kernels.dot_bits(bits, 49, bias, np.zeros(3)),
+        lambda: _kernels.dot_bits(bits, 48, bias, np.zeros(2)),
         lambda: _kernels.weigh_listed(start[:3], index, bias[:3], bias),
         lambda: _kernels.transpose(matrix, 3, short),
     ]

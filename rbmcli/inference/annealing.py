@@ -13,7 +13,6 @@ from rbmcli.arrays import Doubles, Floats, Scratch, to_padded
 from rbmcli.draws import Draw, Draws, Purpose
 from rbmcli.inference.tempering import Tempered
 from rbmcli.model.layer import natural_log_partition
-from rbmcli.model.links.fixed import fixed
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States
 
@@ -41,7 +40,7 @@ class Path:
 
     def __init__(self, model: Rbm, mean: NDArray[Any]) -> None:
         exact = model.of_model
-        self.model = Rbm(exact.visible, exact.hidden, fixed(model.link))
+        self.model = Rbm(exact.visible, exact.hidden, model.link)
         self.reference: Floats = to_padded(model.visible.kind.bias_from_mean(mean))
 
     def log_partition_at_0(self) -> float:

@@ -135,7 +135,7 @@ class BitStates:
     def dot(self, vector: Floats) -> NDArray[np.float64]:
         """Per row the sum of `vector` (padded units,) over the units that are on, float64."""
         out = np.empty(self.rows)
-        _kernels.dot_listed(*self.lists, vector, out)
+        _kernels.dot_bits(self.bits, self.units, vector, out)
         return out
 
     def take(self, rows: NDArray[np.int64]) -> BitStates:
