@@ -46,14 +46,27 @@ PEERS = ("scikit-learn", "pytorch", "numpy", "products")
 SLOW = "--lr 0.0001"  # which no kind of unit diverges with
 GAUSSIAN = f"--visible-kind gaussian {SLOW}"
 
-#: The command with other options, on one thread, or by plain instructions.
+
+@dataclass(frozen=True)
+class Variant:
+    """The command of a row otherwise: with more options, or these instead of its own.
+
+    threads: 0 for as many as the row has. isa: "" for the best there is.
+    """
+
+    options: str = ""
+    threads: int = 0
+    isa: str = ""
+    instead: bool = False
+
+
 VARIANTS = {
-    "not centred": ("--no-centering", 0, ""),
-    "one thread": ("", 1, ""),
-    "baseline": ("", 0, "baseline"),
-    "cd": ("--algorithm cd", 0, ""),
-    "gaussian": (GAUSSIAN, 0, ""),
-    "bernoulli": ("--visible-kind bernoulli --hidden-kind bernoulli", 0, ""),
+    "not centred": Variant("--no-centering"),
+    "one thread": Variant(threads=1),
+    "baseline": Variant(isa="baseline"),
+    "cd": Variant(instead=True),
+    "gaussian": Variant(GAUSSIAN, instead=True),
+    "bernoulli": Variant(SLOW, instead=True),
 }
 
 ROWS = (
@@ -86,14 +99,19 @@ def environment(threads: int, isa: str = "") -> dict[str, str]:
 
 
 def command_seconds(
-    row: Row, source: str, epochs: int, *, python: str, more: str, threads: int, isa: str
+    row: Row, variant: Variant, source: str, epochs: int, python: str, threads: int
 ) -> float:
+    options = variant.options if variant.instead else f"{row.options} {variant.options}"
     with tempfile.TemporaryDirectory() as folder:
-        command = [python, "-m", "rbmcli", "train", source, "--quiet"]
+        command = [python, "-m", "rbmcli", "train", source, "--quiet", *options.split()]
         command += ["--hidden", row.hidden, "--batch-size", row.batch, "--epochs", epochs]
-        command += ["--output", Path(folder, "run.h5"), *row.options.split(), *more.split()]
+        command += ["--output", Path(folder, "run.h5")]
         start = time.perf_counter()
-        subprocess.run(list(map(str, command)), check=True, env=environment(threads, isa))
+        subprocess.run(
+            list(map(str, command)),
+            check=True,
+            env=environment(variant.threads or threads, variant.isa),
+        )
         return time.perf_counter() - start
 
 
@@ -101,13 +119,11 @@ def ours(
     row: Row,
     source: str,
     threads: int,
-    *,
+    variant: Variant = Variant(),  # noqa: B008 - it cannot be changed
     python: str = sys.executable,
-    more: str = "",
-    isa: str = "",
 ) -> float:
     long, short = (
-        command_seconds(row, source, epochs, python=python, more=more, threads=threads, isa=isa)
+        command_seconds(row, variant, source, epochs, python, threads)
         for epochs in (row.epochs + 1, 1)
     )
     return (long - short) / row.epochs
@@ -132,8 +148,7 @@ def measure(row: Row, source: str, threads: int, before: str | None) -> dict[str
         seconds["before"] = ours(row, source, threads, python=before)
     for name in row.against:
         if name in VARIANTS:
-            more, others, isa = VARIANTS[name]
-            seconds[name] = ours(row, source, others or threads, more=more, isa=isa)
+            seconds[name] = ours(row, source, threads, VARIANTS[name])
         else:
             seconds[name] = peer(name, row, source, threads)
     return seconds

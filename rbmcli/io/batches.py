@@ -21,16 +21,13 @@ class Batches:
         self._batch_size = min(batch_size, len(rows))
         self._draws = draws
         self._shuffled: tuple[int, Rows] | None = None
+        #: Batches in an epoch.
+        self.steps_per_epoch = -(-len(rows) // self._batch_size)
 
     @property
     def images(self) -> int:
         """Images in an epoch."""
         return len(self._rows)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
-        return -(-len(self._rows) // self._batch_size)
 
     def at(self, step: int) -> Rows:
         """The row numbers of batch `step`, counted from the beginning of the run."""

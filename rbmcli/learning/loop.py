@@ -106,6 +106,8 @@ class Loop(ABC):
         self.metrics = Table()
         self._hyper = hyperparameters
         self._batches = batches
+        #: An epoch, its rule and its Gibbs steps.
+        self._of_epoch: tuple[int, Rule, int] | None = None
 
     @abstractmethod
     def _learn(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
@@ -163,7 +165,9 @@ class Loop(ABC):
     def _take_step(self) -> StepDone:
         epoch = self.step // self.steps_per_epoch
         rows = self._batches.at(self.step)
-        finite = self._learn(rows, self._hyper.rule(epoch), self._hyper.gibbs_steps_in(epoch))
+        if self._of_epoch is None or self._of_epoch[0] != epoch:
+            self._of_epoch = epoch, self._hyper.rule(epoch), self._hyper.gibbs_steps_in(epoch)
+        finite = self._learn(rows, *self._of_epoch[1:])
         self.step += 1
         if not finite:
             raise Diverged(
