@@ -119,7 +119,7 @@ def ours(
     row: Row,
     source: str,
     threads: int,
-    variant: Variant = Variant(),  # noqa: B008 - it cannot be changed
+    variant: Variant = Variant(),
     python: str = sys.executable,
 ) -> float:
     long, short = (
