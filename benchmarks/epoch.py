@@ -51,7 +51,7 @@ GAUSSIAN = f"--visible-kind gaussian {SLOW}"
 class Variant:
     """The command of a row otherwise: with more options, or these instead of its own.
 
-    threads: 0 for as many as the row has. isa: "" for the best there is.
+    threads: 0 for as many as the others have. isa: "" for the best there is.
     """
 
     options: str = ""

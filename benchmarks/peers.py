@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -31,21 +32,29 @@ def sklearn(data: np.ndarray, hidden: int, batch: int) -> float:
     return timed(fit, data[: 10 * batch], data)
 
 
-def torch(data: np.ndarray, hidden: int, batch: int) -> float:
-    """CD-1 written plainly in PyTorch: sampled input, momentum, weight decay."""
+def torch(data: np.ndarray, hidden: int, batch: int, *, gaussian: bool = False) -> float:
+    """CD-1 written plainly in PyTorch: sampled input, momentum, weight decay.
+
+    gaussian: visible units of deviation 1, which take the input as it is.
+    """
     import torch
 
     torch.manual_seed(0)
-    visible = data.shape[1]
+    visible, rate = data.shape[1], 0.0001 if gaussian else 0.05
     weights = 0.01 * torch.randn(visible, hidden)
     below, above = torch.zeros(visible), torch.zeros(hidden)
     velocity = [torch.zeros_like(x) for x in (weights, below, above)]
 
+    def drawn(total: torch.Tensor) -> torch.Tensor:
+        if gaussian:
+            return total + torch.randn_like(total)
+        return torch.bernoulli(torch.sigmoid(total))
+
     def step(x: torch.Tensor) -> None:
-        v0 = torch.bernoulli(x)
+        v0 = x if gaussian else torch.bernoulli(x)
         p0 = torch.sigmoid(v0 @ weights + above)
         h0 = torch.bernoulli(p0)
-        v1 = torch.bernoulli(torch.sigmoid(h0 @ weights.T + below))
+        v1 = drawn(h0 @ weights.T + below)
         p1 = torch.sigmoid(v1 @ weights + above)
         gradients = (
             (v0.T @ p0 - v1.T @ p1) / len(x) - 1e-4 * weights,
@@ -55,43 +64,7 @@ def torch(data: np.ndarray, hidden: int, batch: int) -> float:
         for parameter, moving, gradient in zip(
             (weights, below, above), velocity, gradients, strict=True
         ):
-            moving.mul_(0.5).add_(gradient, alpha=0.05)
-            parameter.add_(moving)
-
-    def epoch(rows: np.ndarray) -> None:
-        everything = torch.from_numpy(rows)
-        with torch.no_grad():
-            for index in torch.randperm(len(rows)).split(batch):
-                step(everything[index])
-
-    return timed(epoch, data[: 10 * batch], data)
-
-
-def torch_gaussian(data: np.ndarray, hidden: int, batch: int) -> float:
-    """CD-1 of Gaussian visible units of deviation 1, their means taken, plainly in PyTorch."""
-    import torch
-
-    torch.manual_seed(0)
-    visible = data.shape[1]
-    weights = 0.01 * torch.randn(visible, hidden)
-    below, above = torch.zeros(visible), torch.zeros(hidden)
-    velocity = [torch.zeros_like(x) for x in (weights, below, above)]
-
-    def step(v0: torch.Tensor) -> None:
-        p0 = torch.sigmoid(v0 @ weights + above)
-        h0 = torch.bernoulli(p0)
-        mean = h0 @ weights.T + below
-        v1 = mean + torch.randn_like(mean)
-        p1 = torch.sigmoid(v1 @ weights + above)
-        gradients = (
-            (v0.T @ p0 - v1.T @ p1) / len(v0) - 1e-4 * weights,
-            (v0 - v1).mean(0),
-            (p0 - p1).mean(0),
-        )
-        for parameter, moving, gradient in zip(
-            (weights, below, above), velocity, gradients, strict=True
-        ):
-            moving.mul_(0.5).add_(gradient, alpha=0.0001)
+            moving.mul_(0.5).add_(gradient, alpha=rate)
             parameter.add_(moving)
 
     def epoch(rows: np.ndarray) -> None:
@@ -171,7 +144,7 @@ def timed(function: Callable, warm_up: object, argument: object) -> float:
 PEERS = {
     "scikit-learn": sklearn,
     "pytorch": torch,
-    "pytorch-gaussian": torch_gaussian,
+    "pytorch-gaussian": partial(torch, gaussian=True),
     "numpy": by_hand,
     "products": products,
 }
