@@ -68,8 +68,8 @@ setup(
                 extra_compile_args=[
                     *WARNINGS,
                     "-O3",
-                    # No fused multiply-add, which only some instruction sets have: then all of
-                    # them round alike, and a run has the same bits on each.
+                    # No fused multiply-add but by name, which only some instruction sets have: then
+                    # all of them round alike, and a run has the same bits on each.
                     "-ffp-contract=off",
                     "-Wno-psabi",  # wide vectors are never passed between files
                 ],

@@ -1,74 +1,6 @@
 /* The convolutional link for real-valued states: register blocks of sums, as in `multiply`, rows x
  * vectors, fewer at the edges. */
 
-/* BLOCK(rows, vectors) of what is given, as constants. */
-#if BLOCK_ROWS == 6
-#define EACH_ROWS(rows, vectors, BLOCK)                                                            \
-    switch (rows) {                                                                                \
-    case 1:                                                                                        \
-        BLOCK(1, vectors);                                                                         \
-        break;                                                                                     \
-    case 2:                                                                                        \
-        BLOCK(2, vectors);                                                                         \
-        break;                                                                                     \
-    case 3:                                                                                        \
-        BLOCK(3, vectors);                                                                         \
-        break;                                                                                     \
-    case 4:                                                                                        \
-        BLOCK(4, vectors);                                                                         \
-        break;                                                                                     \
-    case 5:                                                                                        \
-        BLOCK(5, vectors);                                                                         \
-        break;                                                                                     \
-    default:                                                                                       \
-        BLOCK(6, vectors);                                                                         \
-    }
-#else
-#define EACH_ROWS(rows, vectors, BLOCK)                                                            \
-    switch (rows) {                                                                                \
-    case 1:                                                                                        \
-        BLOCK(1, vectors);                                                                         \
-        break;                                                                                     \
-    case 2:                                                                                        \
-        BLOCK(2, vectors);                                                                         \
-        break;                                                                                     \
-    case 3:                                                                                        \
-        BLOCK(3, vectors);                                                                         \
-        break;                                                                                     \
-    default:                                                                                       \
-        BLOCK(4, vectors);                                                                         \
-    }
-#endif
-#if BLOCK_VECTORS == 4
-#define EACH_BLOCK(rows, vectors, BLOCK)                                                           \
-    switch (vectors) {                                                                             \
-    case 1:                                                                                        \
-        EACH_ROWS(rows, 1, BLOCK)                                                                  \
-        break;                                                                                     \
-    case 2:                                                                                        \
-        EACH_ROWS(rows, 2, BLOCK)                                                                  \
-        break;                                                                                     \
-    case 3:                                                                                        \
-        EACH_ROWS(rows, 3, BLOCK)                                                                  \
-        break;                                                                                     \
-    default:                                                                                       \
-        EACH_ROWS(rows, 4, BLOCK)                                                                  \
-    }
-#else
-#define EACH_BLOCK(rows, vectors, BLOCK)                                                           \
-    switch (vectors) {                                                                             \
-    case 1:                                                                                        \
-        EACH_ROWS(rows, 1, BLOCK)                                                                  \
-        break;                                                                                     \
-    default:                                                                                       \
-        EACH_ROWS(rows, 2, BLOCK)                                                                  \
-    }
-#endif
-
-INLINE size_t at_most_of(size_t left, size_t most) {
-    return left < most ? left : most;
-}
-
 /* Total inputs of `rows` positions in a row of the hidden maps, n vectors of filters, of whose last
  * `last` lanes count. */
 INLINE void convolve_block(const float *values, const rbm_maps *maps, const float *weights,
@@ -88,7 +20,7 @@ INLINE void convolve_block(const float *values, const rbm_maps *maps, const floa
             for (int r = 0; r < rows; r++) {
                 vfloat x = splat(values[fy * line + (size_t)r * maps->channels + i]);
                 for (int v = 0; v < n; v++)
-                    sum[r][v] += x * columns[v];
+                    sum[r][v] = multiply_add(x, columns[v], sum[r][v]);
             }
         }
     for (int r = 0; r < rows; r++)
@@ -163,7 +95,8 @@ INLINE void deconvolve_block(const turned_link *link, const rbm_maps *maps, size
                     columns[v] = load(h + k * link->pitch + v * LANES);
                 for (int r = 0; r < rows; r++)
                     for (int v = 0; v < n; v++)
-                        sum[r][v] += splat(w[(size_t)r * link->next + k]) * columns[v];
+                        sum[r][v] = multiply_add(splat(w[(size_t)r * link->next + k]), columns[v],
+                                                 sum[r][v]);
             }
         }
     for (int r = 0; r < rows; r++)
@@ -300,7 +233,7 @@ INLINE void correlate_block(const float *values, const rbm_maps *maps, const flo
             for (int r = 0; r < rows; r++) {
                 vfloat visible = splat(seen[r]);
                 for (int v = 0; v < n; v++)
-                    sum[r][v] += visible * columns[v];
+                    sum[r][v] = multiply_add(visible, columns[v], sum[r][v]);
             }
         }
     for (int r = 0; r < rows; r++)

@@ -62,67 +62,6 @@ static void sum_listed(const void *args, rbm_worker *me) {
     }
 }
 
-/* A register block of the dense product: BLOCK_ROWS x BLOCK_VECTORS sums. */
-#if LANES == 16
-#define BLOCK_ROWS 6
-#define BLOCK_VECTORS 4
-#elif LANES == 8
-#define BLOCK_ROWS 6
-#define BLOCK_VECTORS 2
-#else
-#define BLOCK_ROWS 4
-#define BLOCK_VECTORS 2
-#endif
-
-INLINE void multiply_block(const float *a, size_t a_row, size_t a_inner, size_t inner,
-                           const float *b, size_t ld, const float *bias, float scale, float *out,
-                           const int rows, const int vectors) {
-    vfloat sum[BLOCK_ROWS][BLOCK_VECTORS];
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++)
-            sum[r][v] = (vfloat){0};
-    for (size_t k = 0; k < inner; k++) {
-        vfloat columns[BLOCK_VECTORS];
-        for (int v = 0; v < vectors; v++)
-            columns[v] = load(b + k * ld + v * LANES);
-        for (int r = 0; r < rows; r++) {
-            vfloat x = splat(a[(size_t)r * a_row + k * a_inner]);
-            for (int v = 0; v < vectors; v++)
-                sum[r][v] += x * columns[v];
-        }
-    }
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) {
-            float *to = out + (size_t)r * ld + v * LANES;
-            store(to,
-                  bias ? load(bias + v * LANES) + sum[r][v] : load(to) + splat(scale) * sum[r][v]);
-        }
-}
-
-static void multiply(const void *args, rbm_worker *me) {
-    const rbm_multiply_args x = *(const rbm_multiply_args *)args;
-    size_t vectors = (x.width + LANES - 1) / LANES;
-    size_t tiles = (vectors + BLOCK_VECTORS - 1) / BLOCK_VECTORS;
-    size_t blocks = (x.rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    EACH(me, 1, tiles * blocks, item) {
-        size_t first = item / blocks * BLOCK_VECTORS, r = item % blocks * BLOCK_ROWS;
-        size_t column = first * LANES;
-        const float *from = x.a + r * x.a_row, *offset = x.bias ? x.bias + column : NULL;
-        float *to = x.out + r * x.ld + column;
-        int full = vectors - first >= BLOCK_VECTORS;
-        if (full && x.rows - r >= BLOCK_ROWS)
-            multiply_block(from, x.a_row, x.a_inner, x.inner, x.b + column, x.ld, offset, x.scale,
-                           to, BLOCK_ROWS, BLOCK_VECTORS);
-        else
-            for (size_t i = 0; i < BLOCK_ROWS && r + i < x.rows; i++)
-                for (size_t v = 0; v < BLOCK_VECTORS && first + v < vectors; v++)
-                    multiply_block(from + i * x.a_row, x.a_row, x.a_inner, x.inner,
-                                   x.b + column + v * LANES, x.ld,
-                                   offset ? offset + v * LANES : NULL, x.scale,
-                                   to + i * x.ld + v * LANES, 1, 1);
-    }
-}
-
 static void bit_inputs(const void *args, rbm_worker *me) {
     const rbm_bit_inputs_args a = *(const rbm_bit_inputs_args *)args;
     count_rows(a.bits, a.rows, a.words, a.start, me);

@@ -61,12 +61,24 @@ typedef struct {
     size_t visible, hidden, ld_visible, ld_hidden;
 } rbm_dense;
 
-/* One side of the gradient: states of the visible layer as bits, of the hidden one as means. */
+/* One side of the gradient: states of the visible layer, as bits or real-valued, and of the hidden
+ * one as means. */
 typedef struct {
-    const uint64_t *visible; /* rows x words */
+    const uint64_t *visible; /* rows x words; null where there are */
+    const float *values;     /* rows x ld_visible */
     const float *hidden;     /* rows x ld_hidden */
     size_t rows, words;
 } rbm_phase;
+
+/* What a layer of a dense link learns besides the link, a value a unit, padded with zeros to whole
+ * vectors. Units with standard deviations, else `sigma` is null, have `natural` biases, bias /
+ * sigma; where deviations are learned, `log_sigma` is not null. */
+typedef struct {
+    float *bias, *bias_velocity;
+    float *natural, *sigma;
+    float *log_sigma, *log_sigma_velocity;
+    float most_log_sigma; /* the largest magnitude that it may have */
+} rbm_layer;
 
 /* The maps that a convolutional link connects: visible ones, channels last, and hidden ones,
  * filters last. Hidden unit (y, x, k) sees visible units (y + fy, x + fx, c), fy and fx lying
@@ -250,26 +262,39 @@ typedef struct {
 } rbm_apply_args;
 
 /* accumulate(positive, 1 / rows), accumulate(negative, -1 / rows), the correction and apply in
- * one pass over the weights, without storing the gradient.
- * Workspace: count, visible; index, visible x the rows of the larger phase; scaled,
- * (positive rows + negative rows + the smaller of them) x ld_hidden. */
+ * one pass over the weights, without storing the gradient. Both phases have states of one form.
+ * Workspace: lists, rbm_lists_length; scaled, (positive rows + negative rows + the smaller of
+ * them) x ld_hidden. */
 typedef struct {
     rbm_dense link;
     rbm_phase positive, negative;
     rbm_low_rank correction;
     rbm_rule rule;
-    uint32_t *count, *index;
+    uint32_t *lists;
     float *scaled;
     int *finite;
 } rbm_update_args;
 
+/* Length of `lists`: of bits, how many rows each unit is on in, and which; of values, for any 16
+ * units and 64 rows of a phase, 4 words of 64 bits that say which rows count. */
+static inline size_t rbm_lists_length(size_t visible, size_t rows0, size_t rows1) {
+    size_t listed = visible * (1 + (rows0 > rows1 ? rows0 : rows1));
+    size_t there = 8 * ((visible + 15) / 16) * ((rows0 + 63) / 64 + (rows1 + 63) / 64);
+    return listed > there ? listed : there;
+}
+
 /* A whole step: means of both phases, offsets that follow the data's, the centred gradient
- * (Melchior, Fischer and Wiskott 2016), `update`, and the rule without decay on the biases. Where
- * offset_visible is null nothing is centred. `decay` is the rule's in float64; with `refresh` the
- * penalties become its products with the offsets.
- * Workspace: as of `update`; vectors, RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows of both). */
-#define RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows)                                              \
-    (4 * (ld_visible) + 6 * (ld_hidden) + 2 * (rows) + RBM_PAD)
+ * (Melchior, Fischer and Wiskott 2016), `update`, and the rule without decay on biases and
+ * logarithms of deviations. Where offset_visible is null nothing is centred. `decay` is the rule's
+ * in float64; with `refresh` the penalties become its products with the offsets. Workspace: as of
+ * `update`; vectors, RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows of both, whether visible units
+ * learn deviations). */
+#define RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows, deviations)                                  \
+    (4 * (ld_visible) + 6 * (ld_hidden) + 2 * (rows) + RBM_PAD +                                   \
+     ((deviations) ? (ld_visible) * (2 + (ld_hidden) / RBM_DOT) : 0))
+
+/* Columns of weights whose products with the gradient are summed at once. */
+#define RBM_DOT 8
 
 typedef struct {
     rbm_dense link;
@@ -280,11 +305,30 @@ typedef struct {
     float slide;
     double decay;
     int follow_hidden, refresh;
-    float *visible_bias, *visible_velocity, *hidden_bias, *hidden_velocity;
-    uint32_t *count, *index;
+    rbm_layer visible, hidden;
+    uint32_t *lists;
     float *scaled, *vectors;
     int *finite;
 } rbm_learn_args;
+
+/* States (rows x ld) = images[index[r]] / scale, and / sigma (units) where it is not null. */
+typedef struct {
+    const void *images; /* n x units, uint8 or float32 */
+    size_t units;
+    const int64_t *index;
+    size_t rows;
+    float scale;
+    const float *sigma;
+    float *states;
+    size_t ld;
+} rbm_take_args;
+
+/* out (count, a multiple of RBM_PAD) = the exponentials of values within [-87, 88]. */
+typedef struct {
+    const float *values;
+    size_t count;
+    float *out;
+} rbm_exponentials_args;
 
 /* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
 typedef struct {
@@ -379,8 +423,8 @@ typedef struct {
     void (*random_words)(const rbm_draw *draw, size_t rows, size_t units, uint32_t *out);
 
     /* The kernels, by what they take. */
-    rbm_kernel *binarize_u8, *binarize_f32;
-    rbm_kernel *list_on;
+    rbm_kernel *binarize_u8, *binarize_f32, *take_u8, *take_f32;
+    rbm_kernel *list_on, *exponentials;
     rbm_kernel *sum_listed, *multiply, *transpose;
     rbm_kernel *bit_inputs;
     rbm_kernel *accumulate, *apply, *update, *learn;

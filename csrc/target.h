@@ -8,6 +8,8 @@
 #include "columns.h"
 #include "subsets.h"
 #include "link.h"
+#include "product.h"
+#include "take.h"
 #include "update.h"
 #include "learn.h"
 #include "convolution.h"
@@ -19,7 +21,10 @@ static const rbm_kernels table = {
     .random_words = random_words,
     .binarize_u8 = binarize_u8,
     .binarize_f32 = binarize_f32,
+    .take_u8 = take_u8,
+    .take_f32 = take_f32,
     .list_on = list_on,
+    .exponentials = exponentials,
     .sum_listed = sum_listed,
     .multiply = multiply,
     .bernoulli = bernoulli,

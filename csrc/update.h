@@ -182,7 +182,7 @@ static void column_sums(const void *args, rbm_worker *me) {
 static void accumulate(const void *args, rbm_worker *me) {
     const rbm_accumulate_args a = *(const rbm_accumulate_args *)args;
     scale_rows(a.phase.hidden, a.phase.rows, a.ld, a.scale, a.scaled, me);
-    const rbm_phase none = {NULL, NULL, 0, 0};
+    const rbm_phase none = {0};
     list_units(&a.phase, &none, a.visible, a.count, a.index, me);
     rbm_meet(me);
     size_t vectors = (a.width + LANES - 1) / LANES, tile = tile_vectors(a.phase.rows, vectors);
@@ -221,11 +221,12 @@ static void apply(const void *args, rbm_worker *me) {
     }
 }
 
-/* The rule on all weights, the lists of the stack's rows, and the stack itself, being made. */
-static void update_weights(const rbm_dense *link, size_t rows0, size_t rows1,
-                           const rbm_low_rank *correction, const rbm_rule *rule,
-                           const uint32_t *listed, const uint32_t *index, const float *stack,
-                           int *finite, rbm_worker *me) {
+/* The rule on all weights, given bits: the lists of the stack's rows, and the stack itself, being
+ * made. */
+static void update_by_lists(const rbm_dense *link, size_t rows0, size_t rows1,
+                            const rbm_low_rank *correction, const rbm_rule *rule,
+                            const uint32_t *listed, const uint32_t *index, const float *stack,
+                            int *finite, rbm_worker *me) {
     size_t ld = link->ld_hidden, paired = rows0 < rows1 ? rows0 : rows1;
     size_t stride = rows0 > rows1 ? rows0 : rows1;
     size_t vectors = (link->hidden + LANES - 1) / LANES;
@@ -246,12 +247,157 @@ static void update_weights(const rbm_dense *link, size_t rows0, size_t rows1,
     }
 }
 
+/* Of real-valued states the stack has no sums, and lies as register blocks read it: the columns of
+ * one block, row by row, then those of the next. */
+static void stack_blocks(const rbm_phase *positive, const rbm_phase *negative, size_t ld,
+                         float *stack, rbm_worker *me) {
+    size_t rows0 = positive->rows, rows = rows0 + negative->rows;
+    EACH(me, 8, rows, r) {
+        const rbm_phase *phase = r < rows0 ? positive : negative;
+        const float *from = phase->hidden + (r < rows0 ? r : r - rows0) * ld;
+        vfloat scale = splat((r < rows0 ? 1.0f : -1.0f) / (float)phase->rows);
+        for (size_t c = 0; c < ld; c += BLOCK_WIDTH) {
+            size_t width = at_most_of(ld - c, BLOCK_WIDTH);
+            for (size_t i = 0; i < width; i += LANES)
+                store(stack + c * rows + r * width + i, scale * load(from + c + i));
+        }
+    }
+}
+
+/* The weights of LANES visible units are worked on in strips, of which a register block has the
+ * sums. */
+enum {
+    STRIP = LANES == 8 ? 4 : BLOCK_ROWS,
+    STRIPS = (LANES + STRIP - 1) / STRIP,
+};
+
+INLINE size_t words_of(size_t rows) {
+    return (rows + 63) / 64;
+}
+
+/* there[(block * STRIPS + strip) * words + w]: of the rows of a phase, 64 a word, those in which a
+ * unit of the strip is not zero; first of the one phase, then of the other. */
+static void find_terms(const rbm_phase *positive, const rbm_phase *negative, size_t visible,
+                       size_t ld, uint64_t *there, rbm_worker *me) {
+    const rbm_phase *phases[2] = {positive, negative};
+    size_t words = words_of(positive->rows) + words_of(negative->rows);
+    EACH(me, 1, (visible + LANES - 1) / LANES, block) {
+        uint64_t *to = there + block * STRIPS * words;
+        for (int p = 0; p < 2; p++)
+            for (size_t r = 0; r < phases[p]->rows; r += 64, to++) {
+                uint64_t terms[STRIPS] = {0};
+                for (size_t k = 0; k < at_most_of(phases[p]->rows - r, 64); k++) {
+                    vint x = (vint)load(phases[p]->values + (r + k) * ld + block * LANES);
+                    uint32_t on = lane_bits((x << 1) != 0);
+                    for (int s = 0; s < STRIPS; s++)
+                        terms[s] |= (uint64_t)((on >> s * STRIP & ((1u << STRIP) - 1)) != 0) << k;
+                }
+                for (int s = 0; s < STRIPS; s++)
+                    to[s * words] = terms[s];
+            }
+    }
+}
+
+/* What a pass over the weights works with. dots: where it is given, for each visible unit and
+ * RBM_DOT columns, the weights times the gradient before the correction, summed. */
+typedef struct {
+    const rbm_dense *link;
+    const rbm_phase *phases[2];
+    const rbm_low_rank *correction;
+    const rbm_rule *rule;
+    const float *stack;
+    float *dots;
+} value_update;
+
+/* The sums of n vectors by RBM_DOT lanes, always in this order. */
+INLINE void sum_dots(const vfloat *products, float *to, const int n) {
+    float x[BLOCK_WIDTH] = {0};
+    for (int v = 0; v < n; v++)
+        store(x + v * LANES, products[v]);
+    for (int g = 0; g * RBM_DOT < n * LANES; g++) {
+        const float *y = x + g * RBM_DOT;
+        to[g] = ((y[0] + y[4]) + (y[2] + y[6])) + ((y[1] + y[5]) + (y[3] + y[7]));
+    }
+}
+
+/* The rule on the weights of some visible units from i on, n vectors from column c on. */
+INLINE void update_strip(const value_update *x, const uint64_t *there, size_t i, size_t c,
+                         vfloat *check, const int rows, const int n) {
+    const rbm_dense *link = x->link;
+    const rbm_low_rank *correction = x->correction;
+    size_t ld = link->ld_hidden, all = x->phases[0]->rows + x->phases[1]->rows;
+    size_t width = at_most_of(ld - c, BLOCK_WIDTH);
+    const float *from = x->stack + c * all;
+    vfloat sum[BLOCK_ROWS][BLOCK_VECTORS];
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < n; v++)
+            sum[r][v] = (vfloat){0};
+    for (int p = 0; p < 2; p++)
+        for (size_t k = 0; k < x->phases[p]->rows; k += TERMS) {
+            size_t terms = at_most_of(x->phases[p]->rows - k, TERMS);
+            add_terms(x->phases[p]->values + k * link->ld_visible + i, 1, link->ld_visible,
+                      *there++, terms, from, width, sum, rows, n);
+            from += terms * width;
+        }
+    for (int r = 0; r < rows; r++) {
+        float *weights = link->weights + (i + (size_t)r) * ld + c;
+        float *velocity = link->velocity + (i + (size_t)r) * ld + c;
+        if (x->dots) {
+            vfloat products[BLOCK_VECTORS];
+            for (int v = 0; v < n; v++)
+                products[v] = load(weights + v * LANES) * sum[r][v];
+            sum_dots(products, x->dots + ((i + (size_t)r) * ld + c) / RBM_DOT, n);
+        }
+        for (size_t k = 0; k < correction->rank; k++)
+            for (int v = 0; v < n; v++)
+                sum[r][v] += splat(correction->left[k * link->ld_visible + i + (size_t)r]) *
+                             load(correction->right + k * ld + c + v * LANES);
+        for (int v = 0; v < n; v++)
+            step_vector(weights + v * LANES, velocity + v * LANES, sum[r][v], x->rule, check);
+    }
+}
+
+/* The rule on all weights, given real values: what find_terms and stack_blocks make being made. */
+static void update_by_values(const value_update *x, const uint64_t *there, int *finite,
+                             rbm_worker *me) {
+    const rbm_dense *link = x->link;
+    size_t words = words_of(x->phases[0]->rows) + words_of(x->phases[1]->rows);
+    size_t vectors = (link->hidden + LANES - 1) / LANES;
+    size_t tiles = (vectors + BLOCK_VECTORS - 1) / BLOCK_VECTORS;
+    size_t blocks = (link->visible + LANES - 1) / LANES;
+    EACH(me, 4, tiles * blocks, item) {
+        size_t block = item % blocks, c = item / blocks * BLOCK_WIDTH, end = (block + 1) * LANES;
+        size_t count = at_most_of(vectors - c / LANES, BLOCK_VECTORS);
+        const uint64_t *at = there + block * STRIPS * words;
+        vfloat check = {0};
+        for (size_t i = block * LANES; i < end && i < link->visible; i += STRIP, at += words) {
+            size_t rows = at_most_of(at_most_of(end, link->visible) - i, STRIP);
+#define UPDATE_STRIP(rows, n) update_strip(x, at, i, c, &check, rows, n)
+            EACH_BLOCK(rows, count, UPDATE_STRIP)
+        }
+        for (size_t v = 0; v < count; v++)
+            mirror_block(link, block * LANES, c + v * LANES);
+        require_finite(finite, check);
+    }
+}
+
 static void update(const void *args, rbm_worker *me) {
     const rbm_update_args a = *(const rbm_update_args *)args;
     const rbm_phase *positive = &a.positive, *negative = &a.negative;
-    stack_rows(positive, negative, a.link.ld_hidden, a.scaled, me);
-    list_units(positive, negative, a.link.visible, a.count, a.index, me);
-    rbm_meet(me);
-    update_weights(&a.link, positive->rows, negative->rows, &a.correction, &a.rule, a.count,
-                   a.index, a.scaled, a.finite, me);
+    size_t visible = a.link.visible, ld = a.link.ld_hidden;
+    if (positive->values) {
+        uint64_t *there = (uint64_t *)a.lists;
+        stack_blocks(positive, negative, ld, a.scaled, me);
+        find_terms(positive, negative, visible, a.link.ld_visible, there, me);
+        rbm_meet(me);
+        const value_update x = {&a.link, {positive, negative}, &a.correction, &a.rule, a.scaled,
+                                NULL};
+        update_by_values(&x, there, a.finite, me);
+    } else {
+        stack_rows(positive, negative, ld, a.scaled, me);
+        list_units(positive, negative, visible, a.lists, a.lists + visible, me);
+        rbm_meet(me);
+        update_by_lists(&a.link, positive->rows, negative->rows, &a.correction, &a.rule, a.lists,
+                        a.lists + visible, a.scaled, a.finite, me);
+    }
 }

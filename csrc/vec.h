@@ -102,6 +102,7 @@ INLINE void transpose_block(vfloat m[LANES]){
 /* Per instruction set:
  *   multiply_low(a, b): per 64-bit lane, the full product of the low 32-bit halves;
  *   lane_bits(mask): one bit per lane of a comparison's result;
+ *   multiply_add(a, b, c): a b + c, rounded once;
  *   square_root(x): rounded correctly, as IEEE 754 has it, and so the same everywhere;
  *   greater(a, b), lesser(a, b): b where they are equal or either is a NaN;
  *   load_first(p, n), store_first(p, x, n): the first n <= LANES lanes, the memory beyond being
@@ -112,6 +113,9 @@ INLINE vpair multiply_low(vpair a, vpair b) {
 }
 INLINE uint32_t lane_bits(vint mask) {
     return _mm512_movepi32_mask((__m512i)mask);
+}
+INLINE vfloat multiply_add(vfloat a, vfloat b, vfloat c) {
+    return (vfloat)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
 INLINE vfloat square_root(vfloat x) {
     return (vfloat)_mm512_sqrt_ps((__m512)x);
@@ -134,6 +138,9 @@ INLINE vpair multiply_low(vpair a, vpair b) {
 }
 INLINE uint32_t lane_bits(vint mask) {
     return (uint32_t)_mm256_movemask_ps((__m256)mask);
+}
+INLINE vfloat multiply_add(vfloat a, vfloat b, vfloat c) {
+    return (vfloat)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
 INLINE vfloat square_root(vfloat x) {
     return (vfloat)_mm256_sqrt_ps((__m256)x);
@@ -163,6 +170,47 @@ INLINE vpair multiply_low(vpair a, vpair b) {
 INLINE uint32_t lane_bits(vint mask) {
     return (uint32_t)_mm_movemask_ps((__m128)mask);
 }
+/* Two lanes of a b + c in float64: the product has all of its digits there. Where the sum does not,
+ * and the digits that float32 drops are on the edge between two of its numbers, rounding twice
+ * could go astray: there the last digit is made odd, so that it says on which side the rest lies
+ * (Boldo and Melquiond 2008, "Emulation of FMA and correctly rounded sums"). */
+INLINE __m128 multiply_add_halves(__m128d a, __m128d b, __m128d c) {
+    const __m128i dropped = _mm_set1_epi64x(0x1fffffff), edge = _mm_set1_epi64x(0x10000000);
+    const __m128d sign = _mm_set1_pd(-0.0), least = _mm_set1_pd(0x1p-126);
+    __m128d product = _mm_mul_pd(a, b), sum = _mm_add_pd(product, c);
+    /* Sums below the normal numbers of float32 drop more digits. */
+    __m128d near = _mm_or_pd(
+        _mm_castsi128_pd(_mm_cmpeq_epi32(_mm_and_si128(_mm_castpd_si128(sum), dropped), edge)),
+        _mm_and_pd(_mm_cmplt_pd(_mm_andnot_pd(sign, sum), least),
+                   _mm_cmpneq_pd(sum, _mm_setzero_pd())));
+    /* Of the comparison of 32-bit halves the high ones are of zeros with zeros: the low ones count.
+     */
+    if (_mm_movemask_epi8(_mm_castpd_si128(near)) & 0x0f0f) {
+        __m128d other = _mm_sub_pd(sum, product);
+        __m128d error =
+            _mm_add_pd(_mm_sub_pd(product, _mm_sub_pd(sum, other)), _mm_sub_pd(c, other));
+        double s[2], e[2];
+        _mm_storeu_pd(s, sum);
+        _mm_storeu_pd(e, error);
+        for (int i = 0; i < 2; i++) {
+            int64_t bits;
+            memcpy(&bits, s + i, sizeof bits);
+            if (e[i] != 0 && !(bits & 1))
+                bits += (e[i] > 0) == (s[i] > 0) ? 1 : -1;
+            memcpy(s + i, &bits, sizeof bits);
+        }
+        sum = _mm_loadu_pd(s);
+    }
+    return _mm_cvtpd_ps(sum);
+}
+INLINE vfloat multiply_add(vfloat x, vfloat y, vfloat z) {
+    __m128 a = (__m128)x, b = (__m128)y, c = (__m128)z;
+    __m128 low = multiply_add_halves(_mm_cvtps_pd(a), _mm_cvtps_pd(b), _mm_cvtps_pd(c));
+    __m128 high =
+        multiply_add_halves(_mm_cvtps_pd(_mm_movehl_ps(a, a)), _mm_cvtps_pd(_mm_movehl_ps(b, b)),
+                            _mm_cvtps_pd(_mm_movehl_ps(c, c)));
+    return (vfloat)_mm_movelh_ps(low, high);
+}
 INLINE vfloat square_root(vfloat x) {
     return (vfloat)_mm_sqrt_ps((__m128)x);
 }
@@ -180,6 +228,9 @@ INLINE uint32_t lane_bits(vint mask) {
     const vword weight = {1, 2, 4, 8};
     return vaddvq_u32((uint32x4_t)((vword)mask & weight));
 }
+INLINE vfloat multiply_add(vfloat a, vfloat b, vfloat c) {
+    return (vfloat)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
 INLINE vfloat square_root(vfloat x) {
     return (vfloat)vsqrtq_f32((float32x4_t)x);
 }
@@ -189,6 +240,11 @@ INLINE vpair multiply_low(vpair a, vpair b) {
 }
 INLINE uint32_t lane_bits(vint mask) {
     return (uint32_t)((mask[0] & 1) | (mask[1] & 2) | (mask[2] & 4) | (mask[3] & 8));
+}
+INLINE vfloat multiply_add(vfloat a, vfloat b, vfloat c) {
+    for (int i = 0; i < LANES; i++)
+        c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
 }
 INLINE vfloat square_root(vfloat x) {
     for (int i = 0; i < LANES; i++)

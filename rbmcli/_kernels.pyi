@@ -15,6 +15,14 @@ _Maps = tuple[int, int, int, int, int, int, int, int]
 #: Height, width and filters of the hidden maps, and positions along a side of a block.
 _Pool = tuple[int, int, int, int]
 
+#: Visible states, as bits or float32 (rows, ld), and hidden means.
+_Phase = tuple[NDArray[Any], _Floats]
+#: Biases and their velocities; natural biases and deviations; logarithms of these and their
+#: velocities; the largest magnitude of the logarithms.
+_Layer = tuple[
+    _Floats, _Floats, _Floats | None, _Floats | None, _Floats | None, _Floats | None, float
+]
+
 PAD: int
 MOST_GROUP: int
 MOST_POOL: int
@@ -48,6 +56,14 @@ def binarize(
     draw: Draw,
     bits: _Words,
 ) -> None: ...
+def take(
+    images: NDArray[Any],
+    index: NDArray[np.int64],
+    scale: float,
+    sigma: _Floats | None,
+    states: _Floats,
+) -> None: ...
+def exponentials(values: _Floats, out: _Floats) -> None: ...
 def count_on(bits: _Words) -> int: ...
 def list_on(bits: _Words, start: _Indices, index: _Indices) -> None: ...
 def bits_to_floats(bits: _Words, units: int, floats: _Floats) -> None: ...
@@ -88,37 +104,31 @@ def apply(
     gradient: _Floats,
     rule: tuple[float, float, float, float, bool],
 ) -> bool: ...
+def lists_of(visible: int, rows0: int, rows1: int) -> int: ...
 def update(
     weights: _Floats,
     velocity: _Floats,
     transposed: _Floats,
     hidden: int,
-    visible0: _Words,
-    hidden0: _Floats,
-    visible1: _Words,
-    hidden1: _Floats,
+    positive: _Phase,
+    negative: _Phase,
     left: _Floats,
     right: _Floats,
     rule: tuple[float, float, float, float, bool],
-    count: _Indices,
-    index: _Indices,
+    lists: _Indices,
     scaled: _Floats,
 ) -> bool: ...
-def learn_floats(ld_visible: int, ld_hidden: int, rows: int) -> int: ...
+def learn_floats(ld_visible: int, ld_hidden: int, rows: int, deviations: bool) -> int: ...
 def learn(
     weights: _Floats,
     velocity: _Floats,
     transposed: _Floats,
     hidden: int,
-    visible0: _Words,
-    hidden0: _Floats,
-    visible1: _Words,
-    hidden1: _Floats,
+    positive: _Phase,
+    negative: _Phase,
     rule: tuple[float, float, float, float, bool],
-    visible_bias: _Floats,
-    visible_velocity: _Floats,
-    hidden_bias: _Floats,
-    hidden_velocity: _Floats,
+    below: _Layer,
+    above: _Layer,
     centering: tuple[_Floats, _Floats, _Floats, _Floats, float, bool, bool] | None,
     lists: _Indices,
     scaled: _Floats,

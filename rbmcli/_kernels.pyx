@@ -51,8 +51,18 @@ cdef extern from "rbm_kernels.h" nogil:
 
     ctypedef struct rbm_phase:
         const uint64_t *visible
+        const float *values
         const float *hidden
         size_t rows, words
+
+    ctypedef struct rbm_layer:
+        float *bias
+        float *bias_velocity
+        float *natural
+        float *sigma
+        float *log_sigma
+        float *log_sigma_velocity
+        float most_log_sigma
 
     ctypedef struct rbm_maps:
         size_t height, width, channels, filter_height, filter_width, filters
@@ -177,7 +187,7 @@ cdef extern from "rbm_kernels.h" nogil:
         rbm_phase positive, negative
         rbm_low_rank correction
         rbm_rule rule
-        uint32_t *count, *index
+        uint32_t *lists
         float *scaled
         int *finite
 
@@ -265,10 +275,25 @@ cdef extern from "rbm_kernels.h" nogil:
         float slide
         double decay
         int follow_hidden, refresh
-        float *visible_bias, *visible_velocity, *hidden_bias, *hidden_velocity
-        uint32_t *count, *index
+        rbm_layer visible, hidden
+        uint32_t *lists
         float *scaled, *vectors
         int *finite
+
+    ctypedef struct rbm_take_args:
+        const void *images
+        size_t units
+        const int64_t *index
+        size_t rows
+        float scale
+        const float *sigma
+        float *states
+        size_t ld
+
+    ctypedef struct rbm_exponentials_args:
+        const float *values
+        size_t count
+        float *out
 
     ctypedef struct rbm_bit_inputs_args:
         const uint64_t *bits
@@ -281,6 +306,7 @@ cdef extern from "rbm_kernels.h" nogil:
 
     size_t rbm_most_listed(size_t rows, size_t units) nogil
     size_t rbm_index_length(size_t rows, size_t units) nogil
+    size_t rbm_lists_length(size_t visible, size_t rows0, size_t rows1) nogil
 
     ctypedef struct rbm_kernels:
         const char *name
@@ -288,6 +314,9 @@ cdef extern from "rbm_kernels.h" nogil:
         void (*random_words)(const rbm_draw *, size_t, size_t, uint32_t *) noexcept nogil
         rbm_kernel *binarize_u8
         rbm_kernel *binarize_f32
+        rbm_kernel *take_u8
+        rbm_kernel *take_f32
+        rbm_kernel *exponentials
         rbm_kernel *list_on
         rbm_kernel *sum_listed
         rbm_kernel *multiply
@@ -327,7 +356,7 @@ cdef extern from "rbm_kernels.h" nogil:
         size_t (*correlate_listed_memory)(const rbm_correlate_args *, int) noexcept nogil
         size_t (*correlate_memory)(const rbm_correlate_args *, int) noexcept nogil
 
-    size_t RBM_LEARN_FLOATS(size_t, size_t, size_t)
+    size_t RBM_LEARN_FLOATS(size_t, size_t, size_t, bint)
     const rbm_kernels *rbm_select(const char *)
     int rbm_openmp()
     int rbm_make_threads(int, size_t)
@@ -618,6 +647,53 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
     _run_now(kernel, &args, rows * units)
 
 
+def take(images, const int64_t[::1] index, float scale, sigma, float[:, ::1] states):
+    """States (rows, ld) = images[index] / scale, and divided by `sigma` (units,) if not None.
+
+    images: (n, units) uint8 or float32. index must lie in 0..n-1: unchecked.
+    """
+    cdef const uint8_t[:, ::1] small
+    cdef const float[:, ::1] real
+    cdef const float[::1] deviations
+    cdef rbm_take_args args
+    cdef rbm_kernel *kernel
+    cdef size_t units = images.shape[1], rows = index.shape[0]
+    _require(states.shape[0] == index.shape[0] and <size_t>states.shape[1] >= units,
+             "states do not fit the images")
+    if rows == 0:
+        return
+    args.units, args.index, args.rows, args.scale = units, &index[0], rows, scale
+    args.sigma, args.states, args.ld = NULL, &states[0, 0], states.shape[1]
+    if sigma is not None:
+        deviations = sigma
+        _require(<size_t>deviations.shape[0] >= units, "deviations do not fit the images")
+        args.sigma = &deviations[0]
+    if images.dtype == "uint8":
+        small = images
+        args.images = &small[0, 0]
+        kernel = _table.take_u8
+    else:
+        real = images
+        args.images = &real[0, 0]
+        kernel = _table.take_f32
+    if _is_recording():
+        if &index[0] != &_recorded._rows[0]:  # images made for this step alone
+            _recorded.replayable = False
+        _recorded._add(kernel, &args, sizeof(args), rows * units, -1, (),
+                       (<size_t>&states[0, 0],), (images, index, sigma, states))
+    _run_now(kernel, &args, rows * units)
+
+
+def exponentials(const float[::1] values, float[::1] out):
+    """out = exp(values), (n * PAD,) each; values beyond -87 to 88 are not for it."""
+    _require(values.shape[0] == out.shape[0] and values.shape[0] % RBM_PAD == 0,
+             "exponentials do not fit the values")
+    cdef rbm_exponentials_args args
+    if values.shape[0]:
+        args = rbm_exponentials_args(&values[0], values.shape[0], &out[0])
+        _run(_table.exponentials, &args, args.count)
+
+
 def count_on(const uint64_t[:, ::1] bits):
     """Number of bits that are on."""
     return rbm_count_on(&bits[0, 0], bits.shape[0], bits.shape[1]) if bits.shape[0] else 0
@@ -719,7 +795,11 @@ def multiply(const float[:, ::1] a, const float[:, ::1] b, size_t width, const f
     cdef rbm_multiply_args args = rbm_multiply_args(
         &a[0, 0], a.shape[1], 1, b.shape[0], &b[0, 0], ld, width, &bias[0], 1.0, &out[0, 0],
         a.shape[0])
-    _run(_table.multiply, &args, args.rows * args.inner * width // _table.lanes)
+    cdef size_t work = args.rows * args.inner * width // _table.lanes
+    if _is_recording():
+        _recorded._add(_table.multiply, &args, sizeof(args), work, -1, (<size_t>&a[0, 0],),
+                       (<size_t>&out[0, 0],), (a, b, bias, out))
+    _run_now(_table.multiply, &args, work)
 
 
 def accumulate_dense(const float[:, ::1] visible, const float[:, ::1] hidden, size_t width,
@@ -750,7 +830,8 @@ def accumulate(const uint64_t[:, ::1] visible, const float[:, ::1] hidden, size_
     _require(count.shape[0] >= gradient.shape[0] and scaled.shape[1] == <Py_ssize_t>ld
              and index.shape[0] >= gradient.shape[0] * visible.shape[0]
              and scaled.shape[0] >= hidden.shape[0], "workspace is too small")
-    args.phase = rbm_phase(&visible[0, 0], &hidden[0, 0], visible.shape[0], visible.shape[1])
+    args.phase = rbm_phase(&visible[0, 0], NULL, &hidden[0, 0], visible.shape[0],
+                           visible.shape[1])
     args.scale, args.visible, args.width, args.ld = scale, units, width, ld
     args.gradient, args.count, args.index = &gradient[0, 0], &count[0], &index[0]
     args.scaled = &scaled[0, 0]
@@ -800,30 +881,67 @@ def apply(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
     return finite != 0
 
 
+cdef rbm_phase _phase(const rbm_dense *link, tuple phase, list kept) except *:
+    """Visible states, as bits or float32 (rows, ld), and hidden means (rows, ld)."""
+    cdef rbm_phase p
+    cdef const uint64_t[:, ::1] bits
+    cdef const float[:, ::1] values, hidden
+    visible, hidden = phase
+    p.rows, p.hidden = hidden.shape[0], NULL
+    p.visible, p.values, p.words = NULL, NULL, 0
+    _require(visible.shape[0] == hidden.shape[0] and <size_t>hidden.shape[1] == link.ld_hidden,
+             "states do not fit the weights")
+    if visible.dtype == np.uint64:
+        bits = visible
+        p.words = bits.shape[1]
+        _require(p.words * 64 >= link.visible, "states do not fit the weights")
+        if p.rows:
+            p.visible = &bits[0, 0]
+    else:
+        values = visible
+        _require(<size_t>values.shape[1] == link.ld_visible, "states do not fit the weights")
+        if p.rows:
+            p.values = &values[0, 0]
+    if p.rows:
+        p.hidden = &hidden[0, 0]
+    _require(p.rows >= 1, "there are no states")
+    kept.append(phase)
+    return p
+
+
+def lists_of(size_t visible, size_t rows0, size_t rows1):
+    """Length of the workspace `lists` of `update` and `learn`."""
+    return rbm_lists_length(visible, rows0, rows1)
+
+
+cdef _require_workspace(const rbm_dense *link, const rbm_phase *positive,
+                        const rbm_phase *negative, const uint32_t[::1] lists,
+                        const float[::1] scaled):
+    cdef size_t rows0 = positive.rows, rows1 = negative.rows
+    _require(<size_t>&lists[0] % 8 == 0, "lists are not words of 64 bits")
+    _require((positive.values == NULL) == (negative.values == NULL)
+             and positive.words == negative.words, "the phases differ in form")
+    _require(<size_t>lists.shape[0] >= rbm_lists_length(link.visible, rows0, rows1)
+             and <size_t>scaled.shape[0] >= (rows0 + rows1 + min(rows0, rows1)) * link.ld_hidden,
+             "workspace is too small")
+
+
 def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
-           const uint64_t[:, ::1] visible0, const float[:, ::1] hidden0,
-           const uint64_t[:, ::1] visible1, const float[:, ::1] hidden1,
-           const float[:, ::1] left, const float[:, ::1] right, tuple rule,
-           uint32_t[::1] count, uint32_t[::1] index, float[:, ::1] scaled):
+           tuple positive, tuple negative, const float[:, ::1] left, const float[:, ::1] right,
+           tuple rule, uint32_t[::1] lists, float[::1] scaled):
     """accumulate both phases (means over their rows), add left' right, apply; True if all is finite.
 
-    left: (rank, ld of visible), right: (rank, ld of hidden). rule: as `apply` takes it.
-    Workspace: count (visible,), index (visible * the rows of the larger phase,),
-    scaled (rows0 + rows1 + min(rows0, rows1), ld).
+    positive, negative: (visible states, as bits or float32 (rows, ld), both alike, hidden means
+    (rows, ld)). left: (rank, ld of visible), right: (rank, ld of hidden). rule: as `apply` takes
+    it. Workspace: lists, as `lists_of` says; scaled ((rows0 + rows1 + min(rows0, rows1)) * ld,).
     """
     cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
     cdef rbm_low_rank correction
     cdef rbm_update_args args
     cdef int finite = 1
-    _require(visible0.shape[0] == hidden0.shape[0] and visible1.shape[0] == hidden1.shape[0]
-             and visible0.shape[1] == visible1.shape[1]
-             and visible0.shape[1] * 64 >= weights.shape[0]
-             and hidden0.shape[1] == weights.shape[1] and hidden1.shape[1] == weights.shape[1],
-             "states do not fit the weights")
-    _require(count.shape[0] >= weights.shape[0] and scaled.shape[1] == weights.shape[1]
-             and index.shape[0] >= weights.shape[0] * max(visible0.shape[0], visible1.shape[0])
-             and scaled.shape[0] >= hidden0.shape[0] + hidden1.shape[0]
-             + min(hidden0.shape[0], hidden1.shape[0]), "workspace is too small")
+    cdef list kept = []
+    args.positive, args.negative = _phase(&link, positive, kept), _phase(&link, negative, kept)
+    _require_workspace(&link, &args.positive, &args.negative, lists, scaled)
     _require(left.shape[0] == right.shape[0] and left.shape[1] == transposed.shape[1]
              and right.shape[1] == weights.shape[1], "the correction does not fit the weights")
     correction.left = correction.right = link.weights  # not read where the rank is 0
@@ -832,53 +950,75 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
         correction.left = &left[0, 0]
         correction.right = &right[0, 0]
     args.link, args.correction, args.rule = link, correction, _rule(rule)
-    args.positive = rbm_phase(&visible0[0, 0], &hidden0[0, 0], visible0.shape[0],
-                              visible0.shape[1])
-    args.negative = rbm_phase(&visible1[0, 0], &hidden1[0, 0], visible1.shape[0],
-                              visible1.shape[1])
-    args.count, args.index, args.scaled, args.finite = &count[0], &index[0], &scaled[0, 0], &finite
-    _run(_table.update, &args, (index.shape[0] // 8 + 8 * link.visible) * hidden // _table.lanes)
+    args.lists, args.scaled, args.finite = &lists[0], &scaled[0], &finite
+    _run(_table.update, &args, _learning(&link, &args.positive, &args.negative))
     return finite != 0
 
 
-def learn_floats(size_t ld_visible, size_t ld_hidden, size_t rows):
-    """Floats of `vectors`, of which `learn` makes use for phases of so many rows together."""
-    return RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows)
+cdef size_t _learning(const rbm_dense *link, const rbm_phase *positive, const rbm_phase *negative):
+    """Vector operations of an update."""
+    cdef size_t rows = positive.rows + negative.rows
+    if positive.values == NULL:
+        rows = rows // 16
+    return (rows + 8) * link.visible * link.hidden // _table.lanes
+
+
+def learn_floats(size_t ld_visible, size_t ld_hidden, size_t rows, bint deviations):
+    """Length of `vectors`, of which `learn` makes use for phases of so many rows together.
+
+    deviations: whether visible units learn them.
+    """
+    return RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows, deviations)
+
+
+cdef float *_units(array, size_t units) except? NULL:
+    """A parameter of each unit, float32 of whole vectors; None for none."""
+    cdef float[::1] view
+    if array is None:
+        return NULL
+    view = array
+    _require(<size_t>view.shape[0] >= units and view.shape[0] % RBM_PAD == 0,
+             "parameters of units do not fit the weights")
+    return &view[0]
+
+
+cdef rbm_layer _layer(layer, size_t units) except *:
+    cdef rbm_layer l
+    (bias, bias_velocity, natural, sigma, log_sigma, log_sigma_velocity,
+     l.most_log_sigma) = layer
+    l.bias, l.bias_velocity = _units(bias, units), _units(bias_velocity, units)
+    l.natural, l.sigma = _units(natural, units), _units(sigma, units)
+    l.log_sigma = _units(log_sigma, units)
+    l.log_sigma_velocity = _units(log_sigma_velocity, units)
+    _require(l.bias != NULL and l.bias_velocity != NULL and (l.natural == NULL) == (l.sigma == NULL)
+             and (l.log_sigma == NULL) == (l.log_sigma_velocity == NULL)
+             and (l.log_sigma == NULL or l.sigma != NULL), "parameters of units are missing")
+    return l
 
 
 def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
-          const uint64_t[:, ::1] visible0, const float[:, ::1] hidden0,
-          const uint64_t[:, ::1] visible1, const float[:, ::1] hidden1, tuple rule,
-          float[::1] visible_bias, float[::1] visible_velocity, float[::1] hidden_bias,
-          float[::1] hidden_velocity, centering, uint32_t[::1] lists, float[::1] scaled,
-          float[::1] vectors):
-    """A whole step of a dense link and of the biases of its layers; True if all is finite.
+          tuple positive, tuple negative, tuple rule, below, above,
+          centering, uint32_t[::1] lists, float[::1] scaled, float[::1] vectors):
+    """A whole step of a dense link and of the layers it connects; True if all is finite.
 
+    positive, negative, rule, lists, scaled: as of `update`. below, above: (biases, their
+    velocities, natural biases and deviations, logarithms of these and their velocities), each
+    float32 of the units in whole vectors, or None where a layer has none, and the largest
+    magnitude of such a logarithm.
     centering: None, or (visible offsets (ld,), hidden ones (ld,), products of the penalties with
     them, (visible,) and (hidden,), how fast they follow, whether the hidden ones do, whether the
     products are made anew). All of them are changed in place, as parameters and velocities are.
-    Workspace: lists (visible * (1 + rows of the larger phase),), scaled as of `update`, vectors
-    as `learn_floats` says.
+    Workspace: vectors, as `learn_floats` says.
     """
     cdef rbm_learn_args args
     cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
-    cdef size_t rows0 = visible0.shape[0], rows1 = visible1.shape[0], lh = weights.shape[1]
+    cdef size_t lh = link.ld_hidden
     cdef float[::1] offset_visible, offset_hidden, penalty_visible, penalty_hidden
     cdef int finite = 1
-    _require(hidden0.shape[0] == visible0.shape[0] and hidden1.shape[0] == visible1.shape[0]
-             and visible0.shape[1] == visible1.shape[1]
-             and <size_t>visible0.shape[1] * 64 >= link.visible
-             and <size_t>hidden0.shape[1] == lh and <size_t>hidden1.shape[1] == lh,
-             "states do not fit the weights")
-    _require(<size_t>min(visible_bias.shape[0], visible_velocity.shape[0]) >= link.visible
-             and <size_t>min(hidden_bias.shape[0], hidden_velocity.shape[0]) >= hidden,
-             "biases do not fit the weights")
-    _require(rows0 >= 1 and rows1 >= 1, "there are no states")
+    cdef list kept = []
+    args.positive, args.negative = _phase(&link, positive, kept), _phase(&link, negative, kept)
+    args.visible, args.hidden = _layer(below, link.visible), _layer(above, hidden)
     args.link, args.rule, args.finite = link, _rule(rule), &finite
-    args.positive = rbm_phase(&visible0[0, 0], &hidden0[0, 0], rows0, visible0.shape[1])
-    args.negative = rbm_phase(&visible1[0, 0], &hidden1[0, 0], rows1, visible1.shape[1])
-    args.visible_bias, args.visible_velocity = &visible_bias[0], &visible_velocity[0]
-    args.hidden_bias, args.hidden_velocity = &hidden_bias[0], &hidden_velocity[0]
     args.offset_visible = args.offset_hidden = args.penalty_visible = args.penalty_hidden = NULL
     args.slide, args.follow_hidden, args.refresh, args.decay = 0, 0, 0, rule[2]
     if centering is not None:
@@ -890,23 +1030,26 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
                  and <size_t>penalty_hidden.shape[0] >= hidden, "offsets do not fit the weights")
         args.offset_visible, args.offset_hidden = &offset_visible[0], &offset_hidden[0]
         args.penalty_visible, args.penalty_hidden = &penalty_visible[0], &penalty_hidden[0]
-    cdef size_t most = max(rows0, rows1) * link.visible
-    _require(<size_t>lists.shape[0] >= link.visible + most
-             and <size_t>scaled.shape[0] >= (rows0 + rows1 + min(rows0, rows1)) * lh
-             and <size_t>vectors.shape[0] >= RBM_LEARN_FLOATS(link.ld_visible, lh, rows0 + rows1),
+    cdef size_t rows = args.positive.rows + args.negative.rows
+    cdef bint deviations = args.visible.log_sigma != NULL
+    _require_workspace(&link, &args.positive, &args.negative, lists, scaled)
+    _require(not deviations or args.positive.values != NULL, "bits have no deviations")
+    _require(<size_t>vectors.shape[0] >= RBM_LEARN_FLOATS(link.ld_visible, lh, rows, deviations),
              "workspace is too small")
-    args.count, args.index = &lists[0], &lists[link.visible]
-    args.scaled, args.vectors = &scaled[0], &vectors[0]
-    cdef size_t work = (most // 8 + 8 * link.visible) * hidden // _table.lanes
+    args.lists, args.scaled, args.vectors = &lists[0], &scaled[0], &vectors[0]
+    cdef size_t work = _learning(&link, &args.positive, &args.negative)
     if _is_recording():
         _recorded._add(
             _table.learn, &args, sizeof(args), work, -1,
-            (<size_t>&visible0[0, 0], <size_t>&hidden0[0, 0], <size_t>&visible1[0, 0],
-             <size_t>&hidden1[0, 0]), (),
-            (weights, velocity, transposed, visible0, hidden0, visible1, hidden1, visible_bias,
-             visible_velocity, hidden_bias, hidden_velocity, centering, lists, scaled, vectors))
+            (_state_at(&args.positive), <size_t>args.positive.hidden, _state_at(&args.negative),
+             <size_t>args.negative.hidden), (),
+            (weights, velocity, transposed, kept, below, above, centering, lists, scaled, vectors))
     _run_now(_table.learn, &args, work)
     return finite != 0
+
+
+cdef size_t _state_at(const rbm_phase *phase):
+    return <size_t>phase.values if phase.values != NULL else <size_t>phase.visible
 
 
 # Unit kinds. Each draws with draw = (key, step, substep, first row), which may be None where no
@@ -975,7 +1118,13 @@ cdef _float_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, s
     cdef rbm_units_args args
     args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
     args.n, args.mean, args.states, args.words, args.draw = n, mean_at, states_at, 0, d
-    _run(kernel, &args, args.rows * units * 60 // _table.lanes)
+    cdef size_t work = args.rows * units * 60 // _table.lanes
+    if _is_recording():
+        _recorded._add(kernel, &args, sizeof(args), work,
+                       <char *>&args.draw - <char *>&args if states_at != NULL else -1,
+                       (<size_t>total_at,), (<size_t>mean_at, <size_t>states_at),
+                       (total, mean, states))
+    _run_now(kernel, &args, work)
 
 
 cdef _cumulant(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,18 @@ def words(draw: Draw, rows: int, units: int) -> NDArray[np.uint32]:
 def uniforms(draw: Draw, rows: int, units: int) -> NDArray[np.float32]:
     """The uniforms in [0, 1) made of those words: multiples of 2^-24."""
     return (words(draw, rows, units) >> 8).astype(np.float32) * np.float32(2.0**-24)
+
+
+def fused(a: float, b: float, c: float) -> np.float32:
+    """a b + c for float32 numbers, rounded once, ties to even."""
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    near = np.float32(float(exact))
+    around = (np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf)))
+
+    def distance(x: np.float32) -> tuple[Fraction, int]:
+        return abs(Fraction(float(x)) - exact), int(x.view(np.uint32)) & 1
+
+    return min(around, key=distance)
 
 
 def bit_uniforms(draw: Draw, rows: int, units: int) -> NDArray[np.float64]:

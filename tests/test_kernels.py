@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from guarded import Memory
 from numpy.typing import NDArray
-from reference import ROUNDOFF, bit_uniforms, from_bits, philox, sigmoid, to_bits, words
+from reference import ROUNDOFF, bit_uniforms, from_bits, fused, philox, sigmoid, to_bits, words
 
 from rbmcli import _kernels
-from rbmcli.arrays import Words, padded, words_for
+from rbmcli.arrays import Words, padded, to_padded, words_for, zeros
 
 SIZES = (1, 15, 16, 17, 63, 64, 65, 127, 784)
 ROWS = (1, 2, 3, 5, 7, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 130)
@@ -301,6 +301,82 @@ def test_multiply(memory: Memory, rng: np.random.Generator) -> None:
         memory.check()
 
 
+def edges(rng: np.random.Generator, exponent: int, count: int) -> tuple[Any, Any, Any]:
+    """Numbers a, b, c, as many each, of which a b + c lies by a hair beside the middle of two."""
+    c = np.ldexp(rng.integers(2**23, 2**24, count), exponent).astype(np.float32)
+    half = np.ldexp(0.5, exponent)
+    a = np.float32(half) * (1 + rng.integers(-2, 3, count).astype(np.float32) * np.float32(2**-23))
+    b = 1 + rng.integers(-2, 3, count).astype(np.float32) * np.float32(2**-23)
+    sign = rng.choice(np.float32([-1, 1]), (3, count))
+    return sign[0] * a, sign[1] * b, sign[2] * c
+
+
+@pytest.mark.parametrize("exponent", [-30, 0, 40, -149, -126])
+def test_terms_are_rounded_once(exponent: int, isa: str, rng: np.random.Generator) -> None:
+    """Products are chains of fused multiply-adds, with and without such instructions."""
+    count = 32
+    near = np.ldexp(1.0, max(exponent, -100)) if exponent > -126 else 1.0
+    for a, b, c in (
+        edges(rng, exponent, count),
+        (rng.normal(0, 1, (3, count)) * [[near], [1], [near]]).astype(np.float32),
+        np.where(rng.random((3, count)) < 0.3, 0, rng.normal(0, 1, (3, count))).astype(np.float32),
+    ):
+        left = to_padded(np.stack([np.ones(count, np.float32), a], axis=1))
+        right, out = to_padded(np.stack([c, b])), zeros((count, padded(count)))
+        _kernels.multiply(left, right, count, zeros((padded(count),)), out)
+        wanted = [[fused(x, y, z) for y, z in zip(b, c, strict=True)] for x in a]
+        np.testing.assert_array_equal(out[:, :count], np.array(wanted, np.float32))
+        both = left[:, 1:2] * right[1, :count] + right[0, :count]
+        differ = (both != np.array(wanted)).any()
+        assert differ or exponent < -100 or (a == 0).any()  # rounding twice is not the same
+
+
+def test_zeros_are_passed_over(isa: str, threads: int, rng: np.random.Generator) -> None:
+    """Sums have the same bits as beside a row of ones, for which no term is left out."""
+    for rows, inner, width in ((1, 1, 1), (7, 130, 33), (100, 65, 70), (49, 784, 17)):
+        a = magnitudes(rng, rows, inner) * (rng.random((rows, inner)) < 0.1)
+        a[:, rng.random(inner) < 0.5] = 0
+        b, bias = to_padded(magnitudes(rng, inner, width)), to_padded(magnitudes(rng, width))
+        out, pair = zeros((rows, padded(width))), zeros((2, padded(width)))
+        _kernels.multiply(to_padded(a), b, width, bias, out)
+        for r in range(rows):
+            beside = np.stack([a[r], np.ones(inner, np.float32)])
+            _kernels.multiply(to_padded(beside), b, width, bias, pair)
+            assert out[r].tobytes() == pair[0].tobytes()
+
+
+def taken(
+    memory: Memory, images: NDArray[Any], index: NDArray[Any], scale: float, sigma: Any
+) -> Arrays:
+    out = memory.output((len(index), padded(images.shape[1])), np.float32, np.nan)
+    _kernels.take(images, index, scale, sigma, out)
+    return (out,)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_take(dtype: Any, memory: Memory, rng: np.random.Generator) -> None:
+    for units in SIZES:
+        images = memory.input(rng.integers(0, 256, (9, units)), dtype)
+        index = memory.input(rng.integers(0, 9, 20), np.int64)
+        deviations = memory.input(rng.uniform(0.1, 2, units), np.float32)
+        for sigma, scale in ((None, 255.0), (deviations, 1.0), (None, 0.3)):
+            (out,) = on_any_threads(taken, memory, images, index, scale, sigma)
+            wanted = images[index].astype(np.float32) / np.float32(scale)
+            if sigma is not None:
+                wanted /= sigma
+            np.testing.assert_array_equal(out[:, :units], wanted)
+            assert_padding_zero(out, units)
+        memory.check()
+
+
+def test_exponentials(memory: Memory) -> None:
+    values = memory.input(np.linspace(-87, 88, 1600), np.float32)
+    out = memory.output(1600, np.float32, np.nan)
+    _kernels.exponentials(values, out)
+    np.testing.assert_allclose(out, np.exp(values.astype(np.float64)), rtol=3e-7)
+    memory.check()
+
+
 def transposed(memory: Memory, matrix: NDArray[Any], columns: int) -> Arrays:
     out = memory.output((columns, padded(len(matrix))), np.float32, np.nan)
     _kernels.transpose(matrix, columns, out)
@@ -506,15 +582,27 @@ def test_accumulate_dense(memory: Memory, rng: np.random.Generator) -> None:
 
 
 class Phase:
-    """States of one side of the gradient: visible ones as bits, hidden ones as means."""
+    """States of one side of the gradient: visible ones as bits, hidden ones as means.
+
+    Or visible ones that are real where those are on.
+    """
 
     def __init__(
-        self, memory: Memory, rng: np.random.Generator, rows: int, link: tuple[int, int, float]
+        self,
+        memory: Memory,
+        rng: np.random.Generator,
+        rows: int,
+        link: tuple[int, int, float],
+        real: bool = False,
     ) -> None:
         visible, hidden, density = link
         self.rows = rows
-        self.states = some_states(rng, rows, visible, density)
+        self.states: NDArray[Any] = some_states(rng, rows, visible, density)
         self.bits = memory.input(to_bits(self.states))
+        self.visible: NDArray[Any] = self.bits
+        if real:
+            self.states = self.states * magnitudes(rng, rows, visible)
+            self.visible = memory.padded_input(self.states)
         self.means = rng.uniform(0.25, 1, (rows, hidden)).astype(np.float32)
         self.hidden = memory.padded_input(self.means)
         self.count = int(self.states.sum())
@@ -522,6 +610,10 @@ class Phase:
     def statistics(self) -> NDArray[np.float64]:
         """The mean of visible' hidden."""
         return self.states.T.astype(np.float64) @ self.means / self.rows
+
+    def size(self) -> NDArray[np.float64]:
+        """The same of their magnitudes."""
+        return np.abs(self.states.T).astype(np.float64) @ self.means / self.rows
 
     def accumulate(self, memory: Memory, scale: float, before: NDArray[Any]) -> Arrays:
         gradient = memory.padded_output(*before.shape, before)
@@ -574,23 +666,19 @@ class Weights:
     ) -> bool:
         visible, ld = self.weights.shape
         rows = positive.rows, negative.rows
-        start = memory.output(visible, np.uint32, 77)
-        index = memory.output(visible * max(rows), np.uint32, 77)
-        scaled = memory.output((sum(rows) + min(rows), ld), np.float32, np.nan)
+        lists = memory.output(_kernels.lists_of(visible, *rows), np.uint32, 77)
+        scaled = memory.output((sum(rows) + min(rows)) * ld, np.float32, np.nan)
         none = (np.zeros((0, matrix.shape[1]), np.float32) for matrix in self.arrays[:0:-1])
         left, right = correction or none
         return _kernels.update(
             *self.arrays,
             self.hidden,
-            positive.bits,
-            positive.hidden,
-            negative.bits,
-            negative.hidden,
+            (positive.visible, positive.hidden),
+            (negative.visible, negative.hidden),
             left,
             right,
             rule,
-            start,
-            index,
+            lists,
             scaled,
         )
 
@@ -659,12 +747,13 @@ def test_apply(memory: Memory, rng: np.random.Generator) -> None:
         memory.check()
 
 
-def test_update(memory: Memory, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("real", [False, True])
+def test_update(real: bool, memory: Memory, rng: np.random.Generator) -> None:
     for i, (visible, hidden, rows, density) in enumerate(LINKS):
         # The phases have as many rows, or the second has fewer, or more.
         other = (rows, 1 + rows // 2, min(130, 2 * rows))[i % 3]
-        positive = Phase(memory, rng, rows, (visible, hidden, density))
-        negative = Phase(memory, rng, other, (visible, hidden, DENSITIES[i // 5 % 5]))
+        positive = Phase(memory, rng, rows, (visible, hidden, density), real)
+        negative = Phase(memory, rng, other, (visible, hidden, DENSITIES[i // 5 % 5]), real)
         weights, velocity = some_weights(rng, visible, hidden), magnitudes(rng, visible, hidden)
         rule, rank = RULES[i // 3 % len(RULES)], (0, 1, 3)[i // 2 % 3]
         left, right = magnitudes(rng, rank, visible), magnitudes(rng, rank, hidden)
@@ -674,7 +763,7 @@ def test_update(memory: Memory, rng: np.random.Generator) -> None:
         )
         first, second = positive.statistics(), negative.statistics()
         gradient = first - second + left.T.astype(np.float64) @ right
-        size = first + second + np.abs(left.T).astype(np.float64) @ np.abs(right)
+        size = positive.size() + negative.size() + np.abs(left.T).astype(np.float64) @ np.abs(right)
         bound = (rows + other + rank + 3) * ROUNDOFF * size
         check_step(result, weights, velocity, rule, gradient, bound)
         memory.check()

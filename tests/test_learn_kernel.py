@@ -15,13 +15,19 @@ from rbmcli.learning.centering import REFRESH, Centering
 from rbmcli.learning.update import Update
 from rbmcli.model.links import Phase, Rule
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import BitStates
+from rbmcli.model.states import BitStates, FloatStates
 
 #: (visible, hidden, rows of the data, rows of the model, fraction that is on)
 SIZES = [
     *((1, 1, 1, 1, 0.5), (2, 17, 3, 5, 1.0), (16, 16, 16, 16, 0.0), (63, 33, 100, 70, 0.2)),
     *((64, 64, 9, 10, 0.3), (65, 130, 10, 9, 0.9), (130, 65, 257, 3, 0.1)),
     *((784, 50, 100, 100, 0.2), (257, 300, 7, 7, 0.4)),
+]
+KINDS = [
+    ("bernoulli", "bernoulli"),
+    ("gaussian", "bernoulli"),
+    ("gaussian:0.5", "nrelu"),
+    ("gaussian:learned", "gaussian:learned"),
 ]
 RULES = [
     Rule(0.1, 0.0, 0.0, 0.0, False),
@@ -36,19 +42,33 @@ def everything(model: Rbm, update: Update) -> dict[str, NDArray[Any]]:
     return {name: np.array(values) for name, values in arrays.items()}
 
 
-def begun(visible: int, hidden: int, centred: bool, seed: int) -> tuple[Rbm, Update]:
+def begun(
+    visible: int, hidden: int, centred: bool, seed: int, kinds: tuple[str, str] = KINDS[0]
+) -> tuple[Rbm, Update]:
     rng = np.random.default_rng(seed)
-    model = Rbm.dense((visible,), hidden)
+    model = Rbm.dense((visible,), hidden, *kinds)
     model.link.set_weights(rng.normal(0, 0.1, (visible, hidden)).astype(np.float32))
     for name, values in {**model.parameters(), **model.velocities()}.items():
         if name != "weights":
             values[:] = rng.normal(0, 0.3, values.shape)
+    model.visible.refresh()
+    model.hidden.refresh()
     centering = Centering(model, rng.random(visible)) if centred else None
     return model, Update(model, centering)
 
 
-def phase(rng: np.random.Generator, rows: int, visible: int, hidden: int, density: float) -> Phase:
-    states = BitStates.from_array(rng.random((rows, visible)) < density)
+def phase(
+    rng: np.random.Generator,
+    rows: int,
+    visible: int,
+    hidden: int,
+    density: float,
+    real: bool = False,
+) -> Phase:
+    on = rng.random((rows, visible)) < density
+    states: BitStates | FloatStates = BitStates.from_array(on)
+    if real:
+        states = FloatStates(to_padded(on * rng.normal(0, 1, on.shape)), visible)
     return Phase(states, to_padded(rng.random((rows, hidden), np.float32)))
 
 
@@ -70,6 +90,65 @@ def test_one_kernel_and_many_take_the_same_steps(isa, threads, centred, rule):
                     np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5)
                 else:
                     assert found[name].tobytes() == values.tobytes(), name
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("kinds", KINDS[1:])
+def test_so_they_do_with_real_values(isa, threads, kinds, centred, rule):
+    """Deviations learn from the gradient of the weights what single kernels draw from states."""
+    for number, (visible, hidden, rows, others, density) in enumerate(SIZES):
+        if visible > 200 and (rule is not RULES[1] or isa == "baseline"):
+            continue  # one rule and the fast instruction sets will do
+        rng = np.random.default_rng(number)
+        (whole, one), (parts, many) = (
+            begun(visible, hidden, centred, number, kinds) for _ in range(2)
+        )
+        # Of random states deviations learn to be small, and squares of s - c / sigma grow.
+        learned = "gaussian:learned" in kinds
+        for _ in range(REFRESH + 2 if visible < 64 and not learned else 2):
+            positive = phase(rng, rows, visible, hidden, density, True)
+            negative = phase(rng, others, visible, hidden, density, True)
+            assert one._whole_step(positive, negative, rule) is True
+            assert many._step_by_step(positive, negative, rule) is True
+            found, wanted = everything(whole, one), everything(parts, many)
+            assert found.keys() == wanted.keys()
+            for name, values in wanted.items():
+                scale = np.abs(values).max() + 1
+                np.testing.assert_allclose(found[name], values, 2e-5, 2e-5 * scale, err_msg=name)
+            parts.load(whole.parameters(), whole.velocities())  # differences must not grow
+            many.restore(one.state())
+            for layer in (whole.visible, whole.hidden):  # what is kept beside the parameters
+                kept = layer.bias.copy(), layer.sigma.copy()
+                layer.refresh()
+                assert kept[0].tobytes() == layer.bias.tobytes()
+                assert kept[1].tobytes() == layer.sigma.tobytes()
+
+
+@pytest.mark.parametrize("kinds", KINDS[1:])
+def test_bits_of_real_values_are_the_same_everywhere(kinds):
+    """On every instruction set and number of threads."""
+    found = set()
+    for isa in ("baseline", "avx2", "avx512"):
+        try:
+            _kernels.use_isa(isa)
+        except ValueError:
+            continue
+        for threads in (1, 3):
+            _kernels.set_threads(threads)
+            _kernels.share_from(0)
+            for visible, hidden, rows, others, density in SIZES[:-1]:
+                if visible > 200:
+                    visible, hidden = 150, 50
+                rng = np.random.default_rng(3)
+                model, update = begun(visible, hidden, True, 3, kinds)
+                for _ in range(2):
+                    positive = phase(rng, rows, visible, hidden, density, True)
+                    negative = phase(rng, others, visible, hidden, 1.0, True)
+                    assert update._whole_step(positive, negative, RULES[1]) is True
+                values = [x.tobytes() for x in everything(model, update).values()]
+                found.add((visible, hidden, rows, hash(tuple(values))))
+    assert len(found) == len(SIZES) - 1
 
 
 @pytest.mark.parametrize("where", ["weights", "visible_bias", "hidden_bias"])
@@ -153,10 +232,18 @@ def test_which_steps_are_replayed(tmp_path, monkeypatch):
     assert plans("--algorithm", "pcd", "--gibbs-steps", "2") == [True, True]
     assert plans("--gibbs-steps", "1@0,2@1") == [True] * 4
     assert plans("--hidden-kind", "softmax:3", "--hidden", "2") == [True, True]
+    for kinds in (
+        ["--hidden-kind", "nrelu"],
+        ["--hidden-kind", "binomial:3"],
+        ["--visible-kind", "gaussian"],
+        ["--visible-kind", "gaussian:learned"],
+        ["--visible-kind", "gaussian:0.5", "--hidden-kind", "nrelu:exact"],
+    ):
+        assert plans(*kinds, "--lr", "0.001") == [True, True], kinds
+        assert plans(*kinds, "--lr", "0.001", "--algorithm", "pcd") == [True, True], kinds
     for options in (
         ["--crop", "6x6"],
-        ["--hidden-kind", "nrelu"],
-        ["--visible-kind", "gaussian", "--lr", "0.001"],
+        ["--visible-kind", "binomial:3"],
         ["--sparsity-target", "0.1"],
         ["--conv", "2x3x3"],
     ):

@@ -43,7 +43,10 @@ class PersistentChains(Algorithm):
     @property
     def memory(self) -> tuple[NDArray[Any], ...] | None:
         """The chains, once they have begun."""
-        return (self._hidden.bits,) if isinstance(self._hidden, BitStates) else None
+        if self._hidden is None:
+            return None
+        states = self._hidden
+        return (states.bits if isinstance(states, BitStates) else states.values,)
 
     @property
     def _sampled(self) -> Rbm:

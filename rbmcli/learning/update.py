@@ -13,7 +13,7 @@ from rbmcli.arrays import Floats, Scratch, put, to_padded
 from rbmcli.learning.centering import Centering
 from rbmcli.learning.sparsity import Sparsity, SparsityTarget
 from rbmcli.model.layer import Layer
-from rbmcli.model.links import Biases, Correction, Phase, Rule
+from rbmcli.model.links import Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import FloatStates
 
@@ -69,13 +69,11 @@ class Update:
 
     def _whole_step(self, positive: Phase, negative: Phase, rule: Rule) -> bool | None:
         """The step in one kernel; None where none does all that is asked for."""
-        model, layers = self._model, (self._model.visible, self._model.hidden)
+        model = self._model
+        below, above = model.visible.terms(), model.hidden.terms()
         special = self._sparsity is not None or self._limits.any or rule.l1
-        if special or any(layer.kind.has_sigma or layer.sharing for layer in layers):
+        if special or below is None or above is None:
             return None
-        below, above = (
-            Biases(layer.parameters["bias"], layer.velocities["bias"]) for layer in layers
-        )
         terms = None if self._centering is None else self._centering.terms(rule)
         finite = model.link.learn(positive, negative, rule, below, above, terms, self._scratch)
         if finite is not None:

@@ -17,11 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, padded, to_padded, zeros
 from rbmcli.draws import Draw
-from rbmcli.model.states import BitStates, FloatStates, States
+from rbmcli.model.links.link import LayerTerms
+from rbmcli.model.states import BitStates, FloatStates, States, as_floats
 from rbmcli.model.units import UnitKind
 from rbmcli.model.units.gaussian import SIGMA_RANGE
+
+#: Largest magnitude of a logarithm of a deviation that is learned.
+MOST_LOG_SIGMA = float(np.log(SIGMA_RANGE[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +81,7 @@ class Layer:
             self.parameters["log_sigma"][: self.count] = np.log(kind.given_sigma)
         own = kind.has_sigma or sharing is not None
         self.bias: Floats = zeros((self.ld,)) if own else self.parameters["bias"]
+        self._sigma: Floats = np.ones(size, np.float32)
 
     def like(self, kind: UnitKind | None = None) -> Layer:
         """A layer of the same form as it begins, of another kind if one is given."""
@@ -92,11 +98,14 @@ class Layer:
         return self.kind.sample(total, self.units, draw, mean_out)
 
     def resampled(self, states: States, total: Floats, draw: Draw, mean_out: Floats) -> States:
-        """The same in place of states that are no longer needed, where these are bits."""
-        if not (isinstance(states, BitStates) and self.kind.as_bits):
+        """The same in place of states that are no longer needed."""
+        if isinstance(states, BitStates) != self.kind.as_bits:
             return self.sample(total, draw, mean_out)
-        self.kind.run(total, self.units, mean_out, states.bits, draw)
-        return BitStates(states.bits, self.units)
+        if isinstance(states, BitStates):
+            self.kind.run(total, self.units, mean_out, states.bits, draw)
+            return BitStates(states.bits, self.units)
+        self.kind.run(total, self.units, mean_out, states.values, draw)
+        return FloatStates(states.values, self.units)
 
     def from_data(
         self,
@@ -107,12 +116,9 @@ class Layer:
         draw: Draw,
     ) -> States:
         """States of the rows `index` of `images` (n, units), of which x stands for x / scale."""
-        states = self.kind.from_data(images, index, scale, binarize, draw)
         if not self.kind.has_sigma:
-            return states
-        values = states.floats()
-        values[:, : self.units] /= self.sigma
-        return FloatStates(values, self.units)
+            return self.kind.from_data(images, index, scale, binarize, draw)
+        return as_floats(images, index, scale, self.sigma)
 
     def to_data(self, states: NDArray[Any]) -> NDArray[Any]:
         """States (or means of states) (rows, units) in the data's own terms."""
@@ -231,9 +237,8 @@ class Layer:
     @property
     def sigma(self) -> Floats:
         """Standard deviations, float32 (units,); of a kind that has none, ones."""
-        if not self.kind.has_sigma:
-            return np.ones(self.units, np.float32)
-        return np.exp(self._by_unit("log_sigma"))
+        sigma = self._sigma[: self.count]
+        return sigma if self.sharing is None else sigma[self.sharing.parameter]
 
     @property
     def learns_sigma(self) -> bool:
@@ -261,6 +266,7 @@ class Layer:
     def refresh(self) -> None:
         """Make the natural bias that of the parameters, after these were changed."""
         if self.kind.has_sigma:
+            _kernels.exponentials(self.parameters["log_sigma"], self._sigma)
             self.bias[: self.units] = self._by_unit("bias") / self.sigma
         elif self.sharing is not None:
             self.bias[: self.units] = self._by_unit("bias")
@@ -275,6 +281,22 @@ class Layer:
         """A parameter of every unit, float32 (units,)."""
         values = self.parameters[name][: self.count]
         return values if self.sharing is None else values[self.sharing.parameter]
+
+    def terms(self) -> LayerTerms | None:
+        """What a kernel needs to learn the parameters; None where units share them."""
+        if self.sharing is not None:
+            return None
+        terms = LayerTerms(self.parameters["bias"], self.velocities["bias"])
+        if not self.kind.has_sigma:
+            return terms
+        terms = terms._replace(natural=self.bias, sigma=self._sigma)
+        if not self.learns_sigma:
+            return terms
+        return terms._replace(
+            log_sigma=self.parameters["log_sigma"],
+            log_sigma_velocity=self.velocities["log_sigma"],
+            most_log_sigma=MOST_LOG_SIGMA,
+        )
 
     def gradient_for(self, step: NDArray[Any]) -> NDArray[Any]:
         """What `step` must be given as the gradient of "bias" to move natural biases by `step`."""
@@ -314,7 +336,7 @@ class Layer:
             finite &= bool(np.isfinite(parameter).all())
         if "log_sigma" in gradients:
             log_sigma = self.parameters["log_sigma"][: self.count]
-            np.clip(log_sigma, *np.log(SIGMA_RANGE), out=log_sigma)
+            np.clip(log_sigma, -MOST_LOG_SIGMA, MOST_LOG_SIGMA, out=log_sigma)
         self.refresh()
         return finite
 

@@ -233,9 +233,13 @@ def binarized(
     return states
 
 
-def as_floats(images: NDArray[Any], index: NDArray[np.int64], scale: float) -> FloatStates:
-    """Images as real-valued states, value / scale."""
-    units = images.shape[1]
-    values = zeros((len(index), padded(units)))
-    np.divide(images[index], np.float32(scale), out=values[:, :units])
-    return FloatStates(values, units)
+def as_floats(
+    images: NDArray[Any],
+    index: NDArray[np.int64],
+    scale: float,
+    sigma: Floats | None = None,
+) -> FloatStates:
+    """Images as real-valued states, value / scale, and divided by `sigma` (units,) where given."""
+    states = FloatStates(zeros((len(index), padded(images.shape[1]))), images.shape[1])
+    _kernels.take(images, index, scale, sigma, states.values)
+    return states

@@ -2,14 +2,14 @@
 
 from rbmcli.model.links.convolutional import ConvolutionalLink, Maps
 from rbmcli.model.links.dense import DenseLink
-from rbmcli.model.links.link import Biases, CenteringTerms, Correction, Link, Phase, Rule
+from rbmcli.model.links.link import CenteringTerms, Correction, LayerTerms, Link, Phase, Rule
 
 __all__ = [
-    "Biases",
     "CenteringTerms",
     "ConvolutionalLink",
     "Correction",
     "DenseLink",
+    "LayerTerms",
     "Link",
     "Maps",
     "Phase",

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, Scratch, padded, to_padded, zeros
 from rbmcli.model.links.link import (
-    Biases,
     CenteringTerms,
     Correction,
+    LayerTerms,
     Link,
     Phase,
     Products,
@@ -124,26 +124,21 @@ class DenseLink(Link[DenseGradient]):
         return DenseGradient(positive, negative, correction or self._no_correction)
 
     def step(self, gradient: DenseGradient, rule: Rule, scratch: Scratch) -> bool:
-        """One step of the rule; True if all is finite. Two bit states take the fused kernel."""
+        """One step of the rule; True if all is finite. States of one form take the fused kernel."""
         positive, negative, (left, right) = gradient
-        first, second = positive.visible, negative.visible
-        rows0, rows1, ld = first.rows, second.rows, self.padded_weights.shape[1]
-        if isinstance(first, BitStates) and isinstance(second, BitStates):
+        rows0, rows1, ld = positive.visible.rows, negative.visible.rows, self.velocity.shape[1]
+        if type(positive.visible) is type(negative.visible):
             return _kernels.update(
                 self.padded_weights,
                 self.velocity,
                 self._transposed,
                 self.hidden,
-                first.bits,
-                positive.hidden,
-                second.bits,
-                negative.hidden,
+                _phase(positive),
+                _phase(negative),
                 left,
                 right,
                 rule.as_tuple(),
-                scratch.flat("listed", self.visible, np.uint32),
-                scratch.flat("list index", self.visible * max(rows0, rows1), np.uint32),
-                scratch.rows("scaled", rows0 + rows1 + min(rows0, rows1), ld),
+                *self._workspace(rows0, rows1, scratch),
             )
         total = scratch.rows("gradient", self.visible, ld)
         total[:] = 0
@@ -158,35 +153,42 @@ class DenseLink(Link[DenseGradient]):
         positive: Phase,
         negative: Phase,
         rule: Rule,
-        below: Biases,
-        above: Biases,
+        below: LayerTerms,
+        above: LayerTerms,
         centering: CenteringTerms | None,
         scratch: Scratch,
     ) -> bool | None:
-        first, second = positive.visible, negative.visible
-        if not (isinstance(first, BitStates) and isinstance(second, BitStates)):
+        if type(positive.visible) is not type(negative.visible):
             return None
-        rows0, rows1 = first.rows, second.rows
-        below_ld, above_ld = self._transposed.shape[1], self.padded_weights.shape[1]
-        bits, stacked = max(rows0, rows1) * self.visible, rows0 + rows1 + min(rows0, rows1)
-        size = _kernels.learn_floats(below_ld, above_ld, rows0 + rows1)
+        rows0, rows1 = positive.visible.rows, negative.visible.rows
+        size = _kernels.learn_floats(
+            self._transposed.shape[1],
+            self.velocity.shape[1],
+            rows0 + rows1,
+            below.log_sigma is not None,
+        )
         return _kernels.learn(
             self.padded_weights,
             self.velocity,
             self._transposed,
             self.hidden,
-            first.bits,
-            positive.hidden,
-            second.bits,
-            negative.hidden,
+            _phase(positive),
+            _phase(negative),
             rule.as_tuple(),
-            *below,
-            *above,
+            below,
+            above,
             centering,
-            scratch.flat("lists", self.visible + bits, np.uint32),
-            scratch.flat("scaled", stacked * above_ld),
+            *self._workspace(rows0, rows1, scratch),
             scratch.flat("vectors", size),
         )
+
+    def _workspace(
+        self, rows0: int, rows1: int, scratch: Scratch
+    ) -> tuple[NDArray[np.uint32], Floats]:
+        """What kernels of learning work in, for phases of so many rows."""
+        stacked = (rows0 + rows1 + min(rows0, rows1)) * self.velocity.shape[1]
+        length = _kernels.lists_of(self.visible, rows0, rows1)
+        return scratch.flat("lists", length, np.uint32), scratch.flat("scaled", stacked)
 
     def products(self, gradient: DenseGradient, visible: Floats, hidden: Floats) -> Products:
         """From the phases' states: v (h . l) and h (v . m), averaged, and the correction's rows."""
@@ -278,6 +280,12 @@ def _total(states: States, matrix: Floats, width: int, bias: Floats, out: Floats
     else:
         _kernels.multiply(states.floats(), matrix, width, bias, out)
     return out
+
+
+def _phase(phase: Phase) -> tuple[NDArray[Any], Floats]:
+    """The arrays of a phase, as kernels take them."""
+    states = phase.visible
+    return states.bits if isinstance(states, BitStates) else states.values, phase.hidden
 
 
 def _single(values: Doubles) -> Floats:

@@ -55,11 +55,21 @@ class Rule:
         return self.rate, self.momentum, self.decay, self.l1, self.nesterov
 
 
-class Biases(NamedTuple):
-    """The biases of a layer and their velocities, float32 (ld,); changed in place."""
+class LayerTerms(NamedTuple):
+    """What a kernel needs of a layer to learn its parameters, float32 (ld,), changed in place.
 
-    values: Floats
-    velocities: Floats
+    natural, sigma: of units with standard deviations, what `bias` is divided by and the quotient.
+    log_sigma, log_sigma_velocity: of units that learn them. most_log_sigma: the largest magnitude
+    that is learned. None where a layer has no such thing.
+    """
+
+    bias: Floats
+    bias_velocity: Floats
+    natural: Floats | None = None
+    sigma: Floats | None = None
+    log_sigma: Floats | None = None
+    log_sigma_velocity: Floats | None = None
+    most_log_sigma: float = 0.0
 
 
 class CenteringTerms(NamedTuple):
@@ -186,12 +196,12 @@ class Link(ABC, Generic[Gradient]):
         positive: Phase,
         negative: Phase,
         rule: Rule,
-        below: Biases,
-        above: Biases,
+        below: LayerTerms,
+        above: LayerTerms,
         centering: CenteringTerms | None,
         scratch: Scratch,
     ) -> bool | None:
-        """A whole step along the gradient, of the biases of both layers as well, in one kernel.
+        """A whole step along the gradient, of both layers' parameters as well, in one kernel.
 
         below, above: of the visible and of the hidden layer. True if all is finite; None where
         there is no such kernel for these states, and nothing was done.
