@@ -185,25 +185,36 @@ typedef struct {
 } rbm_units_args;
 
 /* out[r] += weight * the sum over units, or groups of them, of the cumulant (log-partition
- * function) at scale * total[r, u]. The terms are float32, their sum float64. The cumulant of
+ * function) at *scale * total[r, u]. The terms are float32, their sum float64. The cumulant of
  * binomial:n is n times that of a Bernoulli unit. */
 typedef struct {
     const float *total;
     size_t rows, units, ld, n;
-    float scale;
+    const float *scale;
     double weight;
     double *out;
 } rbm_cumulant_args;
 
 /* out[r] += weight * the sum over units of log(1 + exp(after * total[r, u])) - log(1 +
- * exp(before * total[r, u])), in float64. Columns of total beyond the units must be 0. */
+ * exp(before * total[r, u])), before and after being two betas, in float64. Columns of total beyond
+ * the units must be 0. */
 typedef struct {
     const float *total;
     size_t rows, units, ld;
-    float before, after;
+    const float *beta; /* before, after */
     double weight;
     double *out;
 } rbm_cumulant_change_args;
+
+/* total[r] = beta[r] total[r], and, where reference (ld) is not null, (1 - beta[r]) times it more.
+ * With `each` 0, beta has one value for all rows. */
+typedef struct {
+    float *total;
+    size_t rows, ld;
+    const float *beta;
+    int each;
+    const float *reference;
+} rbm_temper_args;
 
 /* out[r] = the sum over units of the table's values at the states (rows x ld), interpolated
  * between whole numbers, and beyond 0 .. size - 1 (at least 1) those at the ends. */
@@ -215,20 +226,22 @@ typedef struct {
     double *out;
 } rbm_sum_tabulated_args;
 
-/* out[r] = the sum over a row's ld columns of matrix[r] times vector, in float64. */
+/* out[r] = the sum over a row's ld columns of matrix[r] times vector, in float64; or, where weight
+ * is not null, out[r] += the value there times that sum. */
 typedef struct {
     const float *matrix;
     size_t rows, ld;
     const float *vector;
+    const double *weight;
     double *out;
 } rbm_dot_rows_args;
 
-/* out[r] = the sum of the entries of the vector, padded, that row r of bits (rows x words) selects.
- */
+/* The same of the entries of the vector, padded, that row r of bits (rows x words) selects. */
 typedef struct {
     const uint64_t *bits;
     size_t rows, words, units;
     const float *vector;
+    const double *weight;
     double *out;
 } rbm_dot_bits_args;
 
@@ -398,7 +411,7 @@ typedef struct {
     size_t rows;
     rbm_pool maps;
     size_t ld;
-    float scale;
+    const float *scale;
     double weight;
     double *out;
 } rbm_pooled_cumulant_args;
@@ -432,7 +445,7 @@ typedef struct {
     /* Unit kinds; csrc/units/ defines each. Bernoulli and softmax states are bits. */
     rbm_kernel *bernoulli, *softmax, *binomial, *gaussian, *nrelu, *nrelu_exact;
     rbm_kernel *bernoulli_cumulant, *gaussian_cumulant, *nrelu_cumulant, *softmax_cumulant;
-    rbm_kernel *bernoulli_cumulant_change;
+    rbm_kernel *bernoulli_cumulant_change, *temper;
     /* Of the hidden units, and of the visible ones (convolution.h, convolution_dense.h). */
     rbm_kernel *convolve_listed, *deconvolve_listed, *convolve, *deconvolve;
     rbm_kernel *correlate_listed, *correlate;
@@ -460,6 +473,33 @@ int rbm_openmp(void);
  * bytes of stack (0: the default), where they can be made: then return `count`, else how many there
  * could be. OpenMP by itself ends the process where it cannot make them. */
 int rbm_make_threads(int count, size_t stack);
+
+/* A plan: kernels, one after the other (plan.c). All threads meet after each of them. */
+typedef struct {
+    rbm_kernel *kernel;
+    const void *args;
+} rbm_operation;
+
+typedef struct {
+    const rbm_operation *operations;
+    size_t count;
+} rbm_plan_args;
+
+rbm_kernel rbm_walk;
+
+/* A plan of one temperature, for those from number `first` of `betas` on, which is 1 or more.
+ * Before each, its draws (count of the plan, some null) get the temperature's number as their step,
+ * beta (2) becomes the last temperature's and its own, and *change the difference. */
+typedef struct {
+    rbm_plan_args plan;
+    rbm_draw *const *draws;
+    const double *betas;
+    size_t first, count;
+    float *beta;
+    double *change;
+} rbm_anneal_args;
+
+rbm_kernel rbm_anneal;
 
 /* Integer kernels that no vector unit makes faster (states.c). ----------------------------------
  */

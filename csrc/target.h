@@ -38,6 +38,7 @@ static const rbm_kernels table = {
     .softmax = softmax,
     .softmax_cumulant = softmax_cumulant,
     .bernoulli_cumulant_change = bernoulli_cumulant_change,
+    .temper = temper,
     .sum_tabulated = sum_tabulated,
     .dot_rows = dot_rows,
     .dot_bits = dot_bits,

@@ -132,14 +132,6 @@ void rbm_run(rbm_kernel *kernel, const void *args, int threads) {
     run_alone(kernel, args);
 }
 
-void rbm_walk(const void *args, rbm_worker *me) {
-    const rbm_plan_args *plan = args;
-    for (size_t i = 0; i < plan->count; i++) {
-        plan->operations[i].kernel(plan->operations[i].args, me);
-        rbm_meet(me);
-    }
-}
-
 int rbm_openmp(void) {
 #ifdef _OPENMP
     return _OPENMP;

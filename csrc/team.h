@@ -31,19 +31,6 @@ typedef void rbm_kernel(const void *args, rbm_worker *me);
 /* Run a kernel with up to `threads` threads. */
 void rbm_run(rbm_kernel *kernel, const void *args, int threads);
 
-/* A plan: kernels, one after the other. A kernel that walks a plan meets after each of them. */
-typedef struct {
-    rbm_kernel *kernel;
-    const void *args;
-} rbm_operation;
-
-typedef struct {
-    const rbm_operation *operations;
-    size_t count;
-} rbm_plan_args;
-
-rbm_kernel rbm_walk;
-
 /* Wait until all have come here. */
 void rbm_meet(rbm_worker *me);
 

@@ -43,7 +43,7 @@
             double sum = 0;                                                                        \
             for (size_t u = 0; u < a.units; u += LANES) {                                          \
                 float values[LANES];                                                               \
-                store(values, VALUE(splat(a.scale) * load(a.total + r * a.ld + u)));               \
+                store(values, VALUE(splat(*a.scale) * load(a.total + r * a.ld + u)));              \
                 for (size_t i = 0; i < LANES && u + i < a.units; i++)                              \
                     sum += values[i];                                                              \
             }                                                                                      \

@@ -117,10 +117,14 @@ INLINE double dot_row(const float *row, const float *vector, size_t ld) {
     return sum;
 }
 
+INLINE void give_sum(double sum, const double *weight, double *out) {
+    *out = weight ? *out + *weight * sum : sum;
+}
+
 static void dot_rows(const void *args, rbm_worker *me) {
     const rbm_dot_rows_args a = *(const rbm_dot_rows_args *)args;
     EACH(me, 16, a.rows, r)
-    a.out[r] = dot_row(a.matrix + r * a.ld, a.vector, a.ld);
+    give_sum(dot_row(a.matrix + r * a.ld, a.vector, a.ld), a.weight, a.out + r);
 }
 
 static void dot_bits(const void *args, rbm_worker *me) {
@@ -140,7 +144,7 @@ static void dot_bits(const void *args, rbm_worker *me) {
         }
         for (size_t i = 0; i < RBM_PAD; i++)
             sum += part[i];
-        a.out[r] = sum;
+        give_sum(sum, a.weight, a.out + r);
     }
 }
 

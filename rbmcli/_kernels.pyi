@@ -41,9 +41,17 @@ class Plan:
     def run(
         self, step: int, rule: tuple[float, float, float, float, bool], refresh: bool
     ) -> bool: ...
+    def anneal(
+        self,
+        betas: NDArray[np.float64],
+        first: int,
+        count: int,
+        beta: _Floats,
+        change: NDArray[np.float64],
+    ) -> None: ...
 
 def record(step: int, rows: NDArray[np.int64], memory: tuple[NDArray[Any], ...]) -> None: ...
-def recorded() -> Plan | None: ...
+def recorded(learns: bool = True) -> Plan | None: ...
 def share_from(work: int) -> None: ...
 def make_threads(count: int, stack: int = 0) -> int: ...
 def threads() -> int: ...
@@ -182,21 +190,21 @@ def bernoulli_cumulant(
     total: _Floats,
     units: int,
     out: NDArray[np.float64],
-    scale: float = 1.0,
+    scale: float | _Floats = 1.0,
     weight: float = 1.0,
 ) -> None: ...
 def gaussian_cumulant(
     total: _Floats,
     units: int,
     out: NDArray[np.float64],
-    scale: float = 1.0,
+    scale: float | _Floats = 1.0,
     weight: float = 1.0,
 ) -> None: ...
 def nrelu_cumulant(
     total: _Floats,
     units: int,
     out: NDArray[np.float64],
-    scale: float = 1.0,
+    scale: float | _Floats = 1.0,
     weight: float = 1.0,
 ) -> None: ...
 def softmax_cumulant(
@@ -204,22 +212,33 @@ def softmax_cumulant(
     units: int,
     group: int,
     out: NDArray[np.float64],
-    scale: float = 1.0,
+    scale: float | _Floats = 1.0,
     weight: float = 1.0,
 ) -> None: ...
 def bernoulli_cumulant_change(
     total: _Floats,
     units: int,
     out: NDArray[np.float64],
-    before: float,
-    after: float,
+    beta: _Floats,
     weight: float = 1.0,
 ) -> None: ...
+def temper(total: _Floats, beta: _Floats, reference: _Floats | None = None) -> None: ...
 def sum_tabulated(
     states: _Floats, units: int, table: NDArray[np.float64], out: NDArray[np.float64]
 ) -> None: ...
-def dot_rows(matrix: _Floats, vector: _Floats, out: NDArray[np.float64]) -> None: ...
-def dot_bits(bits: _Words, units: int, vector: _Floats, out: NDArray[np.float64]) -> None: ...
+def dot_rows(
+    matrix: _Floats,
+    vector: _Floats,
+    out: NDArray[np.float64],
+    weight: NDArray[np.float64] | None = None,
+) -> None: ...
+def dot_bits(
+    bits: _Words,
+    units: int,
+    vector: _Floats,
+    out: NDArray[np.float64],
+    weight: NDArray[np.float64] | None = None,
+) -> None: ...
 def weigh_listed(start: _Indices, index: _Indices, weight: _Floats, out: _Floats) -> None: ...
 def column_sums(
     matrix: _Floats, width: int, out: _Floats, weight: _Floats | None = None
@@ -271,7 +290,7 @@ def pooled_cumulant(
     total: _Floats,
     maps: _Pool,
     out: NDArray[np.float64],
-    scale: float = 1.0,
+    scale: float | _Floats = 1.0,
     weight: float = 1.0,
 ) -> None: ...
 def pooled_means(means: _Floats, maps: _Pool, out: _Floats) -> None: ...

@@ -86,6 +86,16 @@ cdef extern from "rbm_kernels.h" nogil:
 
     void rbm_walk(const void *, rbm_worker *) noexcept nogil
 
+    ctypedef struct rbm_anneal_args:
+        rbm_plan_args plan
+        rbm_draw **draws
+        const double *betas
+        size_t first, count
+        float *beta
+        double *change
+
+    void rbm_anneal(const void *, rbm_worker *) noexcept nogil
+
     ctypedef struct rbm_binarize_args:
         const void *images
         size_t units
@@ -132,16 +142,23 @@ cdef extern from "rbm_kernels.h" nogil:
     ctypedef struct rbm_cumulant_args:
         const float *total
         size_t rows, units, ld, n
-        float scale
+        const float *scale
         double weight
         double *out
 
     ctypedef struct rbm_cumulant_change_args:
         const float *total
         size_t rows, units, ld
-        float before, after
+        const float *beta
         double weight
         double *out
+
+    ctypedef struct rbm_temper_args:
+        float *total
+        size_t rows, ld
+        const float *beta
+        int each
+        const float *reference
 
     ctypedef struct rbm_sum_tabulated_args:
         const float *states
@@ -154,12 +171,14 @@ cdef extern from "rbm_kernels.h" nogil:
         const float *matrix
         size_t rows, ld
         const float *vector
+        const double *weight
         double *out
 
     ctypedef struct rbm_dot_bits_args:
         const uint64_t *bits
         size_t rows, words, units
         const float *vector
+        const double *weight
         double *out
 
     ctypedef struct rbm_column_sums_args:
@@ -241,7 +260,7 @@ cdef extern from "rbm_kernels.h" nogil:
         size_t rows
         rbm_pool maps
         size_t ld
-        float scale
+        const float *scale
         double weight
         double *out
 
@@ -341,6 +360,7 @@ cdef extern from "rbm_kernels.h" nogil:
         rbm_kernel *nrelu_cumulant
         rbm_kernel *softmax_cumulant
         rbm_kernel *bernoulli_cumulant_change
+        rbm_kernel *temper
         rbm_kernel *convolve_listed
         rbm_kernel *deconvolve_listed
         rbm_kernel *convolve
@@ -489,7 +509,7 @@ cdef bint _is_recording():
 
 
 cdef class Plan:
-    """The kernels of a training step, recorded as they ran, to be run again for other steps.
+    """The kernels of a step, recorded as they ran, to be run again for other steps.
 
     Recorded are kernels that know how to be; any other makes the plan one that is not
     `replayable`, and so does a state that no kernel of the plan has made from the images in `rows`
@@ -577,6 +597,23 @@ cdef class Plan:
         return finite != 0
 
 
+    def anneal(self, const double[::1] betas, size_t first, size_t count, float[::1] beta,
+               double[::1] change):
+        """Take the recorded step for temperatures from number `first` of `betas` on.
+
+        beta: (2,), which the recorded kernels read the temperature before and their own from;
+        change: (1,), their difference.
+        """
+        cdef rbm_anneal_args args
+        _require(self.replayable and self._learn == NULL, "the plan is not of a temperature")
+        _require(first >= 1 and first + count <= <size_t>betas.shape[0] and beta.shape[0] == 2
+                 and change.shape[0] == 1, "there are no such temperatures")
+        args.plan.operations, args.plan.count = self._operations, self._count
+        args.draws, args.betas, args.first, args.count = self._draws, &betas[0], first, count
+        args.beta, args.change = &beta[0], &change[0]
+        _run_now(rbm_anneal, &args, self._work)
+
+
 def record(uint32_t step, const int64_t[::1] rows, tuple memory):
     """Record the kernels that this thread runs from now on, as a step of this number and images.
 
@@ -586,11 +623,14 @@ def record(uint32_t step, const int64_t[::1] rows, tuple memory):
     _recorded, _recorder = Plan(step, rows, memory), get_ident()
 
 
-def recorded():
-    """End the recording; return the plan, or None where it cannot be replayed."""
+def recorded(bint learns=True):
+    """End the recording; return the plan, or None where it cannot be replayed.
+
+    learns: whether it is to be a whole training step.
+    """
     global _recorded
     plan, _recorded = _recorded, None
-    return plan if plan.replayable and (<Plan>plan)._learn != NULL else None
+    return plan if plan.replayable and learns == ((<Plan>plan)._learn != NULL) else None
 
 
 cdef rbm_draw _draw(tuple draw):
@@ -1127,16 +1167,31 @@ cdef _float_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, s
     _run_now(kernel, &args, work)
 
 
+cdef _replay(rbm_kernel *kernel, const void *args, size_t size, size_t work, tuple read,
+             tuple kept):
+    """Run a kernel that makes no states, and record it."""
+    if _is_recording():
+        _recorded._add(kernel, args, size, work, -1, read, (), kept)
+    _run_now(kernel, args, work)
+
+
 cdef _cumulant(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n,
-               double[::1] out, float scale, double weight):
+               double[::1] out, scale, double weight):
     cdef const float *total_at = _totals(total, units, n, RBM_MOST_GROUP, None)
     _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
     _require(units % n == 0, "the units are not whole groups")
     cdef rbm_cumulant_args args
+    cdef float[::1] scales = _scales(scale)
     if total.shape[0]:
-        args = rbm_cumulant_args(total_at, total.shape[0], units, total.shape[1], n, scale, weight,
-                                 &out[0])
-        _run(kernel, &args, args.rows * units)
+        args = rbm_cumulant_args(total_at, total.shape[0], units, total.shape[1], n, &scales[0],
+                                 weight, &out[0])
+        _replay(kernel, &args, sizeof(args), args.rows * units, (<size_t>total_at,),
+                (total, scales, out))
+
+
+cdef float[::1] _scales(scale):
+    """A number that kernels read when they run: an array of it, or itself."""
+    return scale if isinstance(scale, np.ndarray) else np.array([scale], np.float32)
 
 
 def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
@@ -1145,7 +1200,7 @@ def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
 
 
 def bernoulli_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
-                       float scale=1.0, double weight=1.0):
+                       scale=1.0, double weight=1.0):
     """out[r] += weight times the sum over units of log(1 + exp(scale * total))."""
     _cumulant(_table.bernoulli_cumulant, total, units, 1, out, scale, weight)
 
@@ -1161,7 +1216,7 @@ def gaussian(const float[:, ::1] total, size_t units, mean, states, draw):
 
 
 def gaussian_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
-                      float scale=1.0, double weight=1.0):
+                      scale=1.0, double weight=1.0):
     """out[r] += weight times the sum over units of x^2 / 2 + log(2 pi) / 2, x = scale * total."""
     _cumulant(_table.gaussian_cumulant, total, units, 1, out, scale, weight)
 
@@ -1177,7 +1232,7 @@ def nrelu_exact(const float[:, ::1] total, size_t units, mean, states, draw):
 
 
 def nrelu_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
-                   float scale=1.0, double weight=1.0):
+                   scale=1.0, double weight=1.0):
     """out[r] += weight times the cumulants of rectified units at scale * total."""
     _cumulant(_table.nrelu_cumulant, total, units, 1, out, scale, weight)
 
@@ -1188,24 +1243,46 @@ def softmax(const float[:, ::1] total, size_t units, size_t group, mean, bits, d
 
 
 def softmax_cumulant(const float[:, ::1] total, size_t units, size_t group, double[::1] out,
-                     float scale=1.0, double weight=1.0):
+                     scale=1.0, double weight=1.0):
     """out[r] += weight times the sum over groups of log(sum of exp(scale * total))."""
     _cumulant(_table.softmax_cumulant, total, units, group, out, scale, weight)
 
 
 def bernoulli_cumulant_change(const float[:, ::1] total, size_t units, double[::1] out,
-                              float before, float after, double weight=1.0):
+                              const float[::1] beta, double weight=1.0):
     """out[r] += weight times the sum over units of what log(1 + exp(scale * total)) changes by.
 
-    The scale goes from `before` to `after`.
+    The scale goes from beta[0] to beta[1].
     """
+    _require(beta.shape[0] == 2, "there are no two temperatures")
     _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0
              and out.shape[0] == total.shape[0], "total inputs do not fit the units")
     cdef rbm_cumulant_change_args args
     if total.shape[0]:
-        args = rbm_cumulant_change_args(&total[0, 0], total.shape[0], units, total.shape[1], before,
-                                        after, weight, &out[0])
-        _run(_table.bernoulli_cumulant_change, &args, args.rows * units)
+        args = rbm_cumulant_change_args(&total[0, 0], total.shape[0], units, total.shape[1],
+                                        &beta[0], weight, &out[0])
+        _replay(_table.bernoulli_cumulant_change, &args, sizeof(args), args.rows * units,
+                (<size_t>&total[0, 0],), (total, beta, out))
+
+
+def temper(float[:, ::1] total, const float[::1] beta, const float[::1] reference=None):
+    """total (rows, ld) = beta total + (1 - beta) reference, in place; nothing for the reference.
+
+    beta: (rows,), or (1,) for all rows; reference: (ld,).
+    """
+    cdef rbm_temper_args args
+    cdef size_t rows = total.shape[0]
+    _require(total.shape[1] % RBM_PAD == 0, "total inputs are not whole vectors")
+    _require(beta.shape[0] == total.shape[0] or beta.shape[0] == 1, "betas do not fit the rows")
+    if rows == 0:
+        return
+    args.total, args.rows, args.ld, args.beta = &total[0, 0], rows, total.shape[1], &beta[0]
+    args.each, args.reference = beta.shape[0] > 1, NULL
+    if reference is not None:
+        _require(reference.shape[0] == total.shape[1], "the reference does not fit")
+        args.reference = &reference[0]
+    _replay(_table.temper, &args, sizeof(args), rows * args.ld // _table.lanes,
+            (<size_t>&total[0, 0],), (total, beta, reference))
 
 
 def sum_tabulated(const float[:, ::1] states, size_t units, const double[::1] table,
@@ -1221,27 +1298,41 @@ def sum_tabulated(const float[:, ::1] states, size_t units, const double[::1] ta
         _run(_table.sum_tabulated, &args, args.rows * units)
 
 
-def dot_rows(const float[:, ::1] matrix, const float[::1] vector, double[::1] out):
-    """out[r] = the sum over columns of matrix (rows, ld) times vector (ld,), in float64."""
+def dot_rows(const float[:, ::1] matrix, const float[::1] vector, double[::1] out,
+             double[::1] weight=None):
+    """out[r] = the sum over columns of matrix (rows, ld) times vector (ld,), in float64.
+
+    Where weight (1,) is given, it times the sum is added to out.
+    """
     _require(vector.shape[0] == matrix.shape[1] and out.shape[0] == matrix.shape[0]
              and matrix.shape[1] % RBM_PAD == 0, "columns do not fit")
     cdef rbm_dot_rows_args args
     if matrix.shape[0]:
         args = rbm_dot_rows_args(&matrix[0, 0], matrix.shape[0], matrix.shape[1], &vector[0],
-                                 &out[0])
-        _run(_table.dot_rows, &args, args.rows * args.ld * 2 // _table.lanes)
+                                 _weight(weight), &out[0])
+        _replay(_table.dot_rows, &args, sizeof(args), args.rows * args.ld * 2 // _table.lanes,
+                (<size_t>&matrix[0, 0],), (matrix, vector, out, weight))
 
 
-def dot_bits(const uint64_t[:, ::1] bits, size_t units, const float[::1] vector, double[::1] out):
-    """out[r] = the sum of the vector's entries (ld,) that row r of `units` bits selects, in float64."""
+cdef const double *_weight(double[::1] weight) except? NULL:
+    if weight is None:
+        return NULL
+    _require(weight.shape[0] == 1, "there is one weight")
+    return &weight[0]
+
+
+def dot_bits(const uint64_t[:, ::1] bits, size_t units, const float[::1] vector, double[::1] out,
+             double[::1] weight=None):
+    """The same of the vector's entries (ld,) that row r of `units` bits selects."""
     _require(out.shape[0] == bits.shape[0] and vector.shape[0] % RBM_PAD == 0
              and <size_t>vector.shape[0] >= units and <size_t>bits.shape[1] * 64 >= units,
              "bits do not fit the vector")
     cdef rbm_dot_bits_args args
     if bits.shape[0] and units:
         args = rbm_dot_bits_args(&bits[0, 0], bits.shape[0], bits.shape[1], units, &vector[0],
-                                 &out[0])
-        _run(_table.dot_bits, &args, args.rows * units * 3 // _table.lanes)
+                                 _weight(weight), &out[0])
+        _replay(_table.dot_bits, &args, sizeof(args), args.rows * units * 3 // _table.lanes,
+                (<size_t>&bits[0, 0],), (bits, vector, out, weight))
 
 
 def weigh_listed(const uint32_t[::1] start, const uint32_t[::1] index, const float[::1] weight,
@@ -1531,17 +1622,19 @@ def pooled(const float[:, ::1] total, tuple maps, mean, bits, draw):
     _run(_table.pooled, &args, args.rows * units)
 
 
-def pooled_cumulant(const float[:, ::1] total, tuple maps, double[::1] out, float scale=1.0,
+def pooled_cumulant(const float[:, ::1] total, tuple maps, double[::1] out, scale=1.0,
                     double weight=1.0):
     """out[r] += weight times the sum over blocks of log(1 + sum of exp(scale * total))."""
     cdef rbm_pool m = _pool(maps)
     cdef const float *total_at = _totals(total, m.height * m.width * m.filters, 1, 1, None)
     _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
     cdef rbm_pooled_cumulant_args args
+    cdef float[::1] scales = _scales(scale)
     if total.shape[0]:
         args.total, args.rows, args.maps, args.ld = total_at, total.shape[0], m, total.shape[1]
-        args.scale, args.weight, args.out = scale, weight, &out[0]
-        _run(_table.pooled_cumulant, &args, args.rows * args.ld)
+        args.scale, args.weight, args.out = &scales[0], weight, &out[0]
+        _replay(_table.pooled_cumulant, &args, sizeof(args), args.rows * args.ld,
+                (<size_t>total_at,), (total, scales, out))
 
 
 def pooled_means(const float[:, ::1] means, tuple maps, float[:, ::1] out):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from rbmcli import _kernels
 from rbmcli.arrays import to_padded
 from rbmcli.draws import Draws, Purpose
-from rbmcli.inference import exact, reverse_ais
+from rbmcli.inference import annealing, exact, reverse_ais
 from rbmcli.inference.ais import log_mean_with_error, log_partition
 from rbmcli.inference.annealing import TEMPERATURES, Path, WalkDraws, anneal, ladder
 from rbmcli.inference.exact import count_states, layer_states
@@ -167,13 +169,39 @@ def test_progress_comes_to_the_end() -> None:
     path = path_of(random_machine("bernoulli", "bernoulli"))
     told: list[float] = []
     log_partition(path, ladder(5), 2, Draws(0), told.append)
-    assert told == [0.25, 0.5, 0.75, 1.0]
+    assert told == sorted(told)
+    assert told[0] == 0.25  # of the first temperature, which is recorded
+    assert told[-1] == 1
     told.clear()
     visible = path.sample_at_0(300, Draws(0).at(Purpose.SAMPLE, 0))
     reverse_ais.log_likelihood(path, ladder(3), visible, 3, Draws(0), told.append)
     assert told == sorted(told)
     assert told[-1] == 1
-    assert len(told) == 2 * 3  # two blocks of walks
+    assert 0.5 < told[len(told) // 2] < 1  # in the second of two blocks of walks
+
+
+@pytest.mark.parametrize("kinds", [("bernoulli", "bernoulli"), ("gaussian", "nrelu:exact")])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_temperatures_in_one_call_are_those_one_by_one(
+    kinds: tuple[str, str], threads: int, shared_out: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _kernels.set_threads(threads)
+    path = path_of(random_machine(*kinds))
+    calls: list[int] = []
+    replay = annealing._Walk.replay
+
+    def counted(self: Any, plan: Any, betas: Any, first: int, count: int) -> None:
+        calls.append(count)
+        replay(self, plan, betas, first, count)
+
+    monkeypatch.setattr(annealing._Walk, "replay", counted)
+    together = log_partition(path, ladder(50), 9, Draws(0))
+    assert sum(calls) == 50 - 3  # but the first, which is recorded, and the last; 50 are 49 steps
+    assert max(calls) > 1
+    monkeypatch.setattr(_kernels, "recorded", lambda learns: None)
+    calls.clear()
+    assert log_partition(path, ladder(50), 9, Draws(0)) == together
+    assert not calls
 
 
 def test_the_weight_is_summed_over_hidden_states() -> None:
@@ -304,7 +332,7 @@ def test_change_of_the_cumulant(isa: str) -> None:
     total = rng.normal(0, 20, (7, 37)).astype(np.float32)
     for kind in (unit_kind("bernoulli"), unit_kind("binomial:3"), unit_kind("gaussian")):
         found = np.full(7, 2.0)
-        kind.add_cumulant_change(to_padded(total), 37, found, 0.25, 0.75, -2.0)
+        kind.add_cumulant_change(to_padded(total), 37, found, np.float32([0.25, 0.75]), -2.0)
         wide = total.astype(np.float64)
         change = kind.define_cumulant(0.75 * wide) - kind.define_cumulant(0.25 * wide)
         np.testing.assert_allclose(found, 2 - 2 * change.sum(axis=1), rtol=1e-6)
@@ -315,7 +343,8 @@ def test_change_of_the_cumulant_is_precise_for_small_steps(isa: str) -> None:
     total = np.linspace(-30, 30, 64, dtype=np.float32)[:, np.newaxis]
     before, after = (float(np.float32(beta)) for beta in (0.9, 0.90001))
     found = np.zeros(64)
-    unit_kind("bernoulli").add_cumulant_change(to_padded(total), 1, found, before, after)
+    betas = np.float32([before, after])
+    unit_kind("bernoulli").add_cumulant_change(to_padded(total), 1, found, betas)
     wide = total.astype(np.float64)[:, 0]
     change = np.logaddexp(0, after * wide) - np.logaddexp(0, before * wide)
     scale = np.abs(wide) * (after - before)
@@ -332,7 +361,7 @@ def test_change_of_the_cumulant_is_the_same_on_every_instruction_set() -> None:
         except ValueError:
             continue
         out = np.zeros(3)
-        _kernels.bernoulli_cumulant_change(total, 101, out, 0.2, 0.3)
+        _kernels.bernoulli_cumulant_change(total, 101, out, np.float32([0.2, 0.3]))
         found.add(out.tobytes())
     assert len(found) == 1
 

@@ -138,7 +138,7 @@ def test_means_and_cumulants_are_as_defined(joint: Joint, isa: str) -> None:
     assert (np.abs(found - (2.5 - 2 * terms.sum(axis=1))) <= bound).all()
     change = terms.sum(axis=1) - joint.define_cumulant(0.25 * exact).sum(axis=1)
     found = np.full(ROWS, 2.5)
-    joint.add_cumulant_change(total, units, found, 0.25, 0.5, -2.0)
+    joint.add_cumulant_change(total, units, found, np.float32([0.25, 0.5]), -2.0)
     assert (np.abs(found - (2.5 - 2 * change)) <= bound).all()
 
 

@@ -153,7 +153,7 @@ static void pooled_cumulant(const void *args, rbm_worker *me) {
                 size_t count = maps->filters - k < LANES ? maps->filters - k : LANES;
                 vfloat weight[MOST_MEMBERS];
                 float values[LANES];
-                block_weights b = weigh_blocks(a.total + r * a.ld + corner + k, maps, a.scale,
+                block_weights b = weigh_blocks(a.total + r * a.ld + corner + k, maps, *a.scale,
                                                count, pool, weight);
                 store(values, logarithm(b.sum) + b.lowered);
                 for (size_t i = 0; i < count; i++)

@@ -83,7 +83,7 @@ static void softmax_cumulant(const void *args, rbm_worker *me) {
         for (size_t first = 0; first < units; first += CHUNK(n)) {
             float values[RBM_MOST_GROUP + LANES] = {0}, greatest[RBM_MOST_GROUP];
             size_t columns = units - first < CHUNK(n) ? units - first : CHUNK(n);
-            exponentiate(a.total + r * a.ld + first, columns, n, a.scale, values, greatest);
+            exponentiate(a.total + r * a.ld + first, columns, n, *a.scale, values, greatest);
             for (size_t g = 0; g < columns; g += n) {
                 vfloat of_group = logarithm(splat((float)sum_in_order(values + g, n)));
                 sum += (double)greatest[g / n] + (double)of_group[0];

@@ -10,13 +10,19 @@ data's means at beta = 0). Then
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats
 from rbmcli.model.layer import Layer
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import States
+
+#: An inverse temperature for each row, or one for all.
+Betas = NDArray[np.floating[Any]] | float
 
 
 class Tempered:
@@ -26,7 +32,9 @@ class Tempered:
     beta: float (rows,), or one number for all rows.
     """
 
-    def __init__(self, model: Rbm, reference: Floats, beta: NDArray[np.float64] | float) -> None:
+    def __init__(
+        self, model: Rbm, reference: Floats, beta: NDArray[np.floating[Any]] | float
+    ) -> None:
         self.model = model
         self.reference = reference
         self.at(beta)
@@ -41,15 +49,16 @@ class Tempered:
         """The hidden layer: how its units are drawn, not their bias."""
         return self.model.hidden
 
-    def at(self, beta: NDArray[np.float64] | float) -> None:
-        """Go to other inverse temperatures."""
-        self._beta = np.asarray(beta, np.float32)
-        if self._beta.ndim:
-            self._beta = self._beta[:, np.newaxis]
+    def at(self, beta: Betas) -> None:
+        """Go to other inverse temperatures; a float32 array is read anew each time."""
+        self._beta = np.atleast_1d(np.asarray(beta, np.float32))
 
     def scale(self, total: Floats, out: Floats) -> Floats:
         """The hidden units' total inputs at beta = 1, scaled by each row's beta, into `out`."""
-        return np.multiply(total, self._beta, out=out)
+        if out is not total:
+            np.copyto(out, total)
+        _kernels.temper(out, self._beta)
+        return out
 
     def hidden_input(self, visible: States, out: Floats | None = None) -> Floats:
         """Total inputs of the hidden units, float32 (rows, ld of hidden)."""
@@ -59,8 +68,7 @@ class Tempered:
     def visible_input(self, hidden: States, out: Floats | None = None) -> Floats:
         """Total inputs of the visible units, float32 (rows, ld of visible)."""
         total = self.model.visible_input(hidden, out)
-        total *= self._beta
-        total += (1 - self._beta) * self.reference
+        _kernels.temper(total, self._beta, self.reference)
         return total
 
     def exponent(self, visible: States, hidden: States, total: Floats) -> Doubles:

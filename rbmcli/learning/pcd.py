@@ -16,7 +16,7 @@ from rbmcli.inference.chains import Chain
 from rbmcli.learning.algorithm import Algorithm
 from rbmcli.model.links import Phase
 from rbmcli.model.rbm import Rbm
-from rbmcli.model.states import BitStates, States
+from rbmcli.model.states import States, array_of
 
 
 class PersistentChains(Algorithm):
@@ -43,10 +43,7 @@ class PersistentChains(Algorithm):
     @property
     def memory(self) -> tuple[NDArray[Any], ...] | None:
         """The chains, once they have begun."""
-        if self._hidden is None:
-            return None
-        states = self._hidden
-        return (states.bits if isinstance(states, BitStates) else states.values,)
+        return None if self._hidden is None else (array_of(self._hidden),)
 
     @property
     def _sampled(self) -> Rbm:

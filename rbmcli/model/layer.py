@@ -97,7 +97,9 @@ class Layer:
         """States drawn given total inputs (rows, ld); means as well where `mean_out` is given."""
         return self.kind.sample(total, self.units, draw, mean_out)
 
-    def resampled(self, states: States, total: Floats, draw: Draw, mean_out: Floats) -> States:
+    def resampled(
+        self, states: States, total: Floats, draw: Draw, mean_out: Floats | None = None
+    ) -> States:
         """The same in place of states that are no longer needed."""
         if isinstance(states, BitStates) != self.kind.as_bits:
             return self.sample(total, draw, mean_out)

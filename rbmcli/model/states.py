@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Floats, Words, padded, words_for, zeros
+from rbmcli.arrays import Doubles, Floats, Words, padded, words_for, zeros
 from rbmcli.draws import Draw
 from rbmcli.errors import RbmError
 
@@ -53,11 +53,15 @@ class FloatStates:
         _kernels.column_sums(self.values, self.units, sums, weight)
         return np.divide(sums[: self.units], self.rows, dtype=np.float32)
 
-    def dot(self, vector: Floats) -> NDArray[np.float64]:
+    def dot(self, vector: Floats) -> Doubles:
         """Per row the sum of values times `vector` (padded units,), float64 (rows,)."""
         out = np.empty(self.rows)
         _kernels.dot_rows(self.values, vector, out)
         return out
+
+    def add_dot(self, vector: Floats, out: Doubles, weight: Doubles) -> None:
+        """out (rows,) += weight (1,) times `dot`."""
+        _kernels.dot_rows(self.values, vector, out, weight)
 
     def take(self, rows: NDArray[np.int64]) -> FloatStates:
         """Some of the rows, in the order given; a copy."""
@@ -132,11 +136,15 @@ class BitStates:
         _kernels.weigh_listed(*self.lists, weight, out)
         return np.divide(out, self.rows, dtype=np.float32)
 
-    def dot(self, vector: Floats) -> NDArray[np.float64]:
+    def dot(self, vector: Floats) -> Doubles:
         """Per row the sum of `vector` (padded units,) over the units that are on, float64."""
         out = np.empty(self.rows)
         _kernels.dot_bits(self.bits, self.units, vector, out)
         return out
+
+    def add_dot(self, vector: Floats, out: Doubles, weight: Doubles) -> None:
+        """out (rows,) += weight (1,) times `dot`."""
+        _kernels.dot_bits(self.bits, self.units, vector, out, weight)
 
     def take(self, rows: NDArray[np.int64]) -> BitStates:
         """Some of the rows, in the order given; a copy."""
@@ -144,6 +152,11 @@ class BitStates:
 
 
 States = BitStates | FloatStates
+
+
+def array_of(states: States) -> NDArray[Any]:
+    """The array that holds states, as kernels take it."""
+    return states.bits if isinstance(states, BitStates) else states.values
 
 
 def beside(left: States, right: States) -> States:

@@ -19,7 +19,7 @@ from rbmcli.model.links.link import (
     Products,
     Rule,
 )
-from rbmcli.model.states import BitStates, FloatStates, States
+from rbmcli.model.states import BitStates, FloatStates, States, array_of
 
 
 class DenseGradient(NamedTuple):
@@ -284,8 +284,7 @@ def _total(states: States, matrix: Floats, width: int, bias: Floats, out: Floats
 
 def _phase(phase: Phase) -> tuple[NDArray[Any], Floats]:
     """The arrays of a phase, as kernels take them."""
-    states = phase.visible
-    return states.bits if isinstance(states, BitStates) else states.values, phase.hidden
+    return array_of(phase.visible), phase.hidden
 
 
 def _single(values: Doubles) -> Floats:

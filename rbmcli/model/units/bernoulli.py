@@ -11,7 +11,7 @@ from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draw
 from rbmcli.model.states import States, as_floats, binarized
-from rbmcli.model.units.kind import THRESHOLD, UnitKind
+from rbmcli.model.units.kind import THRESHOLD, Scale, UnitKind
 
 
 class Bernoulli(UnitKind):
@@ -52,7 +52,7 @@ class Bernoulli(UnitKind):
         _kernels.bernoulli(total, units, mean, states, draw)
 
     def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
     ) -> None:
         _kernels.bernoulli_cumulant(total, units, out, scale, weight)
 
@@ -61,11 +61,10 @@ class Bernoulli(UnitKind):
         total: Floats,
         units: int,
         out: Doubles,
-        before: float,
-        after: float,
+        beta: Floats,
         weight: float = 1.0,
     ) -> None:
-        _kernels.bernoulli_cumulant_change(total, units, out, before, after, weight)
+        _kernels.bernoulli_cumulant_change(total, units, out, beta, weight)
 
     def reading(  # noqa: D102
         self, largest: float, scale: float, binarize: str, counts: bool | None = None

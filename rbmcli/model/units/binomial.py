@@ -16,7 +16,7 @@ from rbmcli.arrays import Doubles, Floats, to_padded, zeros
 from rbmcli.draws import Draw
 from rbmcli.model.states import FloatStates, States
 from rbmcli.model.units.bernoulli import Bernoulli
-from rbmcli.model.units.kind import UnitKind, middles
+from rbmcli.model.units.kind import Scale, UnitKind, middles
 
 #: Largest number of replicas.
 MOST = 255
@@ -70,7 +70,7 @@ class Binomial(UnitKind):
         _kernels.binomial(total, units, self.n, mean, states, draw)
 
     def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
     ) -> None:
         _kernels.bernoulli_cumulant(total, units, out, scale, weight * self.n)
 
@@ -79,11 +79,10 @@ class Binomial(UnitKind):
         total: Floats,
         units: int,
         out: Doubles,
-        before: float,
-        after: float,
+        beta: Floats,
         weight: float = 1.0,
     ) -> None:
-        _ONE.add_cumulant_change(total, units, out, before, after, weight * self.n)
+        _ONE.add_cumulant_change(total, units, out, beta, weight * self.n)
 
     def log_base(self, states: States) -> Doubles:  # noqa: D102
         out = np.empty(states.rows)

@@ -17,7 +17,7 @@ from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draw
 from rbmcli.model.states import States
-from rbmcli.model.units.kind import UnitKind, middles
+from rbmcli.model.units.kind import Scale, UnitKind, middles
 
 #: Standard deviations stay within these, so that none that is learned collapses onto a datum.
 SIGMA_RANGE = (0.05, 20.0)
@@ -81,7 +81,7 @@ class Gaussian(UnitKind):
         _kernels.gaussian(total, units, mean, states, draw)
 
     def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
     ) -> None:
         _kernels.gaussian_cumulant(total, units, out, scale, weight)
 

@@ -19,7 +19,7 @@ from rbmcli.arrays import Doubles, Floats, to_padded
 from rbmcli.draws import Draw
 from rbmcli.errors import RbmError
 from rbmcli.model.states import BitStates, FloatStates, States, beside, columns, put_bits
-from rbmcli.model.units.kind import UnitKind
+from rbmcli.model.units.kind import Scale, UnitKind
 
 
 class _Block(NamedTuple):
@@ -128,7 +128,7 @@ class Joint(UnitKind):
                 mean[:, block.start : block.stop] = part[:, : block.units]
 
     def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
     ) -> None:
         for block, part in self._parts(total):
             block.kind.add_cumulant(part, block.units, out, scale, weight)

@@ -20,6 +20,9 @@ from rbmcli.arrays import Doubles, Floats, zeros
 from rbmcli.draws import Draw
 from rbmcli.model.states import BitStates, FloatStates, States, as_floats
 
+#: A number, or an array float32 (1,) of it.
+Scale = float | Floats
+
 #: `--binarize`: how data become states: by draw, cut at one half, or as they are.
 BINARIZE = ("sample", "threshold", "none")
 THRESHOLD = 0.5
@@ -98,9 +101,12 @@ class UnitKind(ABC):
 
     @abstractmethod
     def add_cumulant(
-        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
     ) -> None:
-        """out (rows,) += weight times each row's cumulants at scale * total, summed."""
+        """out (rows,) += weight times each row's cumulants at scale * total, summed.
+
+        scale: a number, or an array of one, which a plan reads anew each time.
+        """
 
     def mean(self, total: Floats, units: int, out: Floats) -> FloatStates:
         """Means into `out` (may be `total`)."""
@@ -124,16 +130,16 @@ class UnitKind(ABC):
         total: Floats,
         units: int,
         out: Doubles,
-        before: float,
-        after: float,
+        beta: Floats,
         weight: float = 1.0,
     ) -> None:
         """out (rows,) += weight times what each row's cumulants change by, summed.
 
-        The total inputs go from before * total to after * total.
+        The total inputs go from beta[0] * total to beta[1] * total. beta: float32 (2,), which a
+        plan reads anew each time.
         """
-        self.add_cumulant(total, units, out, after, weight)
-        self.add_cumulant(total, units, out, before, -weight)
+        self.add_cumulant(total, units, out, beta[1:], weight)
+        self.add_cumulant(total, units, out, beta[:1], -weight)
 
     def log_base(self, states: States) -> Doubles:
         """Logarithm of the base measure summed over the units, float64 (rows,)."""

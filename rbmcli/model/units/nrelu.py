@@ -19,7 +19,7 @@ from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draw
 from rbmcli.model.states import FloatStates, States
 from rbmcli.model.units.gaussian import define_normals, half_squares
-from rbmcli.model.units.kind import UnitKind, middles
+from rbmcli.model.units.kind import Scale, UnitKind, middles
 
 #: Replicas whose biases lie further than this below the total input are as good as always off.
 _REACH = 40
@@ -82,7 +82,7 @@ class Nrelu(UnitKind):
         kernel(total, units, mean, states, draw)
 
     def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
     ) -> None:
         _kernels.nrelu_cumulant(total, units, out, scale, weight)
 

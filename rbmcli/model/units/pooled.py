@@ -18,7 +18,7 @@ from rbmcli.draws import Draw
 from rbmcli.errors import RbmError
 from rbmcli.model.states import BitStates, FloatStates, States
 from rbmcli.model.units.bernoulli import Bernoulli
-from rbmcli.model.units.kind import UnitKind, middles
+from rbmcli.model.units.kind import Scale, UnitKind, middles
 
 #: Most rows and columns of a block.
 MOST = 16
@@ -92,7 +92,7 @@ class Pooled(UnitKind):
         _kernels.pooled(total, self._maps, mean, states, draw)
 
     def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
     ) -> None:
         _kernels.pooled_cumulant(total, self._maps, out, scale, weight)
 

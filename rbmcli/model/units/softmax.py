@@ -11,7 +11,7 @@ from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draw
 from rbmcli.model.states import States, binarized
-from rbmcli.model.units.kind import THRESHOLD, UnitKind, middles
+from rbmcli.model.units.kind import THRESHOLD, Scale, UnitKind, middles
 
 #: Most units in a group.
 MOST = _kernels.MOST_GROUP
@@ -60,7 +60,7 @@ class Softmax(UnitKind):
         _kernels.softmax(total, units, self.group, mean, states, draw)
 
     def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: float = 1.0, weight: float = 1.0
+        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
     ) -> None:
         _kernels.softmax_cumulant(total, units, self.group, out, scale, weight)
 
