@@ -103,19 +103,24 @@ $(VENV)/bin/python $(BENCH_VENV)/bin/python $(FINE_TUNE_VENV)/bin/python:
 	@sh tools/preflight.sh $(PYTHON)
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-$(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
+# Another compiler makes another build.
+%/compiler: FORCE | %/bin/python
+	@echo '$(CC)' | cmp -s - $@ || echo '$(CC)' > $@
+FORCE:
+
+$(VENV)/installed: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 	$(call install,$(VENV),.)
 
-$(VENV)/dev: $(SOURCES) | $(VENV)/bin/python
+$(VENV)/dev: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 	$(call install,$(VENV),.[dev],RBM_STRICT=1)
 
-$(VENV)/reproduce: $(SOURCES) | $(VENV)/bin/python
+$(VENV)/reproduce: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 	$(call install,$(VENV),.[reproduce])
 
-$(BENCH_VENV)/installed: $(SOURCES) | $(BENCH_VENV)/bin/python
+$(BENCH_VENV)/installed: $(SOURCES) $(BENCH_VENV)/compiler | $(BENCH_VENV)/bin/python
 	$(call install,$(BENCH_VENV),.[bench])
 
-$(FINE_TUNE_VENV)/installed: $(SOURCES) | $(FINE_TUNE_VENV)/bin/python
+$(FINE_TUNE_VENV)/installed: $(SOURCES) $(FINE_TUNE_VENV)/compiler | $(FINE_TUNE_VENV)/bin/python
 	$(call install,$(FINE_TUNE_VENV),.[fine-tune])
 
 demo/run.h5: $(VENV)/installed

@@ -19,6 +19,12 @@
 
 #include "team.h"
 
+/* Such flags let the compiler reorder sums and take NaN for impossible. Then results depend on the
+ * compiler and the instruction set, and weights that are no longer finite are not seen. */
+#if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__ == 1
+#error "rbmcli is not built with -ffast-math or a part of it: take it out of CFLAGS"
+#endif
+
 #define RBM_PAD 16 /* floats in the widest vector: one 64-byte cache line */
 
 /* Names one family of Philox 4x32-10 draws. The random word of unit u in row r is word u % 4 of
