@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,27 @@ def build(folder: Path, variables: Mapping[str, str]) -> subprocess.CompletedPro
         text=True,
         check=False,
     )
+
+
+def compile_all(command: list[str], folder: Path, sources: Mapping[Path, list[str]]) -> list[Path]:
+    """Object files of the sources, each compiled with flags of its own; compilers run at once."""
+
+    def compile_one(source: Path) -> Path:
+        made = folder / f"{source.stem}.o"
+        one = [*command, *sources[source], "-c", str(source), "-o", str(made)]
+        done = subprocess.run(one, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return made
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(compile_one, sources))
+
+
+def require_sanitizer(command: list[str], folder: Path) -> None:
+    """Skip the test where a program built so does not link or run, whatever the reason."""
+    program, probe = folder / "probe", "int main(void) { return 0; }\n"
+    linked = subprocess.run(
+        [*command, "-x", "c", "-", "-o", program], input=probe, capture_output=True, text=True
+    )
+    if linked.returncode or subprocess.run([program], capture_output=True).returncode:
+        pytest.skip(f"{Path(command[0]).name} has no working sanitizer of this kind")
