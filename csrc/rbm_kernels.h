@@ -430,6 +430,13 @@ int rbm_make_threads(int count, size_t stack);
 void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,
                       const float *weight, size_t units, float *out);
 
+/* What kernels rely on. On-lists lie within `length` entries, each ascends, and they name units of
+ * a layer of `units`; rows are among `count`; bits beyond the last unit are zero. */
+int rbm_lists_fit(const uint32_t *start, const uint32_t *index, size_t rows, size_t length,
+                  size_t units);
+int rbm_rows_fit(const int64_t *index, size_t rows, size_t count);
+int rbm_bits_fit(const uint64_t *bits, size_t rows, size_t words, size_t units);
+
 /* Number of on-bits in rows x words. */
 size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words);
 
