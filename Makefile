@@ -64,19 +64,19 @@ lint: $(VENV)/dev ## Check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch] csrc/units/*.h rbmcli/_guard.c
+	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch] csrc/units/*.h tests/race/*.[ch] rbmcli/_guard.c
 
 format: $(VENV)/dev ## Bring the code into the project's style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	$(VENV)/bin/clang-format -i csrc/*.[ch] csrc/units/*.h rbmcli/_guard.c
+	$(VENV)/bin/clang-format -i csrc/*.[ch] csrc/units/*.h tests/race/*.[ch] rbmcli/_guard.c
 
 bench: $(BENCH_VENV)/installed ## Time an epoch against peers, and a stack against its layers (MNIST=folder)
 	$(BENCH_VENV)/bin/python benchmarks/epoch.py $(if $(MNIST),--mnist $(mnist))
 	$(BENCH_VENV)/bin/python benchmarks/convolving.py $(if $(MNIST),--mnist $(mnist))
 	$(BENCH_VENV)/bin/python benchmarks/stacking.py $(if $(MNIST),--mnist $(mnist))
 
-sanitize: $(VENV)/dev ## Run the kernel tests under AddressSanitizer and UBSan
+sanitize: $(VENV)/dev ## Run the kernel tests under AddressSanitizer and UBSan, the team under TSan
 	sh tests/sanitize.sh $(VENV)/bin/python
 
 # From the folder of the tests, so that the package is the one that is installed.
@@ -103,19 +103,24 @@ $(VENV)/bin/python $(BENCH_VENV)/bin/python $(FINE_TUNE_VENV)/bin/python:
 	@sh tools/preflight.sh $(PYTHON)
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-$(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
+# Another compiler makes another build.
+%/compiler: FORCE | %/bin/python
+	@echo '$(CC)' | cmp -s - $@ || echo '$(CC)' > $@
+FORCE:
+
+$(VENV)/installed: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 	$(call install,$(VENV),.)
 
-$(VENV)/dev: $(SOURCES) | $(VENV)/bin/python
+$(VENV)/dev: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 	$(call install,$(VENV),.[dev],RBM_STRICT=1)
 
-$(VENV)/reproduce: $(SOURCES) | $(VENV)/bin/python
+$(VENV)/reproduce: $(SOURCES) $(VENV)/compiler | $(VENV)/bin/python
 	$(call install,$(VENV),.[reproduce])
 
-$(BENCH_VENV)/installed: $(SOURCES) | $(BENCH_VENV)/bin/python
+$(BENCH_VENV)/installed: $(SOURCES) $(BENCH_VENV)/compiler | $(BENCH_VENV)/bin/python
 	$(call install,$(BENCH_VENV),.[bench])
 
-$(FINE_TUNE_VENV)/installed: $(SOURCES) | $(FINE_TUNE_VENV)/bin/python
+$(FINE_TUNE_VENV)/installed: $(SOURCES) $(FINE_TUNE_VENV)/compiler | $(FINE_TUNE_VENV)/bin/python
 	$(call install,$(FINE_TUNE_VENV),.[fine-tune])
 
 demo/run.h5: $(VENV)/installed

@@ -19,6 +19,12 @@
 
 #include "team.h"
 
+/* Such flags let the compiler reorder sums and take NaN for impossible. Then results depend on the
+ * compiler and the instruction set, and weights that are no longer finite are not seen. */
+#if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__ == 1
+#error "rbmcli is not built with -ffast-math or a part of it: take it out of CFLAGS"
+#endif
+
 #define RBM_PAD 16 /* floats in the widest vector: one 64-byte cache line */
 
 /* Names one family of Philox 4x32-10 draws. The random word of unit u in row r is word u % 4 of
@@ -507,6 +513,13 @@ rbm_kernel rbm_anneal;
 /* out[u] = the sum of weight[r] over the rows r that list unit u, in the order of the rows. */
 void rbm_weigh_listed(const uint32_t *start, const uint32_t *index, size_t rows,
                       const float *weight, size_t units, float *out);
+
+/* What kernels rely on. On-lists lie within `length` entries, each ascends, and they name units of
+ * a layer of `units`; rows are among `count`; bits beyond the last unit are zero. */
+int rbm_lists_fit(const uint32_t *start, const uint32_t *index, size_t rows, size_t length,
+                  size_t units);
+int rbm_rows_fit(const int64_t *index, size_t rows, size_t count);
+int rbm_bits_fit(const uint64_t *bits, size_t rows, size_t words, size_t units);
 
 /* Number of on-bits in rows x words. */
 size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words);

@@ -12,6 +12,36 @@ size_t rbm_count_on(const uint64_t *bits, size_t rows, size_t words) {
     return count;
 }
 
+int rbm_lists_fit(const uint32_t *start, const uint32_t *index, size_t rows, size_t length,
+                  size_t units) {
+    for (size_t r = 0; r < rows; r++) {
+        size_t from = start[r], end = start[r + 1];
+        if (from > end || end > length)
+            return 0;
+        unsigned disordered = 0;
+        for (size_t e = from; e + 1 < end; e++)
+            disordered |= index[e] >= index[e + 1];
+        if (disordered || (from < end && index[end - 1] >= units))
+            return 0;
+    }
+    return 1;
+}
+
+int rbm_rows_fit(const int64_t *index, size_t rows, size_t count) {
+    int beyond = 0;
+    for (size_t r = 0; r < rows; r++)
+        beyond |= (uint64_t)index[r] >= count;
+    return !beyond;
+}
+
+int rbm_bits_fit(const uint64_t *bits, size_t rows, size_t words, size_t units) {
+    uint64_t beyond = 0;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t w = units / 64; w < words; w++)
+            beyond |= w > units / 64 ? bits[r * words + w] : bits[r * words + w] >> units % 64;
+    return !beyond;
+}
+
 void rbm_bits_to_floats(const void *args, rbm_worker *me) {
     const rbm_bits_and_floats_args a = *(const rbm_bits_and_floats_args *)args;
     EACH(me, 8, a.rows, r) {

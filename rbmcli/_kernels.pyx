@@ -1,10 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: embedsignature=True, freethreading_compatible=True
-"""The C kernels: checks shapes and types, releases the GIL, calls C. No loops.
+"""The C kernels: checks what it is given, releases the GIL, calls C. No loops.
 
 Matrices are C-contiguous float32 of shape (rows, ld) with ld a multiple of PAD; the columns beyond
 the `units` or `width` that count are zero. Binary states are uint64 of shape (rows, words). Wrong
-shapes raise ValueError. csrc/rbm_kernels.h says what each kernel computes.
+shapes raise ValueError, and so do on-lists, rows of images and bits that would lead a kernel out of
+its memory. csrc/rbm_kernels.h says what each kernel computes.
 """
 
 import os
@@ -383,6 +384,9 @@ cdef extern from "rbm_kernels.h" nogil:
     void rbm_weigh_listed(const uint32_t *, const uint32_t *, size_t, const float *, size_t,
                           float *)
     size_t rbm_count_on(const uint64_t *, size_t, size_t)
+    bint rbm_lists_fit(const uint32_t *, const uint32_t *, size_t, size_t, size_t)
+    bint rbm_rows_fit(const int64_t *, size_t, size_t)
+    bint rbm_bits_fit(const uint64_t *, size_t, size_t, size_t)
     void rbm_bits_to_floats(const void *, rbm_worker *) noexcept nogil
     void rbm_floats_to_bits(const void *, rbm_worker *) noexcept nogil
     void rbm_pooled_bits(const void *, rbm_worker *) noexcept nogil
@@ -482,6 +486,10 @@ def threads():
     return _threads
 
 
+# Offsets of lists are of 32 bits.
+cdef size_t _MOST_ON = <size_t>1 << 32
+
+
 cdef _require(bint condition, str what):
     if not condition:
         raise ValueError(what)
@@ -524,13 +532,14 @@ cdef class Plan:
     cdef rbm_learn_args *_learn
     cdef uint32_t _step
     cdef const int64_t[::1] _rows
+    cdef Py_ssize_t _images
     cdef set _made
     cdef list _kept
     cdef public bint replayable
 
     def __cinit__(self, uint32_t step, const int64_t[::1] rows, tuple memory):
         self._step = step
-        self._rows = rows
+        self._rows, self._images = rows, -1
         self._made = {array.ctypes.data for array in memory}
         self._kept = []
         self.replayable = True
@@ -586,6 +595,9 @@ cdef class Plan:
         cdef rbm_plan_args args
         if not self.replayable or self._learn == NULL:
             raise ValueError("the plan is not of a whole step")
+        _require(self._images < 0
+                 or rbm_rows_fit(&self._rows[0], self._rows.shape[0], self._images),
+                 "there are no such images")
         for i in range(self._count):
             if self._draws[i] != NULL:
                 self._draws[i].step = step
@@ -654,7 +666,7 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
              uint64_t[:, ::1] bits):
     """Bits (rows, words) = images[index] / scale, drawn, or cut at `threshold` if not None.
 
-    images: (n, units) uint8 or float32. index must lie in 0..n-1: unchecked.
+    images: (n, units) uint8 or float32; index: (rows,), within 0..n-1.
     """
     cdef rbm_draw d = _draw(draw)
     cdef rbm_binarize how = RBM_SAMPLE if threshold is None else RBM_THRESHOLD
@@ -667,6 +679,7 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
     _require(bits.shape[0] == index.shape[0] and words * 64 >= units, "bits do not fit the images")
     if rows == 0:
         return
+    _require(rbm_rows_fit(&index[0], rows, images.shape[0]), "there are no such images")
     args.units, args.index, args.rows = units, &index[0], rows
     args.scale, args.how, args.threshold, args.draw = scale, how, cut, d
     args.bits, args.words = &bits[0, 0], words
@@ -679,8 +692,10 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
         args.images = &real[0, 0]
         kernel = _table.binarize_f32
     if _is_recording():
-        if &index[0] != &_recorded._rows[0]:  # images made for this step alone
+        # Images made for this step alone, or rows that a replay would not look at.
+        if &index[0] != &_recorded._rows[0] or index.shape[0] != _recorded._rows.shape[0]:
             _recorded.replayable = False
+        _recorded._images = images.shape[0]
         _recorded._add(kernel, &args, sizeof(args), rows * units,
                        <char *>&args.draw - <char *>&args, (), (<size_t>&bits[0, 0],),
                        (images, index, bits))
@@ -742,6 +757,9 @@ def count_on(const uint64_t[:, ::1] bits):
 def list_on(const uint64_t[:, ::1] bits, uint32_t[::1] start, uint32_t[::1] index):
     """Write the on-lists; start: (rows + 1,), index: at least count_on(bits)."""
     _require(start.shape[0] >= bits.shape[0] + 1, "start is too short")
+    cdef size_t on = rbm_count_on(&bits[0, 0], bits.shape[0], bits.shape[1])
+    _require(<size_t>index.shape[0] >= on, "index is too short")
+    _require(on < _MOST_ON, "more units are on than lists can have")
     cdef rbm_list_on_args args = rbm_list_on_args(&bits[0, 0], bits.shape[0], bits.shape[1],
                                                   &start[0], &index[0])
     _run(_table.list_on, &args, index.shape[0])
@@ -749,8 +767,8 @@ def list_on(const uint64_t[:, ::1] bits, uint32_t[::1] start, uint32_t[::1] inde
 
 def bits_to_floats(const uint64_t[:, ::1] bits, size_t units, float[:, ::1] floats):
     """floats (rows, ld) = bits as 0 and 1."""
-    _require(floats.shape[0] == bits.shape[0] and floats.shape[1] >= <Py_ssize_t>units
-             and bits.shape[1] * 64 >= <Py_ssize_t>units, "floats do not fit the bits")
+    _require(floats.shape[0] == bits.shape[0] and <size_t>floats.shape[1] >= units
+             and <size_t>bits.shape[1] * 64 >= units, "floats do not fit the bits")
     cdef rbm_bits_and_floats_args args = rbm_bits_and_floats_args(
         <uint64_t *>&bits[0, 0], bits.shape[0], bits.shape[1], units, &floats[0, 0],
         floats.shape[1])
@@ -759,8 +777,8 @@ def bits_to_floats(const uint64_t[:, ::1] bits, size_t units, float[:, ::1] floa
 
 def floats_to_bits(const float[:, ::1] floats, size_t units, uint64_t[:, ::1] bits):
     """bits (rows, words) = floats above one half."""
-    _require(floats.shape[0] == bits.shape[0] and floats.shape[1] >= <Py_ssize_t>units
-             and bits.shape[1] * 64 >= <Py_ssize_t>units, "bits do not fit the floats")
+    _require(floats.shape[0] == bits.shape[0] and <size_t>floats.shape[1] >= units
+             and <size_t>bits.shape[1] * 64 >= units, "bits do not fit the floats")
     cdef rbm_bits_and_floats_args args = rbm_bits_and_floats_args(
         &bits[0, 0], bits.shape[0], bits.shape[1], units, <float *>&floats[0, 0],
         floats.shape[1])
@@ -774,13 +792,24 @@ def count_by_unit(const uint64_t[:, ::1] bits, uint32_t[::1] count):
         rbm_count_by_unit(&bits[0, 0], bits.shape[0], bits.shape[1], count.shape[0], &count[0])
 
 
+cdef _require_lists(const uint32_t[::1] start, const uint32_t[::1] index, Py_ssize_t rows,
+                    size_t units):
+    """On-lists of so many rows and units, which somebody else may have made."""
+    cdef bint fit
+    _require(start.shape[0] >= rows + 1, "start is too short")
+    _require(index.shape[0] >= start[rows] and index.shape[0] >= 1, "index is too short")
+    with nogil:
+        fit = rbm_lists_fit(&start[0], &index[0], rows, index.shape[0], units)
+    _require(fit, "lists do not ascend, or name no units")
+
+
 def sum_listed(const float[:, ::1] matrix, size_t width, const uint32_t[::1] start,
                const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
-    """out[r] = bias + the sum of the matrix rows that row r lists; out: (rows, ld)."""
+    """out[r] = bias + the sum of the matrix rows that row r lists, ascending; out: (rows, ld)."""
     cdef size_t ld = matrix.shape[1]
     _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
              and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
-    _require(start.shape[0] >= out.shape[0] + 1, "start is too short")
+    _require_lists(start, index, out.shape[0], matrix.shape[0])
     cdef rbm_sum_listed_args args = rbm_sum_listed_args(
         &matrix[0, 0], matrix.shape[0], ld, width, &start[0], &index[0], out.shape[0], &bias[0],
         &out[0, 0])
@@ -812,6 +841,10 @@ def bit_inputs(const uint64_t[:, ::1] bits, const float[:, ::1] matrix, size_t w
              "bits do not fit")
     if rows == 0:
         return
+    _require(rbm_bits_fit(&bits[0, 0], rows, bits.shape[1], units),
+             "bits beyond the last unit are on")
+    _require(rows * units < _MOST_ON or rbm_count_on(&bits[0, 0], rows, bits.shape[1]) < _MOST_ON,
+             "more units are on than lists can have")
     _require(<size_t>lists.shape[0] >= rows + 1 + rbm_index_length(rows, units),
              "workspace is too small")
     args.bits, args.rows, args.words, args.units = &bits[0, 0], rows, bits.shape[1], units
@@ -847,7 +880,7 @@ def accumulate_dense(const float[:, ::1] visible, const float[:, ::1] hidden, si
     """gradient (visible units, ld) += scale visible' hidden, for real-valued visible states."""
     cdef size_t ld = hidden.shape[1]
     _require(visible.shape[0] == hidden.shape[0] and visible.shape[1] >= gradient.shape[0]
-             and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and width <= ld,
+             and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and 1 <= width <= ld,
              "states do not fit the gradient")
     cdef rbm_multiply_args args = rbm_multiply_args(
         &visible[0, 0], 1, visible.shape[1], visible.shape[0], &hidden[0, 0], ld, width, NULL,
@@ -865,7 +898,7 @@ def accumulate(const uint64_t[:, ::1] visible, const float[:, ::1] hidden, size_
     cdef size_t ld = hidden.shape[1], units = gradient.shape[0]
     cdef rbm_accumulate_args args
     _require(visible.shape[0] == hidden.shape[0] and visible.shape[1] * 64 >= gradient.shape[0]
-             and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and width <= ld,
+             and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and 1 <= width <= ld,
              "states do not fit the gradient")
     _require(count.shape[0] >= gradient.shape[0] and scaled.shape[1] == <Py_ssize_t>ld
              and index.shape[0] >= gradient.shape[0] * visible.shape[0]
@@ -883,7 +916,7 @@ cdef rbm_dense _dense(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::
     cdef rbm_dense link
     _require(velocity.shape[0] == weights.shape[0] and velocity.shape[1] == weights.shape[1],
              "velocity and weights differ in shape")
-    _require(transposed.shape[0] == <Py_ssize_t>hidden
+    _require(hidden >= 1 and transposed.shape[0] == <Py_ssize_t>hidden
              and transposed.shape[1] >= weights.shape[0]
              and weights.shape[1] >= <Py_ssize_t>hidden
              and weights.shape[1] % RBM_PAD == 0 and transposed.shape[1] % RBM_PAD == 0,
@@ -1099,7 +1132,7 @@ cdef size_t _state_at(const rbm_phase *phase):
 cdef const float *_totals(const float[:, ::1] total, size_t units, size_t n, size_t most,
                           mean) except? NULL:
     cdef const float[:, ::1] mean_view
-    _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0,
+    _require(<size_t>total.shape[1] >= units and total.shape[1] % RBM_PAD == 0,
              "total inputs do not fit the units")
     _require(1 <= n <= most, "no such number of replicas or of units in a group")
     if mean is not None:
@@ -1255,7 +1288,7 @@ def bernoulli_cumulant_change(const float[:, ::1] total, size_t units, double[::
     The scale goes from beta[0] to beta[1].
     """
     _require(beta.shape[0] == 2, "there are no two temperatures")
-    _require(total.shape[1] >= <Py_ssize_t>units and total.shape[1] % RBM_PAD == 0
+    _require(<size_t>total.shape[1] >= units and total.shape[1] % RBM_PAD == 0
              and out.shape[0] == total.shape[0], "total inputs do not fit the units")
     cdef rbm_cumulant_change_args args
     if total.shape[0]:
@@ -1339,9 +1372,9 @@ def weigh_listed(const uint32_t[::1] start, const uint32_t[::1] index, const flo
                  float[::1] out):
     """out[u] = the sum of weight (rows,) over the rows that list unit u.
 
-    The entries must lie within `out`: unchecked.
+    Lists ascend, and their entries lie within `out`.
     """
-    _require(start.shape[0] >= weight.shape[0] + 1, "start is too short")
+    _require_lists(start, index, weight.shape[0], out.shape[0])
     with nogil:
         rbm_weigh_listed(&start[0], &index[0], weight.shape[0], &weight[0], out.shape[0], &out[0])
 
@@ -1350,7 +1383,7 @@ def column_sums(const float[:, ::1] matrix, size_t width, float[::1] out, weight
     """out (ld,) = the sums of the columns, of rows weighted by `weight` (rows,) or alike."""
     cdef const float[::1] weight_view
     cdef const float *weight_at = NULL
-    _require(out.shape[0] == matrix.shape[1] and <Py_ssize_t>width <= matrix.shape[1]
+    _require(out.shape[0] == matrix.shape[1] and width <= <size_t>matrix.shape[1]
              and matrix.shape[1] % RBM_PAD == 0, "columns do not fit")
     if weight is not None:
         weight_view = weight
@@ -1379,6 +1412,8 @@ def transpose(const float[:, ::1] matrix, size_t columns, float[:, ::1] transpos
 cdef rbm_maps _maps(tuple maps) except *:
     cdef rbm_maps m
     _require(min(maps) >= 1, "there are no maps")
+    _require(maps[0] * maps[1] * maps[2] < 1 << 32 and maps[5] * maps[6] * maps[7] < 1 << 32
+             and max(maps) < 1 << 32, "the maps are too large")
     (m.height, m.width, m.channels, m.filter_height, m.filter_width, m.filters,
      m.hidden_height, m.hidden_width) = maps
     _require(m.hidden_height + m.filter_height <= m.height + 1
@@ -1404,11 +1439,6 @@ cdef _require_inputs(const float[:, ::1] weights, const rbm_maps *maps, const fl
              and weights.shape[1] % RBM_PAD == 0, "weights do not fit the maps")
     _require(<size_t>out.shape[1] >= units and out.shape[1] % RBM_PAD == 0
              and bias.shape[0] == out.shape[1], "total inputs do not fit the maps")
-
-
-cdef _require_lists(const uint32_t[::1] start, const uint32_t[::1] index, Py_ssize_t rows):
-    _require(start.shape[0] >= rows + 1, "start is too short")
-    _require(index.shape[0] >= start[rows] and index.shape[0] >= 1, "index is too short")
 
 
 cdef _memory(size_t size):
@@ -1438,13 +1468,14 @@ cdef rbm_inputs_args _inputs(const float[:, ::1] weights, const rbm_maps *maps,
 
 cdef _listed_inputs(rbm_kernel *kernel, _inputs_memory memory_of, const float[:, ::1] weights,
                     const rbm_maps *maps, const uint32_t[::1] start, const uint32_t[::1] index,
-                    const float[::1] bias, float[:, ::1] out):
+                    size_t units, const float[::1] bias, float[:, ::1] out):
+    """units: how many there are of those that are listed."""
     cdef rbm_inputs_args args
     cdef uint8_t[::1] memory
     cdef size_t rows = out.shape[0]
     if rows == 0:
         return
-    _require_lists(start, index, rows)
+    _require_lists(start, index, rows, units)
     args = _inputs(weights, maps, bias, out)
     args.start, args.index = &start[0], &index[0]
     memory = _memory(memory_of(&args, _threads))
@@ -1473,12 +1504,12 @@ def convolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::1]
                     const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
     """out (rows, ld) = total inputs of the hidden units, from on-lists of visible ones.
 
-    bias: (ld,), that of each hidden unit. The entries of `index` must be units: unchecked.
+    bias: (ld,), that of each hidden unit.
     """
     cdef rbm_maps m = _maps(maps)
     _require_inputs(weights, &m, bias, out, _hidden(&m))
     _listed_inputs(_table.convolve_listed, _table.convolve_listed_memory, weights, &m, start, index,
-                   bias, out)
+                   _visible(&m), bias, out)
 
 
 def convolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] values,
@@ -1494,12 +1525,12 @@ def deconvolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::
                       const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
     """out (rows, ld) = total inputs of the visible units, from on-lists of hidden ones.
 
-    bias: (ld,), that of each visible unit. The entries of `index` must be units: unchecked.
+    bias: (ld,), that of each visible unit.
     """
     cdef rbm_maps m = _maps(maps)
     _require_inputs(weights, &m, bias, out, _visible(&m))
     _listed_inputs(_table.deconvolve_listed, _table.deconvolve_listed_memory, weights, &m, start,
-                   index, bias, out)
+                   index, _hidden(&m), bias, out)
 
 
 def deconvolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] values,
@@ -1512,17 +1543,18 @@ def deconvolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] valu
 
 
 cdef _require_gradient(const float[:, ::1] hidden, const rbm_maps *maps, float[:, ::1] gradient):
-    _require(<size_t>hidden.shape[1] >= _hidden(maps), "hidden states do not fit the maps")
+    _require(<size_t>hidden.shape[1] >= _hidden(maps) and hidden.shape[1] % RBM_PAD == 0,
+             "hidden states do not fit the maps")
     _require(<size_t>gradient.shape[0] == _taps(maps)
-             and <size_t>gradient.shape[1] >= maps.filters, "the gradient does not fit the maps")
+             and <size_t>gradient.shape[1] >= maps.filters and gradient.shape[1] % RBM_PAD == 0,
+             "the gradient does not fit the maps")
 
 
 def correlate_listed(tuple maps, const uint32_t[::1] start, const uint32_t[::1] index,
                      const float[:, ::1] hidden, float scale, float[:, ::1] gradient):
     """gradient (taps, ld) += scale times the sum over rows and positions of v h.
 
-    The visible states are on-lists, the hidden ones (rows, ld). The entries of `index` must be
-    units: unchecked.
+    The visible states are on-lists, the hidden ones (rows, ld).
     """
     correlate_both(maps, start, index, hidden, start, index, hidden[:0], scale, 0.0, gradient)
 
@@ -1544,8 +1576,8 @@ def correlate_both(tuple maps, const uint32_t[::1] start0, const uint32_t[::1] i
             correlate_both(maps, start1, index1, hidden1, start0, index0, hidden0, scale1, scale0,
                            gradient)
         return
-    _require_lists(start0, index0, rows0)
-    _require_lists(start1, index1, rows1)
+    _require_lists(start0, index0, rows0, _visible(&m))
+    _require_lists(start1, index1, rows1, _visible(&m))
     cdef const float *second = &hidden1[0, 0] if rows1 else NULL
     cdef rbm_correlate_args args
     args.maps = m
@@ -1586,6 +1618,7 @@ def correlate(tuple maps, const float[:, ::1] values, const float[:, ::1] hidden
 cdef rbm_pool _pool(tuple maps) except *:
     cdef rbm_pool m
     _require(min(maps) >= 1, "there are no maps")
+    _require(maps[0] * maps[1] * maps[2] < 1 << 32 and maps[3] < 1 << 32, "the maps are too large")
     m.height, m.width, m.filters, m.pool = maps
     _require(m.pool <= RBM_MOST_POOL, "blocks are too large")
     _require(m.height % m.pool == 0 and m.width % m.pool == 0, "the maps are not whole blocks")

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Run the kernel tests with the extension built under AddressSanitizer and UBSan; any finding fails.
+# Run the kernel tests with the extension built under AddressSanitizer and UBSan, and the team of
+# threads under ThreadSanitizer, for which clang must be there; any finding fails.
 # usage: sh tests/sanitize.sh PYTHON, a Python that has pip, numpy and pytest
 set -eu
 python=$(command -v "$1")
@@ -33,3 +34,7 @@ LD_PRELOAD=$runtime ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
     "$python" -m pytest -p no:cacheprovider --capture=sys \
     tests/test_kernels.py tests/test_convolution_kernels.py tests/test_unit_kernels.py \
     tests/test_units.py
+
+echo "Running the team under ThreadSanitizer"
+PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 \
+    "$python" -m pytest -p no:cacheprovider tests/test_races.py

@@ -478,10 +478,56 @@ def test_more_memory_than_offsets_reach_is_refused() -> None:
         _kernels.correlate_listed(maps, start, index, hidden, 1.0, gradient)
 
 
+@pytest.mark.parametrize(
+    ("start", "index", "words"),
+    [
+        ([0, 1, 2], [0, 10**6], "name no units"),
+        ([0, 1, 2], [2**32 - 1, 0], "name no units"),
+        ([0, 2, 3], [3, 3, 4], "do not ascend"),
+        ([0, 2, 3], [4, 3, 4], "do not ascend"),
+        ([0, 3, 2], [0, 1, 2], "do not ascend"),
+        ([0, 2**32 - 1, 2], [0, 1, 2], "do not ascend"),
+        ([0, 2, 4], [0, 1, 2], "index is too short"),
+        ([0, 2], [0, 1, 2], "start is too short"),
+    ],
+)
+def test_foreign_lists_are_refused(start: list[int], index: list[int], words: str) -> None:
+    maps = Maps(6, 7, 3, 3, 2, 5, 2)
+    weights = np.zeros((18, 16), np.float32)
+    visible = np.zeros((2, padded(maps.visible)), np.float32)
+    hidden = np.zeros((2, padded(maps.hidden)), np.float32)
+    below, above, link = visible[0].copy(), hidden[0].copy(), maps.link
+    wrong = np.array(start, np.uint32), np.array(index, np.uint32)
+    right = np.array([0, 1, 1], np.uint32), np.array([maps.visible - 1], np.uint32)
+    k = _kernels
+    k.convolve_listed(weights, link, *right, above, hidden)
+    k.correlate_both(link, *right, hidden, *right, hidden, 1.0, 1.0, weights)
+    calls: list[Callable[[], object]] = [
+        lambda: k.convolve_listed(weights, link, *wrong, above, hidden),
+        lambda: k.deconvolve_listed(weights, link, *wrong, below, visible),
+        lambda: k.correlate_listed(link, *wrong, hidden, 1.0, weights),
+        lambda: k.correlate_both(link, *right, hidden, *wrong, hidden, 1.0, 1.0, weights),
+        lambda: k.correlate_both(link, *wrong, hidden, *right, hidden, 1.0, 1.0, weights),
+    ]
+    for number, call in enumerate(calls):
+        with pytest.raises(ValueError, match=words):
+            raise AssertionError(f"call {number} was accepted: {call()}")
+
+
+def test_maps_that_no_memory_holds_are_refused() -> None:
+    """Products of their sides, computed in 64 bits, might come to little."""
+    weights, out = np.zeros((1, 16), np.float32), np.zeros((1, 16), np.float32)
+    link, blocks = (2**32, 2**32, 1, 1, 1, 1, 1, 1), (2**32, 2**31, 2, 2)
+    with pytest.raises(ValueError, match="the maps are too large"):
+        _kernels.convolve(weights, link, out, out[0], out)
+    with pytest.raises(ValueError, match="the maps are too large"):
+        _kernels.pooled(out, blocks, out, None, None)
+
+
 def test_wrong_shapes_are_refused() -> None:
     maps = Maps(6, 7, 3, 3, 2, 5, 2)
     start, index = np.zeros(3, np.uint32), np.zeros(9, np.uint32)
-    weights = np.zeros((54, 16), np.float32)
+    weights = np.zeros((18, 16), np.float32)
     visible = np.zeros((2, padded(maps.visible)), np.float32)
     hidden = np.zeros((2, padded(maps.hidden)), np.float32)
     below, above = visible[0].copy(), hidden[0].copy()

@@ -883,6 +883,104 @@ def test_wrong_shapes_are_refused() -> None:
             raise AssertionError(f"call {number} was accepted: {call()}")
 
 
+def test_foreign_lists_are_refused() -> None:
+    """What would lead a kernel out of its memory, each with a plain word."""
+    matrix, vector = np.ones((3, 48), np.float32), np.zeros(48, np.float32)
+    bits, out = np.array([[5], [1]], np.uint64), np.zeros((2, 48), np.float32)
+    start, index = np.array([0, 2, 3], np.uint32), np.array([0, 2, 1], np.uint32)
+    weight, by_unit = np.ones(2, np.float32), np.zeros(3, np.float32)
+    images, huge = np.zeros((5, 9), np.uint8), 2**64 - 1
+    room = np.zeros(_kernels.lists_length(2, 48), np.uint32)
+
+    def changed(array: NDArray[Any], place: int, value: int) -> NDArray[Any]:
+        array = array.copy()
+        array[place] = value
+        return array
+
+    def listed(start: NDArray[Any] = start, index: NDArray[Any] = index) -> None:
+        _kernels.sum_listed(matrix, 48, start, index, vector, out)
+        _kernels.weigh_listed(start, index, weight, by_unit)
+
+    def weighed(start: NDArray[Any] = start, index: NDArray[Any] = index) -> None:
+        _kernels.weigh_listed(start, index, weight, by_unit)
+
+    def binarize(rows: list[int]) -> None:
+        target = np.zeros((len(rows), 1), np.uint64)
+        _kernels.binarize(images, np.array(rows), 1.0, None, DRAW, target)
+
+    listed()
+    _kernels.list_on(bits, np.zeros(3, np.uint32), np.zeros(3, np.uint32))
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("index is too short", lambda: _kernels.list_on(bits, start, index[:1])),
+        ("index is too short", lambda: _kernels.list_on(bits, start, index[:0])),
+        ("there are no such images", lambda: binarize([0, 5])),
+        ("there are no such images", lambda: binarize([-1, 0])),
+        ("beyond the last", lambda: _kernels.bit_inputs(bits, matrix[:2], 48, vector, out, room)),
+        ("do not fit", lambda: _kernels.bits_to_floats(bits, huge, out)),
+        ("do not fit", lambda: _kernels.floats_to_bits(out, huge, bits)),
+        ("do not fit", lambda: _kernels.bernoulli(out, huge, out, None, None)),
+        ("do not fit", lambda: _kernels.bernoulli_cumulant_change(out, huge, np.zeros(2), 0, 1)),
+        ("do not fit", lambda: _kernels.column_sums(out, huge, vector)),
+        (
+            "do not fit",
+            lambda: _kernels.accumulate(bits, out, 0, 1.0, matrix, room, room, out),
+        ),
+        ("do not fit", lambda: _kernels.apply(matrix, matrix, out[:0], 0, matrix, RULES[0])),
+    ]
+    for take in (listed, weighed):
+        calls += [
+            ("index is too short", lambda take=take: take(index=index[:2])),
+            ("index is too short", lambda take=take: take(index=index[:0])),
+            ("start is too short", lambda take=take: take(start=start[:2])),
+            ("name no units", lambda take=take: take(index=changed(index, 1, 3))),
+            ("name no units", lambda take=take: take(index=changed(index, 2, 2**32 - 1))),
+            ("do not ascend", lambda take=take: take(index=changed(index, 1, 0))),
+            ("do not ascend", lambda take=take: take(start=changed(start, 0, 3))),
+            ("do not ascend", lambda take=take: take(start=changed(start, 1, 4))),
+            ("do not ascend", lambda take=take: take(start=changed(start, 1, 2**32 - 1))),
+        ]
+    for number, (said, call) in enumerate(calls):
+        with pytest.raises(ValueError, match=said):
+            raise AssertionError(f"call {number} was accepted: {call()}")
+
+
+def test_rows_of_a_replayed_step_are_looked_at() -> None:
+    """They change between steps: the plan was recorded with others."""
+    visible, hidden, rows = 20, 16, 4
+    images, index = np.full((6, visible), 200, np.uint8), np.arange(rows)
+    weights, velocity = (np.zeros((visible, 16), np.float32) for _ in range(2))
+    transposed = np.zeros((hidden, 32), np.float32)
+    bits = np.zeros((rows, 1), np.uint64)
+    mean = np.zeros((rows, 16), np.float32)
+    room = np.zeros(2000, np.uint32)
+    parameters = [np.zeros(32, np.float32) for _ in range(4)]
+    vectors = np.zeros(_kernels.learn_floats(32, 16, 2 * rows), np.float32)
+    rule = (0.1, 0.0, 0.0, 0.0, False)
+    _kernels.record(1, index, (mean,))
+    _kernels.binarize(images, index, 255.0, None, (3, 1, 0, 0), bits)
+    _kernels.learn(
+        *(weights, velocity, transposed, hidden, bits, mean, bits, mean, rule, *parameters, None),
+        *(room, np.zeros(3 * rows * 16, np.float32), vectors),
+    )
+    plan = _kernels.recorded()
+    assert plan is not None
+    assert plan.run(2, rule, False)
+    for wrong in (6, -1):
+        index[2] = wrong
+        with pytest.raises(ValueError, match="there are no such images"):
+            plan.run(3, rule, False)
+
+
+def test_lists_of_more_than_their_offsets_reach_are_refused() -> None:
+    """Virtual memory: what is refused is not touched, but for the bits, which are read."""
+    rows = 2**20
+    bits = np.full((rows, 64), 2**64 - 1, np.uint64)
+    matrix, bias = np.zeros((4096, 16), np.float32), np.zeros(16, np.float32)
+    out, lists = np.empty((rows, 16), np.float32), np.zeros(1, np.uint32)
+    with pytest.raises(ValueError, match="more units are on than lists can have"):
+        _kernels.bit_inputs(bits, matrix, 16, bias, out, lists)
+
+
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="instruction set 'mmx'"):
         _kernels.use_isa("mmx")

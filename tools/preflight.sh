@@ -48,8 +48,8 @@ int main(void) { return EXIT_SUCCESS; }'; then
         "may be missing (Debian: apt install libc6-dev binutils)"
 elif ! compiles 'typedef float v __attribute__((vector_size(16)));
 int main(void) { v x = {0}; x = __builtin_shufflevector(x, x, 0, 4, 1, 5); return x[0] != 0; }'; then
-    lack "'${cc%% *}' is too old: install GCC 12 or later, or clang (make CC=clang), with which" \
-        "rbm uses one thread"
+    lack "'${cc%% *}' is too old: install GCC 12 or later, or clang (make CC=clang) with libomp," \
+        "without which rbm uses one thread"
 fi
 
 exit $missing

@@ -1,0 +1,387 @@
+/* Runs kernels on several threads, for ThreadSanitizer, and compares with what one thread makes.
+ * usage: race THREADS TIMES KERNEL ... */
+#include "rbm_kernels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Small, but of several chunks of each loop; the rows of the phases differ. */
+enum {
+    VISIBLE = 200,
+    HIDDEN = 150,
+    LV = 208,
+    LH = 160,
+    WV = 4,
+    WH = 3,
+    ROWS = 40,
+    OTHERS = 24,
+    LISTS = 4 * ROWS * VISIBLE,
+    SIDE = 10,
+    FILTER = 3,
+    FILTERS = 5,
+    MAP = SIDE - FILTER + 1,
+    TAPS = FILTER * FILTER,
+    LM = 336, /* padded units of the hidden maps */
+    LS = 112, /* and of the visible ones */
+};
+
+/* All that kernels read and write; what they wrote is compared as a whole. */
+typedef struct {
+    uint8_t images[ROWS * VISIBLE];
+    int64_t rows[ROWS];
+    uint64_t visible[ROWS * WV], hidden[ROWS * WH], reconstructed[ROWS * WV];
+    float weights[VISIBLE * LH], velocity[VISIBLE * LH], transposed[HIDDEN * LV];
+    float gradient[VISIBLE * LH];
+    float visible_bias[LV], visible_velocity[LV], hidden_bias[LH], hidden_velocity[LH];
+    float offset_visible[LV], offset_hidden[LH], penalty_visible[LV], penalty_hidden[LH];
+    float up[ROWS * LH], down[ROWS * LV], again[ROWS * LH];
+    float filters[TAPS * RBM_PAD], maps[ROWS * LM], pixels[ROWS * LS], map_bias[LM], pixel_bias[LS];
+    float filter_gradient[TAPS * RBM_PAD];
+    uint64_t dots[2 * ROWS]; /* float64 */
+    int finite;
+} world;
+
+/* Workspaces, whose contents may depend on who did what. */
+typedef struct {
+    uint32_t start[ROWS + 1], others[ROWS + 1], index[LISTS], count[VISIBLE];
+    float scaled[3 * ROWS * LH], vectors[RBM_LEARN_FLOATS(LV, LH, 2 * ROWS)];
+    _Alignas(64) uint8_t memory[1 << 22];
+} workspace;
+
+static world of_one, of_several;
+static workspace space;
+static const rbm_kernels *table;
+
+static uint64_t state = 1;
+
+static uint32_t next_word(void) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 33);
+}
+
+static void fill(float *to, size_t rows, size_t ld, size_t width) {
+    for (size_t i = 0; i < rows * ld; i++)
+        to[i] = i % ld < width ? (float)(next_word() % 2000) / 1000 - 1 : 0;
+}
+
+static void fill_bits(uint64_t *to, size_t rows, size_t words, size_t units, unsigned percent) {
+    memset(to, 0, rows * words * sizeof *to);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t u = 0; u < units; u++)
+            if (next_word() % 100 < percent)
+                to[r * words + u / 64] |= (uint64_t)1 << u % 64;
+}
+
+static void begin(world *w) {
+    memset(w, 0, sizeof *w);
+    state = 1;
+    for (size_t i = 0; i < sizeof w->images; i++)
+        w->images[i] = (uint8_t)next_word();
+    for (size_t r = 0; r < ROWS; r++)
+        w->rows[r] = (int64_t)(next_word() % ROWS);
+    fill_bits(w->visible, ROWS, WV, VISIBLE, 13);
+    fill_bits(w->hidden, ROWS, WH, HIDDEN, 60);
+    fill_bits(w->reconstructed, ROWS, WV, VISIBLE, 15);
+    fill(w->weights, VISIBLE, LH, HIDDEN);
+    fill(w->velocity, VISIBLE, LH, HIDDEN);
+    for (size_t v = 0; v < VISIBLE; v++)
+        for (size_t h = 0; h < HIDDEN; h++)
+            w->transposed[h * LV + v] = w->weights[v * LH + h];
+    fill(w->visible_bias, 1, LV, VISIBLE);
+    fill(w->hidden_bias, 1, LH, HIDDEN);
+    fill(w->offset_visible, 1, LV, VISIBLE);
+    fill(w->offset_hidden, 1, LH, HIDDEN);
+    fill(w->up, ROWS, LH, HIDDEN);
+    fill(w->again, ROWS, LH, HIDDEN);
+    fill(w->filters, TAPS, RBM_PAD, FILTERS);
+    fill(w->maps, ROWS, LM, MAP * MAP * FILTERS);
+    fill(w->pixels, ROWS, LS, SIDE * SIDE);
+    w->finite = 1;
+}
+
+static rbm_dense dense(world *w) {
+    return (rbm_dense){w->weights, w->velocity, w->transposed, VISIBLE, HIDDEN, LV, LH};
+}
+
+static const rbm_rule rule = {0.1f, 0.5f, 0.01f, 0, 0};
+
+static rbm_draw draw(uint32_t substep) {
+    return (rbm_draw){{1, 2}, 3, substep, 0};
+}
+
+static rbm_bit_inputs_args inputs_up(world *w, const uint64_t *bits, float *out) {
+    return (rbm_bit_inputs_args){bits,   ROWS,           WV,  VISIBLE,     w->weights, LH,
+                                 HIDDEN, w->hidden_bias, out, space.start, space.index};
+}
+
+static rbm_bit_inputs_args inputs_down(world *w) {
+    return (rbm_bit_inputs_args){w->hidden,     ROWS,        WH,         HIDDEN,
+                                 w->transposed, LV,          VISIBLE,    w->visible_bias,
+                                 w->down,       space.start, space.index};
+}
+
+static rbm_learn_args learning(world *w, size_t others) {
+    return (rbm_learn_args){
+        .link = dense(w),
+        .positive = {w->visible, w->up, ROWS, WV},
+        .negative = {w->reconstructed, w->again, others, WV},
+        .rule = rule,
+        .offset_visible = w->offset_visible,
+        .offset_hidden = w->offset_hidden,
+        .penalty_visible = w->penalty_visible,
+        .penalty_hidden = w->penalty_hidden,
+        .slide = 0.01f,
+        .decay = 0.01,
+        .follow_hidden = 1,
+        .refresh = 1,
+        .visible_bias = w->visible_bias,
+        .visible_velocity = w->visible_velocity,
+        .hidden_bias = w->hidden_bias,
+        .hidden_velocity = w->hidden_velocity,
+        .count = space.count,
+        .index = space.index,
+        .scaled = space.scaled,
+        .vectors = space.vectors,
+        .finite = &w->finite,
+    };
+}
+
+static void run_lists(world *w, int threads) {
+    const rbm_bit_inputs_args args = inputs_up(w, w->visible, w->up);
+    rbm_run(table->bit_inputs, &args, threads);
+}
+
+static void run_tables(world *w, int threads) {
+    const rbm_bit_inputs_args args = inputs_down(w);
+    rbm_run(table->bit_inputs, &args, threads);
+}
+
+static void run_accumulate(world *w, int threads) {
+    const rbm_accumulate_args args = {{w->visible, w->up, ROWS, WV},
+                                      0.5f,
+                                      VISIBLE,
+                                      HIDDEN,
+                                      LH,
+                                      w->gradient,
+                                      space.count,
+                                      space.index,
+                                      space.scaled};
+    rbm_run(table->accumulate, &args, threads);
+}
+
+static void run_update(world *w, int threads) {
+    const rbm_update_args args = {.link = dense(w),
+                                  .positive = {w->visible, w->up, ROWS, WV},
+                                  .negative = {w->reconstructed, w->again, OTHERS, WV},
+                                  .rule = rule,
+                                  .correction = {w->weights, w->weights, 0},
+                                  .count = space.count,
+                                  .index = space.index,
+                                  .scaled = space.scaled,
+                                  .finite = &w->finite};
+    rbm_run(table->update, &args, threads);
+}
+
+static void run_learn(world *w, int threads) {
+    const rbm_learn_args args = learning(w, OTHERS);
+    rbm_run(table->learn, &args, threads);
+}
+
+/* A step of CD-1: each kernel reads what the one before has written. */
+static void run_plan(world *w, int threads) {
+    const rbm_binarize_args images = {.images = w->images,
+                                      .units = VISIBLE,
+                                      .index = w->rows,
+                                      .rows = ROWS,
+                                      .scale = 255,
+                                      .how = RBM_SAMPLE,
+                                      .draw = draw(0),
+                                      .bits = w->visible,
+                                      .words = WV};
+    const rbm_bit_inputs_args up = inputs_up(w, w->visible, w->up), down = inputs_down(w);
+    const rbm_bit_inputs_args again = inputs_up(w, w->reconstructed, w->again);
+    const rbm_units_args hidden = {w->up, ROWS, HIDDEN, LH, 1, w->up, w->hidden, WH, draw(1)};
+    const rbm_units_args visible = {w->down,          ROWS, VISIBLE, LV, 1, NULL,
+                                    w->reconstructed, WV,   draw(2)};
+    const rbm_units_args means = {w->again, ROWS, HIDDEN, LH, 1, w->again, NULL, 0, draw(3)};
+    const rbm_learn_args learn = learning(w, ROWS);
+    const rbm_operation operations[] = {
+        {table->binarize_u8, &images}, {table->bit_inputs, &up},     {table->bernoulli, &hidden},
+        {table->bit_inputs, &down},    {table->bernoulli, &visible}, {table->bit_inputs, &again},
+        {table->bernoulli, &means},    {table->learn, &learn},
+    };
+    const rbm_plan_args plan = {operations, sizeof operations / sizeof *operations};
+    rbm_run(rbm_walk, &plan, threads);
+}
+
+static void *memory_of(size_t bytes) {
+    if (bytes > sizeof space.memory)
+        abort();
+    return space.memory;
+}
+
+static const rbm_maps maps = {SIDE, SIDE, 1, FILTER, FILTER, FILTERS, MAP, MAP};
+
+/* Lists of every third unit or so, made by hand. */
+static void list(uint32_t *start, uint32_t *index, uint32_t units) {
+    start[0] = 0;
+    for (size_t r = 0; r < ROWS; r++) {
+        uint32_t at = start[r];
+        for (uint32_t u = (uint32_t)r % 3; u < units; u += 2 + (u + (uint32_t)r) % 3)
+            index[at++] = u;
+        start[r + 1] = at;
+    }
+}
+
+static void run_convolve(world *w, int threads) {
+    list(space.start, space.index, SIDE * SIDE);
+    rbm_inputs_args args = {.weights = w->filters,
+                            .maps = maps,
+                            .ld_weights = RBM_PAD,
+                            .start = space.start,
+                            .index = space.index,
+                            .rows = ROWS,
+                            .bias = w->map_bias,
+                            .out = w->maps,
+                            .ld = LM};
+    args.memory = memory_of(table->convolve_listed_memory(&args, threads));
+    rbm_run(table->convolve_listed, &args, threads);
+}
+
+static void run_deconvolve(world *w, int threads) {
+    list(space.start, space.index, MAP * MAP * FILTERS);
+    rbm_inputs_args args = {.weights = w->filters,
+                            .maps = maps,
+                            .ld_weights = RBM_PAD,
+                            .start = space.start,
+                            .index = space.index,
+                            .rows = ROWS,
+                            .bias = w->pixel_bias,
+                            .out = w->pixels,
+                            .ld = LS};
+    args.memory = memory_of(table->deconvolve_listed_memory(&args, threads));
+    rbm_run(table->deconvolve_listed, &args, threads);
+}
+
+static void run_correlate(world *w, int threads) {
+    list(space.start, space.index, SIDE * SIDE);
+    rbm_correlate_args args = {
+        .maps = maps,
+        .sides = {{space.start, space.index, NULL, 0, w->maps, ROWS, 0.5f},
+                  {space.start, space.index, NULL, 0, w->maps, OTHERS, -0.3f}},
+        .ld_hidden = LM,
+        .gradient = w->filter_gradient,
+        .ld = RBM_PAD};
+    args.memory = memory_of(table->correlate_listed_memory(&args, threads));
+    rbm_run(table->correlate_listed, &args, threads);
+}
+
+/* The same of real-valued states. */
+static void run_reals(world *w, int threads) {
+    rbm_inputs_args args = {.weights = w->filters,
+                            .maps = maps,
+                            .ld_weights = RBM_PAD,
+                            .values = w->maps,
+                            .ld_values = LM,
+                            .rows = ROWS,
+                            .bias = w->pixel_bias,
+                            .out = w->pixels,
+                            .ld = LS};
+    args.memory = memory_of(table->deconvolve_memory(&args, threads));
+    rbm_run(table->deconvolve, &args, threads);
+    rbm_correlate_args both = {.maps = maps,
+                               .sides = {{NULL, NULL, w->pixels, LS, w->maps, ROWS, 0.5f}},
+                               .ld_hidden = LM,
+                               .gradient = w->filter_gradient,
+                               .ld = RBM_PAD};
+    both.memory = memory_of(table->correlate_memory(&both, threads));
+    rbm_run(table->correlate, &both, threads);
+}
+
+/* Loops one after another, more than there are counters for between two meetings. */
+static void loops(const void *args, rbm_worker *me) {
+    world *w = *(world *const *)args;
+    for (unsigned turn = 0; turn < 11; turn++) {
+        EACH(me, 3, 2 * ROWS, i)
+        w->dots[i] = w->dots[i] * 3 + i;
+        rbm_meet(me);
+        EACH(me, 2, ROWS, i)
+        w->rows[i] += (int64_t)w->dots[2 * ROWS - 1 - i];
+        EACH(me, 1, ROWS, i)
+        w->images[i]++;
+        rbm_meet(me);
+    }
+}
+
+static void run_loops(world *w, int threads) {
+    rbm_run(loops, &w, threads);
+}
+
+/* Each thread reads what another has written, having met it, or not: the latter is what the
+ * sanitizer has to see. */
+static void told(const void *args, rbm_worker *me) {
+    world *w = *(world *const *)args;
+    w->rows[me->thread] = 1;
+    rbm_meet(me);
+    w->dots[me->thread] = (uint64_t)w->rows[(me->thread + 1) % me->threads];
+}
+
+static void untold(const void *args, rbm_worker *me) {
+    world *w = *(world *const *)args;
+    w->rows[me->thread] = 1;
+    w->dots[me->thread] = (uint64_t)w->rows[(me->thread + 1) % me->threads];
+}
+
+static void run_told(world *w, int threads) {
+    rbm_run(told, &w, threads);
+}
+
+static void run_untold(world *w, int threads) {
+    rbm_run(untold, &w, threads);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(world *, int);
+} kernels[] = {
+    {"lists", run_lists},       {"tables", run_tables},         {"accumulate", run_accumulate},
+    {"update", run_update},     {"learn", run_learn},           {"plan", run_plan},
+    {"convolve", run_convolve}, {"deconvolve", run_deconvolve}, {"correlate", run_correlate},
+    {"reals", run_reals},       {"loops", run_loops},           {"told", run_told},
+    {"untold", run_untold},
+};
+
+/* What threads made by number has no part in the comparison. */
+static int depends_on_threads(const char *name) {
+    return !strcmp(name, "told") || !strcmp(name, "untold");
+}
+
+static int try(size_t k, int threads, int times) {
+    begin(&of_one);
+    begin(&of_several);
+    for (int i = 0; i < times; i++) {
+        kernels[k].run(&of_one, 1);
+        kernels[k].run(&of_several, threads);
+    }
+    if (depends_on_threads(kernels[k].name) || !memcmp(&of_one, &of_several, sizeof of_one))
+        return 0;
+    fprintf(stderr, "race: %s depends on the number of threads\n", kernels[k].name);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    int threads = argc > 3 ? atoi(argv[1]) : 0, times = argc > 3 ? atoi(argv[2]) : 0, failed = 0;
+    table = rbm_select("baseline");
+    if (threads < 2 || times < 1 || rbm_make_threads(threads, 0) != threads)
+        return 2;
+    for (int i = 3; i < argc; i++) {
+        size_t k = 0;
+        while (k < sizeof kernels / sizeof *kernels && strcmp(argv[i], kernels[k].name))
+            k++;
+        if (k == sizeof kernels / sizeof *kernels)
+            return 2;
+        failed |= try(k, threads, times);
+    }
+    return failed;
+}
