@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -68,6 +69,8 @@ void rbm_meet(rbm_worker *me) {
 }
 
 void rbm_begin(rbm_worker *me, size_t count, size_t chunk) {
+    if (me->seen && me->seen->count++ < RBM_MOST_LOOPS)
+        me->seen->items[me->seen->count - 1] = count;
     if (me->threads == 1) {
         me->loop.count = count;
         return;
@@ -137,6 +140,29 @@ void rbm_walk(const void *args, rbm_worker *me) {
     for (size_t i = 0; i < plan->count; i++) {
         plan->operations[i].kernel(plan->operations[i].args, me);
         rbm_meet(me);
+    }
+}
+
+static long long now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+void rbm_walk_timed(const void *args, rbm_worker *me) {
+    const rbm_timed_plan_args *timed = args;
+    const int first = me->thread == 0;
+    long long before = now();
+    for (size_t i = 0; i < timed->plan.count; i++) {
+        if (first)
+            me->seen = &timed->loops[i], me->seen->count = 0;
+        timed->plan.operations[i].kernel(timed->plan.operations[i].args, me);
+        rbm_meet(me);
+        if (first) {
+            long long after = now();
+            timed->nanoseconds[i] += after - before;
+            before = after;
+        }
     }
 }
 

@@ -14,6 +14,12 @@
 
 typedef struct rbm_team rbm_team;
 
+/* The loops that a kernel has begun: how many, and the items of the first ones. */
+#define RBM_MOST_LOOPS 16
+typedef struct {
+    size_t count, items[RBM_MOST_LOOPS];
+} rbm_loops;
+
 /* A thread of a team: number `thread` of `threads`. The rest is for team.c. */
 typedef struct {
     int thread, threads;
@@ -23,6 +29,7 @@ typedef struct {
         size_t count, chunk, chunks;
         int helped, slot;
     } loop;
+    rbm_loops *seen; /* where loops are noted, if at all */
 } rbm_worker;
 
 /* A kernel: `args` is the structure that rbm_kernels.h has for it. */
@@ -43,6 +50,16 @@ typedef struct {
 } rbm_plan_args;
 
 rbm_kernel rbm_walk;
+
+/* The same, which adds the nanoseconds that each operation takes to what is there, with the wait
+ * for all, and says which loops it has. */
+typedef struct {
+    rbm_plan_args plan;
+    long long *nanoseconds;
+    rbm_loops *loops;
+} rbm_timed_plan_args;
+
+rbm_kernel rbm_walk_timed;
 
 /* Wait until all have come here. */
 void rbm_meet(rbm_worker *me);
