@@ -7,14 +7,16 @@ write nothing. All of a row run in turn, round after round, so that a machine wh
 fair to all; what counts are the ratios within a round, of which the median is shown.
 
     python benchmarks/epoch.py [--rounds N] [--threads N] [--mnist SOURCE] [--fashion SOURCE]
-                               [--rows NUMBER ...] [--before PYTHON]
+                               [--rows NUMBER ...] [--before PYTHON] [--json FILE]
 
---before takes the Python of another environment, with an earlier version installed.
+--before takes the Python of another environment, with an earlier version installed. --json writes
+the seconds of all rounds, row by row, which growth.py makes a picture of.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -176,9 +178,11 @@ def main() -> None:
     parser.add_argument("--fashion", default="fashion-mnist")
     parser.add_argument("--rows", type=int, nargs="+", default=range(len(ROWS)))
     parser.add_argument("--before", metavar="PYTHON")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     sources = {"mnist": options.mnist, "fashion": options.fashion}
 
+    results: list[dict[str, object]] = []
     print(f"seconds an epoch, median of {options.rounds} rounds, {options.threads} threads")
     for row in (ROWS[number] for number in options.rows):
         rounds = [
@@ -187,6 +191,11 @@ def main() -> None:
         ]
         print(f"\n{row.data}, 784 x {row.hidden}, batch {row.batch} {row.options}")
         report(rounds)
+        # What a row is, and what came of it.
+        what = {"data": row.data, "hidden": row.hidden, "batch": row.batch, "options": row.options}
+        results.append({**what, "threads": options.threads, "rounds": rounds})
+        if options.json is not None:  # after each row: the last ones take hours
+            options.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,36 @@
 /* Plans: kernels that run one after the other, in one parallel region. */
 #include "rbm_kernels.h"
 
+#include <time.h>
+
 void rbm_walk(const void *args, rbm_worker *me) {
     const rbm_plan_args *plan = args;
     for (size_t i = 0; i < plan->count; i++) {
         plan->operations[i].kernel(plan->operations[i].args, me);
         rbm_meet(me);
+    }
+}
+
+static long long now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+void rbm_walk_timed(const void *args, rbm_worker *me) {
+    const rbm_timed_plan_args *timed = args;
+    const int first = me->thread == 0;
+    long long before = now();
+    for (size_t i = 0; i < timed->plan.count; i++) {
+        if (first)
+            me->seen = &timed->loops[i], me->seen->count = 0;
+        timed->plan.operations[i].kernel(timed->plan.operations[i].args, me);
+        rbm_meet(me);
+        if (first) {
+            long long after = now();
+            timed->nanoseconds[i] += after - before;
+            before = after;
+        }
     }
 }
 

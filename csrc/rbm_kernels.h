@@ -493,6 +493,16 @@ typedef struct {
 
 rbm_kernel rbm_walk;
 
+/* The same, which adds the nanoseconds that each operation takes to what is there, with the wait
+ * for all, and says which loops it has. */
+typedef struct {
+    rbm_plan_args plan;
+    long long *nanoseconds;
+    rbm_loops *loops;
+} rbm_timed_plan_args;
+
+rbm_kernel rbm_walk_timed;
+
 /* A plan of one temperature, for those from number `first` of `betas` on, which is 1 or more.
  * Before each, its draws (count of the plan, some null) get the temperature's number as their step,
  * beta (2) becomes the last temperature's and its own, and *change the difference. */

@@ -68,6 +68,8 @@ void rbm_meet(rbm_worker *me) {
 }
 
 void rbm_begin(rbm_worker *me, size_t count, size_t chunk) {
+    if (me->seen && me->seen->count++ < RBM_MOST_LOOPS)
+        me->seen->items[me->seen->count - 1] = count;
     if (me->threads == 1) {
         me->loop.count = count;
         return;

@@ -14,6 +14,12 @@
 
 typedef struct rbm_team rbm_team;
 
+/* The loops that a kernel has begun: how many, and the items of the first ones. */
+#define RBM_MOST_LOOPS 16
+typedef struct {
+    size_t count, items[RBM_MOST_LOOPS];
+} rbm_loops;
+
 /* A thread of a team: number `thread` of `threads`. The rest is for team.c. */
 typedef struct {
     int thread, threads;
@@ -23,6 +29,7 @@ typedef struct {
         size_t count, chunk, chunks;
         int helped, slot;
     } loop;
+    rbm_loops *seen; /* where loops are noted, if at all */
 } rbm_worker;
 
 /* A kernel: `args` is the structure that rbm_kernels.h has for it. */

@@ -1,11 +1,11 @@
 /* From one inverse temperature to the next. */
 
 /* log(1 + exp(a)) - log(1 + exp(b)) for a = after x and b = before x, after and before being
- * positive, is (after - before) max(x, 0) + log((1 + y) / (1 + z)) with y = exp(-|a|), z = exp(-|b|);
- * and that logarithm is 2 artanh(s), s = (y - z) / (2 + y + z).
+ * positive, is (after - before) max(x, 0) + log((1 + y) / (1 + z)) with y = exp(-|a|), z =
+ * exp(-|b|); and that logarithm is 2 artanh(s), s = (y - z) / (2 + y + z).
  *
- * Temperatures lie close: y = z exp(-d), d = (after - before) |x|, and y - z = z (exp(-d) - 1) by the
- * series of that, which has all digits for |d| <= 1/4. Then |s| < 1/8. */
+ * Temperatures lie close: y = z exp(-d), d = (after - before) |x|, and y - z = z (exp(-d) - 1) by
+ * the series of that, which has all digits for |d| <= 1/4. Then |s| < 1/8. */
 INLINE vfloat softplus_change(float after, float before, vfloat x) {
     const vfloat change = splat(after - before);
     vfloat size = magnitude(x), d = -change * size, linear = change * at_least(x, 0.0f);

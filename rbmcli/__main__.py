@@ -14,9 +14,14 @@ from rbmcli.terminal import last_flush
 def main() -> None:
     """Run the command line of this process, and end it."""
     # What imports make stays: to look through it for garbage takes a tenth of a short command.
-    gc.set_threshold(50_000)
-    signals.install(sys.argv[1:])  # before anything else: imports take a while
+    gc.set_threshold(200_000)
+    arguments = sys.argv[1:]
+    signals.install(arguments)  # before anything else: imports take a while
     try:
+        if signals.trains(arguments):
+            from rbmcli.ahead import unpack
+
+            unpack(arguments)
         from rbmcli.cli.main import main as command_line
 
         command_line()

@@ -97,6 +97,18 @@ cdef extern from "rbm_kernels.h" nogil:
 
     void rbm_anneal(const void *, rbm_worker *) noexcept nogil
 
+    enum: RBM_MOST_LOOPS
+    ctypedef struct rbm_loops:
+        size_t count
+        size_t *items
+
+    ctypedef struct rbm_timed_plan_args:
+        rbm_plan_args plan
+        long long *nanoseconds
+        rbm_loops *loops
+
+    void rbm_walk_timed(const void *, rbm_worker *) noexcept nogil
+
     ctypedef struct rbm_binarize_args:
         const void *images
         size_t units
@@ -527,6 +539,7 @@ cdef class Plan:
 
     cdef rbm_operation *_operations
     cdef rbm_draw **_draws
+    cdef rbm_loops *_loops
     cdef size_t _count
     cdef size_t _work
     cdef rbm_learn_args *_learn
@@ -550,6 +563,7 @@ cdef class Plan:
             free(<void *>self._operations[i].args)
         free(self._operations)
         free(self._draws)
+        free(self._loops)
 
     cdef _add(self, rbm_kernel *kernel, const void *args, size_t size, size_t work,
               Py_ssize_t draw, tuple read, tuple made, tuple kept):
@@ -567,6 +581,12 @@ cdef class Plan:
         if draws == NULL:
             raise MemoryError()
         self._draws = draws
+        cdef rbm_loops *loops = <rbm_loops *>realloc(
+            self._loops, (self._count + 1) * sizeof(rbm_loops))
+        if loops == NULL:
+            raise MemoryError()
+        self._loops = loops
+        loops[self._count].count = 0
         cdef char *copy = <char *>malloc(size)
         if copy == NULL:
             raise MemoryError()
@@ -585,29 +605,45 @@ cdef class Plan:
         self._made.update(made)
         self._kept.append(kept)
 
+    cdef _take_images(self, const int64_t[::1] index, Py_ssize_t images):
+        """Take note of a kernel that reads the rows `index` of so many images."""
+        if &index[0] != &self._rows[0] or index.shape[0] != self._rows.shape[0]:
+            self.replayable = False  # images made for this step alone
+        self._images = images
+
     def run(self, uint32_t step, tuple rule, bint refresh):
         """Take the recorded step as step number `step`; True if all is finite.
 
         rule: as `update` takes it. refresh: as in the centering of `learn`.
         """
-        cdef size_t i
         cdef int finite = 1
-        cdef rbm_plan_args args
-        if not self.replayable or self._learn == NULL:
-            raise ValueError("the plan is not of a whole step")
-        _require(self._images < 0
-                 or rbm_rows_fit(&self._rows[0], self._rows.shape[0], self._images),
-                 "there are no such images")
-        for i in range(self._count):
-            if self._draws[i] != NULL:
-                self._draws[i].step = step
-        self._learn.rule = _rule(rule)
-        self._learn.decay, self._learn.refresh = rule[2], refresh
-        self._learn.finite = &finite
-        args.operations, args.count = self._operations, self._count
+        cdef rbm_plan_args args = self._ready(step, rule, refresh, &finite)
         _run_now(rbm_walk, &args, self._work)
         return finite != 0
 
+    def run_timed(self, uint32_t step, tuple rule, bint refresh, long long[::1] nanoseconds):
+        """`run`, adding to `nanoseconds` those of each operation; for benchmarks."""
+        cdef int finite = 1
+        cdef rbm_timed_plan_args args
+        _require(nanoseconds.shape[0] == <Py_ssize_t>self._count, "a number for each operation")
+        args.plan = self._ready(step, rule, refresh, &finite)
+        args.nanoseconds, args.loops = &nanoseconds[0], self._loops
+        _run_now(rbm_walk_timed, &args, self._work)
+        return finite != 0
+
+    def operations(self):
+        """The operations: (name, shapes, bytes read, bytes written, items of each loop).
+
+        Bytes follow from the shapes: each array once, as if all of it were needed. Loops are known
+        after `run_timed`.
+        """
+        cdef size_t i, j
+        result = []
+        for i in range(self._count):
+            loops = min(self._loops[i].count, <size_t>RBM_MOST_LOOPS)
+            items = tuple([self._loops[i].items[j] for j in range(loops)])
+            result.append((*_described(&self._operations[i]), items))
+        return result
 
     def anneal(self, const double[::1] betas, size_t first, size_t count, float[::1] beta,
                double[::1] change):
@@ -624,6 +660,69 @@ cdef class Plan:
         args.draws, args.betas, args.first, args.count = self._draws, &betas[0], first, count
         args.beta, args.change = &beta[0], &change[0]
         _run_now(rbm_anneal, &args, self._work)
+
+    cdef rbm_plan_args _ready(self, uint32_t step, tuple rule, bint refresh, int *finite):
+        cdef size_t i
+        cdef rbm_plan_args args
+        if not self.replayable or self._learn == NULL:
+            raise ValueError("the plan is not of a whole step")
+        _require(self._images < 0
+                 or rbm_rows_fit(&self._rows[0], self._rows.shape[0], self._images),
+                 "there are no such images")
+        for i in range(self._count):
+            if self._draws[i] != NULL:
+                self._draws[i].step = step
+        self._learn.rule = _rule(rule)
+        self._learn.decay, self._learn.refresh = rule[2], refresh
+        self._learn.finite = finite
+        args.operations, args.count = self._operations, self._count
+        return args
+
+
+cdef tuple _described(const rbm_operation *operation):
+    """(name, shapes, bytes read, bytes written) of an operation of a training step."""
+    cdef const rbm_binarize_args *binarized
+    cdef const rbm_bit_inputs_args *inputs
+    cdef const rbm_units_args *units
+    cdef const rbm_learn_args *learned
+    cdef const rbm_take_args *taken
+    cdef const rbm_multiply_args *product
+    cdef size_t weights, phases
+    if operation.kernel in (_table.binarize_u8, _table.binarize_f32):
+        small = operation.kernel == _table.binarize_u8
+        binarized = <const rbm_binarize_args *>operation.args
+        return ("binarize", f"{binarized.rows} x {binarized.units}",
+                binarized.rows * binarized.units * (1 if small else sizeof(float)),
+                binarized.rows * binarized.words * 8)
+    if operation.kernel == _table.bit_inputs:
+        inputs = <const rbm_bit_inputs_args *>operation.args
+        return ("inputs", f"{inputs.rows} x {inputs.units} to {inputs.width}",
+                inputs.rows * inputs.words * 8 + (inputs.units + 1) * inputs.ld * sizeof(float),
+                inputs.rows * inputs.ld * sizeof(float))
+    if operation.kernel == _table.learn:
+        learned = <const rbm_learn_args *>operation.args
+        weights = learned.link.visible * learned.link.ld_hidden * sizeof(float)
+        phases = ((learned.positive.rows + learned.negative.rows)
+                  * (learned.positive.words * 8 + learned.link.ld_hidden * sizeof(float)))
+        return ("learn", f"{learned.link.visible} x {learned.link.hidden}", 2 * weights + phases,
+                2 * weights + learned.link.hidden * learned.link.ld_visible * sizeof(float))
+    if operation.kernel in (_table.take_u8, _table.take_f32):
+        small = operation.kernel == _table.take_u8
+        taken = <const rbm_take_args *>operation.args
+        return ("take", f"{taken.rows} x {taken.units}",
+                taken.rows * taken.units * (1 if small else sizeof(float)),
+                taken.rows * taken.ld * sizeof(float))
+    if operation.kernel == _table.multiply:
+        product = <const rbm_multiply_args *>operation.args
+        return ("inputs", f"{product.rows} x {product.inner} to {product.width}",
+                (product.rows * product.inner + (product.inner + 1) * product.ld) * sizeof(float),
+                product.rows * product.ld * sizeof(float))
+    units = <const rbm_units_args *>operation.args
+    what = " and ".join(name for name, there in (("means", units.mean != NULL),
+                                                 ("draws", units.states != NULL)) if there)
+    return (what, f"{units.rows} x {units.units}", units.rows * units.ld * sizeof(float),
+            (units.rows * units.ld * sizeof(float) if units.mean != NULL else 0)
+            + (units.rows * units.words * 8 if units.states != NULL else 0))
 
 
 def record(uint32_t step, const int64_t[::1] rows, tuple memory):
@@ -693,9 +792,7 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
         kernel = _table.binarize_f32
     if _is_recording():
         # Images made for this step alone, or rows that a replay would not look at.
-        if &index[0] != &_recorded._rows[0] or index.shape[0] != _recorded._rows.shape[0]:
-            _recorded.replayable = False
-        _recorded._images = images.shape[0]
+        _recorded._take_images(index, images.shape[0])
         _recorded._add(kernel, &args, sizeof(args), rows * units,
                        <char *>&args.draw - <char *>&args, (), (<size_t>&bits[0, 0],),
                        (images, index, bits))
@@ -705,7 +802,7 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
 def take(images, const int64_t[::1] index, float scale, sigma, float[:, ::1] states):
     """States (rows, ld) = images[index] / scale, and divided by `sigma` (units,) if not None.
 
-    images: (n, units) uint8 or float32. index must lie in 0..n-1: unchecked.
+    images: (n, units) uint8 or float32.
     """
     cdef const uint8_t[:, ::1] small
     cdef const float[:, ::1] real
@@ -717,6 +814,7 @@ def take(images, const int64_t[::1] index, float scale, sigma, float[:, ::1] sta
              "states do not fit the images")
     if rows == 0:
         return
+    _require(rbm_rows_fit(&index[0], rows, images.shape[0]), "there are no such images")
     args.units, args.index, args.rows, args.scale = units, &index[0], rows, scale
     args.sigma, args.states, args.ld = NULL, &states[0, 0], states.shape[1]
     if sigma is not None:
@@ -732,8 +830,7 @@ def take(images, const int64_t[::1] index, float scale, sigma, float[:, ::1] sta
         args.images = &real[0, 0]
         kernel = _table.take_f32
     if _is_recording():
-        if &index[0] != &_recorded._rows[0]:  # images made for this step alone
-            _recorded.replayable = False
+        _recorded._take_images(index, images.shape[0])
         _recorded._add(kernel, &args, sizeof(args), rows * units, -1, (),
                        (<size_t>&states[0, 0],), (images, index, sigma, states))
     _run_now(kernel, &args, rows * units)

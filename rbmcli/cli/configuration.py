@@ -6,10 +6,7 @@ goes before the file, the file before the recipe, the recipe before the defaults
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,8 @@ _COMMAND_LINE_ONLY = {
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
+    from importlib import resources
+
     folder = resources.files("rbmcli.recipes")
     return sorted(
         item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")
@@ -39,8 +38,11 @@ def read_recipe(ctx: click.Context, param: click.Parameter, name: str | None) ->
     """Callback of --recipe."""
     if name is None:
         return None
+    from difflib import get_close_matches
+    from importlib import resources
+
     if name not in recipe_names():
-        close = difflib.get_close_matches(name, recipe_names(), 1)
+        close = get_close_matches(name, recipe_names(), 1)
         hint = f" (did you mean '{close[0]}'?)" if close else ""
         raise click.BadParameter(
             f"there is no recipe '{name}'; there are {', '.join(recipe_names())}{hint}", ctx, param
@@ -75,6 +77,9 @@ def _parameters(
     text: str, where: str, ctx: click.Context, param: click.Parameter
 ) -> Mapping[str, Any]:
     """The options in a TOML text by parameter name, as if typed; BadParameter for what is none."""
+    import tomllib
+    from difflib import get_close_matches
+
     try:
         options = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -93,7 +98,7 @@ def _parameters(
     result: dict[str, Any] = {}
     for name, value in options.items():
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
+            close = get_close_matches(name, known, 1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise click.BadParameter(f"{where}: '{name}' is not an option{hint}", ctx, param)
         option = known[name]

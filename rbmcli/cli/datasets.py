@@ -11,6 +11,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli.ahead import Ahead
 from rbmcli.cli.models import load_preprocessing
 from rbmcli.cli.options import Settings
 from rbmcli.cli.saying import say
@@ -42,6 +43,7 @@ class TrainingData:
 
     labels: int64, by the row numbers of `training`, where there are any; validation_labels
     likewise. channels: "first" or "last" of the dimensions of an image, in arrays of several.
+    told_of: where they are from, but for `also`; with a checksum, which takes a while.
     """
 
     training: Images
@@ -51,7 +53,13 @@ class TrainingData:
     image_shape: tuple[int, ...]
     channels: str
     preprocessing: Preprocessing | None
-    provenance: dict[str, Any]
+    told_of: Ahead[dict[str, Any]]
+    also: dict[str, Any]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a run file says of them."""
+        return {**self.told_of.result(), **self.also}
 
 
 def read(
@@ -104,7 +112,7 @@ def read(
     )
     datasets, validation = [dataset], None
     image_shape = _shape(dataset, training)
-    provenance: dict[str, Any] = dict(dataset.provenance())
+    told_of, also = Ahead(dataset.provenance), dict[str, Any]()
     if options.validation is not None:
         fraction = _fraction(options.validation)
         if fraction is not None:
@@ -116,7 +124,7 @@ def read(
                 )
             if training.augmentation is not None:  # what of an image is learned is not held out
                 rows, held_out = map(training.augmentation.rows, (rows, held_out))
-            provenance["validation"] = {"fraction": fraction}
+            also["validation"] = {"fraction": fraction}
             training, validation = replace(training, rows=rows), replace(training, rows=held_out)
         else:
             other, validation = load(
@@ -128,7 +136,7 @@ def read(
                     f" of {source} are {image_shape}"
                 )
             datasets.append(other)
-            provenance["validation"] = other.provenance()
+            also["validation"] = other.provenance()
     if not settings.quiet:
         for notice in (notice for each in datasets for notice in each.notices):
             _note(notice)
@@ -144,7 +152,7 @@ def read(
     training = training.for_kind(kind, source + done)
     counts = training.are_counts if kind.may_be_counts else None
     if counts is not None:
-        provenance["counts"] = counts
+        also["counts"] = counts
     if validation is not None:
         validation = validation.for_kind(kind, datasets[-1].source + done, counts)
     told = [line for each in datasets for line in each.lines(counts=training.are_counts)]
@@ -157,7 +165,8 @@ def read(
         image_shape,
         dataset.channels,
         preprocessing,
-        provenance,
+        told_of,
+        also,
     )
 
 

@@ -76,14 +76,18 @@ _claimed = False
 _previous: dict[int, Any] = {}
 
 
+def trains(arguments: Sequence[str]) -> bool:
+    """Whether a command line is of a command that trains."""
+    return next((word for word in arguments if not word.startswith("-")), "") in _TRAINING
+
+
 def install(arguments: Sequence[str]) -> None:
     """Take signals from now on, for a command line of these arguments.
 
     That is for the main thread; in another one signals are left to whoever has that.
     """
     global _now, _claimed
-    command = next((word for word in arguments if not word.startswith("-")), "")
-    _now = _Course(Phase.PREPARING if command in _TRAINING else Phase.WORKING)
+    _now = _Course(Phase.PREPARING if trains(arguments) else Phase.WORKING)
     _claimed = False
     if _previous or threading.current_thread() is not threading.main_thread():
         return

@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import os
 import re
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,7 +196,7 @@ def _holder(descriptor: int) -> str | None:
 def _holder_lives(descriptor: int) -> bool:
     """Whether a process of this machine that a lock file names is there, and is not this one."""
     found = re.fullmatch(r"process (\d{1,9}) on (.*)", _holder(descriptor) or "")
-    if found is None or found[2] != socket.gethostname() or int(found[1]) == os.getpid():
+    if found is None or found[2] != os.uname().nodename or int(found[1]) == os.getpid():
         return False
     try:
         os.kill(int(found[1]), 0)
@@ -210,7 +209,7 @@ def _holder_lives(descriptor: int) -> bool:
 
 def _header() -> bytes:
     """Say who holds the lock, in a line of fixed length: what follows it never moves."""
-    text = f"process {os.getpid()} on {socket.gethostname()}"
+    text = f"process {os.getpid()} on {os.uname().nodename}"
     return text.encode()[: _HEADER_BYTES - 1].ljust(_HEADER_BYTES - 1) + b"\n"
 
 

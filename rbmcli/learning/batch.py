@@ -166,7 +166,9 @@ class Images:
         """Mean of each value, as the units read it, float64 (units,)."""
         total, scale = np.zeros(1), self.scale
         for block, scale in self._blocks():  # noqa: B007 - the same for all
-            total = total + block.sum(axis=0, dtype=np.float64)
+            # Sums of bytes are exact in either type, and take half the time as whole numbers.
+            exact = np.uint32 if block.dtype == np.uint8 else np.float64
+            total = total + block.sum(axis=0, dtype=exact)
         return total / (len(self.rows) * scale * self.unit)
 
     @cached_property

@@ -8,10 +8,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from rbmcli.ahead import GZIP_MAGIC
 from rbmcli.errors import RbmError
 from rbmcli.opening import opened
-
-GZIP_MAGIC = b"\x1f\x8b"
 
 #: As much of a file as is looked at.
 _HEAD = 1 << 14

@@ -7,6 +7,7 @@ count, then the elements, big-endian, last dimension fastest.
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import struct
@@ -16,8 +17,9 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from rbmcli.ahead import GZIP_MAGIC, unpacked
 from rbmcli.errors import RbmError
-from rbmcli.io.sources.formats import GZIP_MAGIC, refusal
+from rbmcli.io.sources.formats import refusal
 from rbmcli.io.sources.streams import MOST_PER_PACKED_BYTE, check_unpacked, drain, fill
 from rbmcli.opening import opened
 
@@ -31,13 +33,18 @@ _MOST_COUNTED = 1 << 28
 def read(path: Path) -> np.ndarray:
     """Return the array in an IDX file, compressed or not, of the shape and type its header states.
 
-    The elements are streamed into the array, so nothing else of its size is ever in memory.
+    The elements are streamed into the array, so nothing else of its size is ever in memory; or the
+    array, then read-only, is of what was unpacked ahead.
     Raises RbmError for a file that is not IDX (naming what it is instead), is damaged, or is
     longer or shorter than it says.
     """
     with opened(path) as file:
         packed = os.fstat(file.fileno()).st_size
         compressed = file.read(2) == GZIP_MAGIC
+        if compressed and (content := unpacked(file)) is not None:
+            array = _in_place(content, path)
+            if array is not None:
+                return array
         file.seek(0)
         most = packed * (MOST_PER_PACKED_BYTE if compressed else 1)
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
@@ -49,6 +56,15 @@ def read(path: Path) -> np.ndarray:
             ) from None
         except (gzip.BadGzipFile, zlib.error) as error:
             raise RbmError(f"{path}: damaged gzip data ({error}); get a sound copy") from None
+
+
+def _in_place(content: bytes, path: Path) -> np.ndarray | None:
+    """The array in what a file unpacks to, without a copy; None if it holds more or less."""
+    stream = io.BytesIO(content)
+    dtype, shape = _read_header(stream, path)
+    if len(content) - stream.tell() != math.prod(shape) * dtype.itemsize:
+        return None
+    return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
 
 
 def _read_stream(stream: BinaryIO, path: Path, packed: int, most: int) -> np.ndarray:

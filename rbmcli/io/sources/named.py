@@ -11,11 +11,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import platformdirs
-
 from rbmcli.errors import RbmError
 from rbmcli.io.sources import idx
-from rbmcli.io.sources.fetching import fetch_file
 from rbmcli.io.sources.prepare import Raw
 
 #: Part of a set -> its files of images and of labels. All fetched sets keep MNIST's names.
@@ -127,6 +124,8 @@ def fetch(name: str, files: tuple[str, ...] = FILES, *, quiet: bool = False) -> 
     folder = locate(name, files)
     for file in files:
         if not (folder / file).is_file():
+            from rbmcli.io.sources.fetching import fetch_file
+
             checksum, most = SETS[name].sha256[file], most_bytes(name, file)
             fetch_file(file, checksum, most, folder, mirrors(name), quiet=quiet)
     return folder
@@ -157,6 +156,8 @@ def locate(name: str, files: tuple[str, ...] = FILES) -> Path:
 
 def _cache() -> Path:
     """The folder that sets are kept in; RbmError where it is in a home folder that is not known."""
+    import platformdirs
+
     asked = os.environ.get("RBM_DATA_DIR")
     try:
         return Path(asked or platformdirs.user_cache_dir("rbmcli")).expanduser()

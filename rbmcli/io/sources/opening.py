@@ -17,7 +17,7 @@ from rbmcli.arrays import Pixels
 from rbmcli.draws import Draws
 from rbmcli.errors import RbmError
 from rbmcli.io.sizes import Patches, Size
-from rbmcli.io.sources import folder, hdf5, idx, named, naming, numpy_files
+from rbmcli.io.sources import hdf5, idx, named, naming, numpy_files
 from rbmcli.io.sources.dataset import Dataset
 from rbmcli.io.sources.patches import cut
 from rbmcli.io.sources.pictures import Pictures
@@ -155,6 +155,8 @@ def _labels(
 def _read_path(source: str, follow_links: bool) -> Raw:
     path, name = _split(source)
     if path.is_dir():
+        from rbmcli.io.sources import folder  # with Pillow, which other sources do without
+
         return folder.read(path)
     container = _container(path, follow_links)
     if container is None:

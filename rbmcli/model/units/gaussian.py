@@ -7,7 +7,6 @@ the two.
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,14 @@ from rbmcli.model.units.kind import Scale, UnitKind, middles
 #: Standard deviations stay within these, so that none that is learned collapses onto a datum.
 SIGMA_RANGE = (0.05, 20.0)
 HALF_LOG_TAU = 0.5 * float(np.log(2 * np.pi))
-_quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
 
 
 def define_normals(uniforms: NDArray[Any]) -> NDArray[np.float64]:
     """Standard normal draws by inversion."""
-    return _quantile(middles(uniforms))
+    from statistics import NormalDist
+
+    quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+    return quantile(middles(uniforms))
 
 
 def half_squares(states: States) -> Doubles:
