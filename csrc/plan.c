@@ -1,4 +1,5 @@
 /* Plans: kernels that run one after the other, in one parallel region. */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime */
 #include "rbm_kernels.h"
 
 #include <time.h>

@@ -919,7 +919,10 @@ def test_foreign_lists_are_refused() -> None:
         ("do not fit", lambda: _kernels.bits_to_floats(bits, huge, out)),
         ("do not fit", lambda: _kernels.floats_to_bits(out, huge, bits)),
         ("do not fit", lambda: _kernels.bernoulli(out, huge, out, None, None)),
-        ("do not fit", lambda: _kernels.bernoulli_cumulant_change(out, huge, np.zeros(2), 0, 1)),
+        (
+            "do not fit",
+            lambda: _kernels.bernoulli_cumulant_change(out, huge, np.zeros(2), vector[:2]),
+        ),
         ("do not fit", lambda: _kernels.column_sums(out, huge, vector)),
         (
             "do not fit",
@@ -954,21 +957,32 @@ def test_rows_of_a_replayed_step_are_looked_at() -> None:
     mean = np.zeros((rows, 16), np.float32)
     room = np.zeros(2000, np.uint32)
     parameters = [np.zeros(32, np.float32) for _ in range(4)]
-    vectors = np.zeros(_kernels.learn_floats(32, 16, 2 * rows), np.float32)
+    vectors = np.zeros(_kernels.learn_floats(32, 16, 2 * rows, False), np.float32)
     rule = (0.1, 0.0, 0.0, 0.0, False)
-    _kernels.record(1, index, (mean,))
-    _kernels.binarize(images, index, 255.0, None, (3, 1, 0, 0), bits)
-    _kernels.learn(
-        *(weights, velocity, transposed, hidden, bits, mean, bits, mean, rule, *parameters, None),
-        *(room, np.zeros(3 * rows * 16, np.float32), vectors),
-    )
-    plan = _kernels.recorded()
-    assert plan is not None
-    assert plan.run(2, rule, False)
-    for wrong in (6, -1):
-        index[2] = wrong
-        with pytest.raises(ValueError, match="there are no such images"):
-            plan.run(3, rule, False)
+    below, above = ((*parameters[i : i + 2], None, None, None, None, 0.0) for i in (0, 2))
+    values = np.zeros((rows, 32), np.float32)
+
+    def binarize() -> None:
+        _kernels.binarize(images, index, 255.0, None, (3, 1, 0, 0), bits)
+
+    def take() -> None:
+        _kernels.take(images, index, 255.0, None, values)
+
+    for read, states in ((binarize, bits), (take, values)):
+        index[2] = 2
+        _kernels.record(1, index, (mean,))
+        read()
+        _kernels.learn(
+            *(weights, velocity, transposed, hidden, (states, mean), (states, mean), rule),
+            *(below, above, None, room, np.zeros(3 * rows * 16, np.float32), vectors),
+        )
+        plan = _kernels.recorded()
+        assert plan is not None
+        assert plan.run(2, rule, False)
+        for wrong in (6, -1):
+            index[2] = wrong
+            with pytest.raises(ValueError, match="there are no such images"):
+                plan.run(3, rule, False)
 
 
 def test_lists_of_more_than_their_offsets_reach_are_refused() -> None:

@@ -27,7 +27,17 @@ FLAGS = [
 FLAGS += ["-ffp-contract=off", f"-I{CSRC}", f"-I{RACE}"]
 
 KERNELS = (
-    *("lists", "tables", "accumulate", "update", "learn", "plan", "convolve", "deconvolve"),
+    *(
+        "lists",
+        "tables",
+        "accumulate",
+        "update",
+        "learn",
+        "values",
+        "plan",
+        "convolve",
+        "deconvolve",
+    ),
     *("correlate", "reals", "loops", "told"),
 )
 #: What a program built with the sanitizer ends with where it has something to say.
@@ -80,7 +90,7 @@ def test_meetings_that_order_nothing_are_seen(programs, kernel):
 
 
 # Not those whose threads would go different ways, and wait for each other for ever.
-@pytest.mark.parametrize("kernel", ["accumulate", "update", "learn"])
+@pytest.mark.parametrize("kernel", ["accumulate", "update", "learn", "values"])
 def test_meetings_taken_out_are_seen(programs, kernel):
     done = race(programs["unmet"], 3, 1000, kernel)
     assert done.returncode == RED

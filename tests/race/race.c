@@ -35,7 +35,8 @@ typedef struct {
     float gradient[VISIBLE * LH];
     float visible_bias[LV], visible_velocity[LV], hidden_bias[LH], hidden_velocity[LH];
     float offset_visible[LV], offset_hidden[LH], penalty_visible[LV], penalty_hidden[LH];
-    float up[ROWS * LH], down[ROWS * LV], again[ROWS * LH];
+    float up[ROWS * LH], down[ROWS * LV], real[ROWS * LV], again[ROWS * LH];
+    float natural[LV], sigma[LV], log_sigma[LV], log_sigma_velocity[LV];
     float filters[TAPS * RBM_PAD], maps[ROWS * LM], pixels[ROWS * LS], map_bias[LM], pixel_bias[LS];
     float filter_gradient[TAPS * RBM_PAD];
     uint64_t dots[2 * ROWS]; /* float64 */
@@ -44,8 +45,9 @@ typedef struct {
 
 /* Workspaces, whose contents may depend on who did what. */
 typedef struct {
-    uint32_t start[ROWS + 1], others[ROWS + 1], index[LISTS], count[VISIBLE];
-    float scaled[3 * ROWS * LH], vectors[RBM_LEARN_FLOATS(LV, LH, 2 * ROWS)];
+    uint32_t start[ROWS + 1], index[LISTS];
+    _Alignas(8) uint32_t lists[LISTS];
+    float scaled[3 * ROWS * LH], vectors[RBM_LEARN_FLOATS(LV, LH, 2 * ROWS, 1)];
     _Alignas(64) uint8_t memory[1 << 22];
 } workspace;
 
@@ -92,6 +94,10 @@ static void begin(world *w) {
     fill(w->hidden_bias, 1, LH, HIDDEN);
     fill(w->offset_visible, 1, LV, VISIBLE);
     fill(w->offset_hidden, 1, LH, HIDDEN);
+    fill(w->down, ROWS, LV, VISIBLE);
+    fill(w->real, ROWS, LV, VISIBLE);
+    for (size_t v = 0; v < LV; v++)
+        w->sigma[v] = 1;
     fill(w->up, ROWS, LH, HIDDEN);
     fill(w->again, ROWS, LH, HIDDEN);
     fill(w->filters, TAPS, RBM_PAD, FILTERS);
@@ -124,8 +130,8 @@ static rbm_bit_inputs_args inputs_down(world *w) {
 static rbm_learn_args learning(world *w, size_t others) {
     return (rbm_learn_args){
         .link = dense(w),
-        .positive = {w->visible, w->up, ROWS, WV},
-        .negative = {w->reconstructed, w->again, others, WV},
+        .positive = {w->visible, NULL, w->up, ROWS, WV},
+        .negative = {w->reconstructed, NULL, w->again, others, WV},
         .rule = rule,
         .offset_visible = w->offset_visible,
         .offset_hidden = w->offset_hidden,
@@ -135,12 +141,9 @@ static rbm_learn_args learning(world *w, size_t others) {
         .decay = 0.01,
         .follow_hidden = 1,
         .refresh = 1,
-        .visible_bias = w->visible_bias,
-        .visible_velocity = w->visible_velocity,
-        .hidden_bias = w->hidden_bias,
-        .hidden_velocity = w->hidden_velocity,
-        .count = space.count,
-        .index = space.index,
+        .visible = {.bias = w->visible_bias, .bias_velocity = w->visible_velocity},
+        .hidden = {.bias = w->hidden_bias, .bias_velocity = w->hidden_velocity},
+        .lists = space.lists,
         .scaled = space.scaled,
         .vectors = space.vectors,
         .finite = &w->finite,
@@ -158,13 +161,13 @@ static void run_tables(world *w, int threads) {
 }
 
 static void run_accumulate(world *w, int threads) {
-    const rbm_accumulate_args args = {{w->visible, w->up, ROWS, WV},
+    const rbm_accumulate_args args = {{w->visible, NULL, w->up, ROWS, WV},
                                       0.5f,
                                       VISIBLE,
                                       HIDDEN,
                                       LH,
                                       w->gradient,
-                                      space.count,
+                                      space.lists,
                                       space.index,
                                       space.scaled};
     rbm_run(table->accumulate, &args, threads);
@@ -172,12 +175,11 @@ static void run_accumulate(world *w, int threads) {
 
 static void run_update(world *w, int threads) {
     const rbm_update_args args = {.link = dense(w),
-                                  .positive = {w->visible, w->up, ROWS, WV},
-                                  .negative = {w->reconstructed, w->again, OTHERS, WV},
+                                  .positive = {w->visible, NULL, w->up, ROWS, WV},
+                                  .negative = {w->reconstructed, NULL, w->again, OTHERS, WV},
                                   .rule = rule,
                                   .correction = {w->weights, w->weights, 0},
-                                  .count = space.count,
-                                  .index = space.index,
+                                  .lists = space.lists,
                                   .scaled = space.scaled,
                                   .finite = &w->finite};
     rbm_run(table->update, &args, threads);
@@ -185,6 +187,16 @@ static void run_update(world *w, int threads) {
 
 static void run_learn(world *w, int threads) {
     const rbm_learn_args args = learning(w, OTHERS);
+    rbm_run(table->learn, &args, threads);
+}
+
+/* The same of real values, whose deviations are learned. */
+static void run_values(world *w, int threads) {
+    rbm_learn_args args = learning(w, OTHERS);
+    args.positive = (rbm_phase){NULL, w->down, w->up, ROWS, 0};
+    args.negative = (rbm_phase){NULL, w->real, w->again, OTHERS, 0};
+    args.visible = (rbm_layer){w->visible_bias, w->visible_velocity,   w->natural, w->sigma,
+                               w->log_sigma,    w->log_sigma_velocity, 3};
     rbm_run(table->learn, &args, threads);
 }
 
@@ -345,11 +357,11 @@ static const struct {
     const char *name;
     void (*run)(world *, int);
 } kernels[] = {
-    {"lists", run_lists},       {"tables", run_tables},         {"accumulate", run_accumulate},
-    {"update", run_update},     {"learn", run_learn},           {"plan", run_plan},
-    {"convolve", run_convolve}, {"deconvolve", run_deconvolve}, {"correlate", run_correlate},
-    {"reals", run_reals},       {"loops", run_loops},           {"told", run_told},
-    {"untold", run_untold},
+    {"lists", run_lists},         {"tables", run_tables},     {"accumulate", run_accumulate},
+    {"update", run_update},       {"learn", run_learn},       {"values", run_values},
+    {"plan", run_plan},           {"convolve", run_convolve}, {"deconvolve", run_deconvolve},
+    {"correlate", run_correlate}, {"reals", run_reals},       {"loops", run_loops},
+    {"told", run_told},           {"untold", run_untold},
 };
 
 /* What threads made by number has no part in the comparison. */
