@@ -51,7 +51,13 @@ def programs(tmp_path_factory) -> dict[str, Path]:
     clang = compiler("clang")
     require_sanitizer([clang, "-fsanitize=thread"], folder)
     plain = [RACE / "race.c", RACE / "runtime.c", RACE / "none.c"]
-    plain += [CSRC / "states.c", CSRC / "dispatch.c", CSRC / "target_baseline.c", RACE / "unmet.c"]
+    plain += [
+        CSRC / "states.c",
+        CSRC / "plan.c",
+        CSRC / "dispatch.c",
+        CSRC / "target_baseline.c",
+        RACE / "unmet.c",
+    ]
     sources = {path: list[str]() for path in plain}
     sources |= {path: ["-fopenmp"] for path in (CSRC / "team.c", RACE / "unordered.c")}
     objects = compile_all([clang, *FLAGS], folder, sources)
