@@ -32,8 +32,9 @@ from rbmcli.learning.trainer import Trainer
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "architecture.md"
 BEGIN, END = "<!-- benchmarks/plan.py -->\n", "<!-- end of benchmarks/plan.py -->\n"
-#: Hidden units of the machine whose time outside of kernels is measured, and steps of it.
-SMALL, STEPS = 50, 3000
+#: Hidden units of the machine whose time outside of kernels is measured, steps of it,
+#: and parts that these are told apart in.
+SMALL, STEPS, PARTS = 50, 3000, 10
 
 
 class Operation(NamedTuple):
@@ -76,9 +77,9 @@ def new(images: Images, shape: tuple[int, ...], hidden: int, batch: int) -> Trai
     return trainer
 
 
-def trained(trainer: Trainer, steps: int) -> tuple[Timed, float]:
-    """(the plan of most steps, with the time of each; seconds of all the steps that took it)."""
-    plans, seconds, begun = trainer._replay._plans, 0.0, 0.0
+def trained(trainer: Trainer, steps: int) -> tuple[Timed, list[float]]:
+    """(the plan of most steps, with the time of each; seconds of each step that took it)."""
+    plans, seconds, begun = trainer._replay._plans, list[float](), 0.0
     for event in trainer.run():
         ended = time.perf_counter()
         if isinstance(event, StepDone):
@@ -88,7 +89,7 @@ def trained(trainer: Trainer, steps: int) -> tuple[Timed, float]:
                 timed = Timed(plan)
                 plans[key] = timed, rows  # type: ignore[assignment]
             elif event.images == len(rows):
-                seconds += ended - begun
+                seconds.append(ended - begun)
         if event.step == steps:
             break
         begun = time.perf_counter()
@@ -133,11 +134,16 @@ def outside(images: Images, shape: tuple[int, ...], threads: int) -> str:
     """A line on the time of training a small machine that is in none of its operations."""
     _kernels.set_threads(threads)
     timed, seconds = trained(new(images, shape, SMALL, 100), STEPS)
-    inside, count = timed.nanoseconds.sum() / 1e9, len(timed.steps)
+    inside = [sum(each) / 1e9 for each in timed.steps]
+    # What goes on beside them disturbs some parts: the median one is told.
+    parts = [slice(start, start + STEPS // PARTS) for start in range(0, STEPS, STEPS // PARTS)]
+    whole = [statistics.mean(seconds[part]) for part in parts]
+    rest = [a - statistics.mean(inside[part]) for a, part in zip(whole, parts, strict=True)]
+    step, out = statistics.median(whole), statistics.median(rest)
     return (
-        f"Of {count} steps at {np.prod(shape)} x {SMALL} with {threads} thread{'s'[: threads - 1]},"
-        f" {seconds / count * 1e6:.1f} µs each, {1 - inside / seconds:.1%} are outside of these"
-        f" operations ({(seconds - inside) / count * 1e6:.1f} µs a step).\n"
+        f"Of {STEPS} steps at {np.prod(shape)} x {SMALL} with {threads} thread{'s'[: threads - 1]},"
+        f" {step * 1e6:.0f} µs each, {out / step:.0%} ({out * 1e6:.0f} µs) are outside of these"
+        " operations.\n"
     )
 
 
