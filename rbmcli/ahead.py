@@ -67,7 +67,8 @@ def unpack(words: Sequence[str]) -> None:
             # Numbers up to 2 are of streams that the process was started without.
             wanted = descriptor > 2 and len(_unpacking) < _MOST_FILES
             if wanted and os.pread(descriptor, 2, 0) == GZIP_MAGIC:
-                _unpacking[_identity(descriptor)] = Ahead(partial(_unpacked, descriptor))
+                identity = _identity(descriptor)  # before the thread, which closes it
+                _unpacking[identity] = Ahead(partial(_unpacked, descriptor))
             else:
                 os.close(descriptor)
 
