@@ -186,7 +186,9 @@ static void run_update(world *w, int threads) {
 }
 
 static void run_learn(world *w, int threads) {
-    const rbm_learn_args args = learning(w, OTHERS);
+    rbm_learn_args args = learning(w, OTHERS);
+    rbm_run(table->learn, &args, threads);
+    args.refresh = 0; /* fewer loops: one meeting less that comes of their number */
     rbm_run(table->learn, &args, threads);
 }
 
