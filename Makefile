@@ -58,7 +58,7 @@ demo: demo/filters.gif demo/filters.png ## Build, train on the embedded digits a
 	@echo "The filters: $(CURDIR)/demo/filters.gif, at the end of training: demo/filters.png"
 
 test: $(VENV)/dev ## Install the package as it ships, warnings being errors, and test it
-	PYTHONSAFEPATH=1 $(VENV)/bin/python -m pytest
+	PYTHONSAFEPATH=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/dev ## Check style and types
 	$(VENV)/bin/ruff check .
