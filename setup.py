@@ -143,8 +143,8 @@ setup(
                     # -ffast-math is refused (csrc/rbm_kernels.h); parts of it that compilers do
                     # not tell of are undone.
                     "-fno-unsafe-math-optimizations",
-                    # No fused multiply-add but by name, which only some instruction sets have: then all of
-                    # them round alike, and a run has the same bits on each.
+                    # No fused multiply-add but by name, which only some instruction sets have:
+                    # then all of them round alike, and a run has the same bits on each.
                     "-ffp-contract=off",
                     "-Wno-psabi",  # wide vectors are never passed between files
                 ],

@@ -86,7 +86,11 @@ KNOWN = [
     (bz2.compress(b"a" * 99), "packed by bzip2", "bzip2 -dk x"),
     (b"\x28\xb5\x2f\xfd" + bytes(30), "packed by zstd", "zstd -dk x"),
     (gzip.compress(npy(), mtime=0), "an array packed by gzip", "gunzip x"),
-    (gzip.compress(b"1,2\n3,4\n", mtime=0), "packed by gzip; unpacked, it is a table", "numpy.loadtxt"),
+    (
+        gzip.compress(b"1,2\n3,4\n", mtime=0),
+        "packed by gzip; unpacked, it is a table",
+        "numpy.loadtxt",
+    ),
     (gzip.compress(b"", mtime=0), "gzip of nothing", "complete copy"),
     (b"%PDF-1.7\n" + bytes(9), "PDF", "give an IDX"),
     (b"\xc5\x00\x01\x02" * 9, "not known", "give an IDX"),
