@@ -33,7 +33,7 @@ LD_PRELOAD=$runtime ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
     PYTHONPATH=$folder/site PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 \
     "$python" -m pytest -p no:cacheprovider --capture=sys \
     tests/test_kernels.py tests/test_convolution_kernels.py tests/test_unit_kernels.py \
-    tests/test_units.py
+    tests/test_units.py tests/test_learn_kernel.py tests/test_ais.py
 
 echo "Running the team under ThreadSanitizer"
 PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 \
