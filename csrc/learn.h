@@ -77,7 +77,7 @@ INLINE void square_values(const rbm_phase *phase, size_t ld, size_t u, const flo
     }
 }
 
-/* Units of word w, up to `here`: sums of rows' weights where they are on, or of weighted values. */
+/* Of the units of word w, whichever form the states have. */
 INLINE void weigh_visible(const rbm_phase *phase, size_t ld, size_t w, const float *weight,
                           float out[64]) {
     if (phase->values)

@@ -761,6 +761,17 @@ def random_words(tuple draw, uint32_t[:, ::1] out):
             _table.random_words(&d, out.shape[0], out.shape[1], &out[0, 0])
 
 
+cdef const void *_pixels(images) except NULL:
+    """The first value of images (n, units), uint8 or float32."""
+    cdef const uint8_t[:, ::1] small
+    cdef const float[:, ::1] real
+    if images.dtype == "uint8":
+        small = images
+        return &small[0, 0]
+    real = images
+    return &real[0, 0]
+
+
 def binarize(images, const int64_t[::1] index, float scale, threshold, tuple draw,
              uint64_t[:, ::1] bits):
     """Bits (rows, words) = images[index] / scale, drawn, or cut at `threshold` if not None.
@@ -770,8 +781,6 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
     cdef rbm_draw d = _draw(draw)
     cdef rbm_binarize how = RBM_SAMPLE if threshold is None else RBM_THRESHOLD
     cdef float cut = 0.0 if threshold is None else threshold
-    cdef const uint8_t[:, ::1] small
-    cdef const float[:, ::1] real
     cdef rbm_binarize_args args
     cdef rbm_kernel *kernel
     cdef size_t units = images.shape[1], rows = index.shape[0], words = bits.shape[1]
@@ -782,14 +791,8 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
     args.units, args.index, args.rows = units, &index[0], rows
     args.scale, args.how, args.threshold, args.draw = scale, how, cut, d
     args.bits, args.words = &bits[0, 0], words
-    if images.dtype == "uint8":
-        small = images
-        args.images = &small[0, 0]
-        kernel = _table.binarize_u8
-    else:
-        real = images
-        args.images = &real[0, 0]
-        kernel = _table.binarize_f32
+    args.images = _pixels(images)
+    kernel = _table.binarize_u8 if images.dtype == "uint8" else _table.binarize_f32
     if _is_recording():
         # Images made for this step alone, or rows that a replay would not look at.
         _recorded._take_images(index, images.shape[0])
@@ -804,8 +807,6 @@ def take(images, const int64_t[::1] index, float scale, sigma, float[:, ::1] sta
 
     images: (n, units) uint8 or float32.
     """
-    cdef const uint8_t[:, ::1] small
-    cdef const float[:, ::1] real
     cdef const float[::1] deviations
     cdef rbm_take_args args
     cdef rbm_kernel *kernel
@@ -821,14 +822,8 @@ def take(images, const int64_t[::1] index, float scale, sigma, float[:, ::1] sta
         deviations = sigma
         _require(<size_t>deviations.shape[0] >= units, "deviations do not fit the images")
         args.sigma = &deviations[0]
-    if images.dtype == "uint8":
-        small = images
-        args.images = &small[0, 0]
-        kernel = _table.take_u8
-    else:
-        real = images
-        args.images = &real[0, 0]
-        kernel = _table.take_f32
+    args.images = _pixels(images)
+    kernel = _table.take_u8 if images.dtype == "uint8" else _table.take_f32
     if _is_recording():
         _recorded._take_images(index, images.shape[0])
         _recorded._add(kernel, &args, sizeof(args), rows * units, -1, (),
@@ -1051,7 +1046,7 @@ def apply(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
     return finite != 0
 
 
-cdef rbm_phase _phase(const rbm_dense *link, tuple phase, list kept) except *:
+cdef rbm_phase _phase(const rbm_dense *link, tuple phase) except *:
     """Visible states, as bits or float32 (rows, ld), and hidden means (rows, ld)."""
     cdef rbm_phase p
     cdef const uint64_t[:, ::1] bits
@@ -1075,7 +1070,6 @@ cdef rbm_phase _phase(const rbm_dense *link, tuple phase, list kept) except *:
     if p.rows:
         p.hidden = &hidden[0, 0]
     _require(p.rows >= 1, "there are no states")
-    kept.append(phase)
     return p
 
 
@@ -1109,8 +1103,7 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpos
     cdef rbm_low_rank correction
     cdef rbm_update_args args
     cdef int finite = 1
-    cdef list kept = []
-    args.positive, args.negative = _phase(&link, positive, kept), _phase(&link, negative, kept)
+    args.positive, args.negative = _phase(&link, positive), _phase(&link, negative)
     _require_workspace(&link, &args.positive, &args.negative, lists, scaled)
     _require(left.shape[0] == right.shape[0] and left.shape[1] == transposed.shape[1]
              and right.shape[1] == weights.shape[1], "the correction does not fit the weights")
@@ -1185,8 +1178,7 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
     cdef size_t lh = link.ld_hidden
     cdef float[::1] offset_visible, offset_hidden, penalty_visible, penalty_hidden
     cdef int finite = 1
-    cdef list kept = []
-    args.positive, args.negative = _phase(&link, positive, kept), _phase(&link, negative, kept)
+    args.positive, args.negative = _phase(&link, positive), _phase(&link, negative)
     args.visible, args.hidden = _layer(below, link.visible), _layer(above, hidden)
     args.link, args.rule, args.finite = link, _rule(rule), &finite
     args.offset_visible = args.offset_hidden = args.penalty_visible = args.penalty_hidden = NULL
@@ -1213,7 +1205,8 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
             _table.learn, &args, sizeof(args), work, -1,
             (_state_at(&args.positive), <size_t>args.positive.hidden, _state_at(&args.negative),
              <size_t>args.negative.hidden), (),
-            (weights, velocity, transposed, kept, below, above, centering, lists, scaled, vectors))
+            (weights, velocity, transposed, positive, negative, below, above, centering, lists,
+             scaled, vectors))
     _run_now(_table.learn, &args, work)
     return finite != 0
 
