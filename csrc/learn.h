@@ -215,9 +215,13 @@ static void refresh_penalties(const rbm_learn_args *a, rbm_worker *me) {
     EACH(me, 16, link->visible, i)
     a->penalty_visible[i] = (float)(a->decay * dot_row(link->weights + i * link->ld_hidden,
                                                        a->offset_hidden, link->ld_hidden));
-    EACH(me, 16, link->hidden, j)
-    a->penalty_hidden[j] = (float)(a->decay * dot_row(link->transposed + j * link->ld_visible,
-                                                      a->offset_visible, link->ld_visible));
+    EACH(me, 1, (link->hidden + RBM_PAD - 1) / RBM_PAD, part) {
+        size_t c = part * RBM_PAD, end = at_most_of(link->hidden, c + RBM_PAD);
+        double sum[RBM_PAD];
+        dot_part(link->weights + c, link->visible, link->ld_hidden, a->offset_visible, sum);
+        for (size_t j = c; j < end; j++)
+            a->penalty_hidden[j] = (float)(a->decay * sum[j - c]);
+    }
 }
 
 /* Means of the visible units of word w, and the lists or mean squares that go with them. */

@@ -8,11 +8,16 @@
 #define MIN_TILE (128 / (int)sizeof(vfloat))
 #define TILE_BYTES ((LANES == 16 ? 512 : 256) * 1024)
 
+/* The size of parts of `vectors` that are as alike as can be and hold at most `most` of them, if
+ * this is no less than `least`. */
+INLINE size_t parts_alike(size_t vectors, size_t most, size_t least) {
+    size_t size = most < least ? least : most, parts = (vectors + size - 1) / size;
+    return (vectors + parts - 1) / parts;
+}
+
 INLINE size_t tile_vectors(size_t matrix_rows, size_t vectors) {
     size_t fit = TILE_BYTES / (matrix_rows * sizeof(vfloat) + 1);
-    size_t most = fit < MIN_TILE ? MIN_TILE : fit > MAX_TILE ? MAX_TILE : fit;
-    size_t tiles = (vectors + most - 1) / most;
-    return (vectors + tiles - 1) / tiles;
+    return parts_alike(vectors, fit < MAX_TILE ? fit : MAX_TILE, MIN_TILE);
 }
 
 /* sums += the matrix rows listed, over N vectors of columns. */
@@ -62,6 +67,45 @@ static void sum_listed(const void *args, rbm_worker *me) {
     }
 }
 
+/* By lists, of a turned matrix: some columns of it at a time are turned for some units, and then
+ * for the next, from which the lists go on. */
+enum { TURNED_VECTORS = 64 / LANES < MAX_TILE ? 64 / LANES : MAX_TILE, TURNED_UNITS = 256 };
+
+static void sum_turned(const rbm_bit_inputs_args *a, rbm_worker *me) {
+    enum { MOST_ROWS = 1024, WIDTH = TURNED_VECTORS * LANES };
+    size_t vectors = (a->width + LANES - 1) / LANES, ld = a->matrix.ld, group = MOST_ROWS;
+    size_t tiles = (vectors + TURNED_VECTORS - 1) / TURNED_VECTORS;
+    while (group > 32 && tiles * ((a->rows + group - 1) / group) < 3 * (size_t)me->threads)
+        group /= 2; /* who does what does not show in the result */
+    size_t groups = (a->rows + group - 1) / group;
+    EACH(me, 1, tiles * groups, item) {
+        _Alignas(64) float part[TURNED_UNITS * WIDTH];
+        uint32_t next[MOST_ROWS];
+        size_t column = item / groups * WIDTH, first = item % groups * group;
+        size_t count = vectors - column / LANES, rows = a->rows - first;
+        count = count < TURNED_VECTORS ? count : TURNED_VECTORS;
+        rows = rows < group ? rows : group;
+        memcpy(next, a->start + first, rows * sizeof *next);
+        for (size_t unit = 0; unit < a->units; unit += TURNED_UNITS) {
+            size_t here = a->units - unit < TURNED_UNITS ? a->units - unit : TURNED_UNITS;
+            turn(a->matrix.at + column * ld + unit, ld, a->width - column, here, count, part,
+                 WIDTH);
+            /* Where unit 0 would be, from which lists count. */
+            const float *origin = (const float *)((uintptr_t)part - unit * WIDTH * sizeof *part);
+            for (size_t r = 0; r < rows; r++) {
+                const uint64_t *bits = a->bits + (first + r) * a->words + unit / 64;
+                size_t on = 0;
+                for (size_t w = 0; w * 64 < here; w++)
+                    on += (size_t)__builtin_popcountll(bits[w]);
+                float *out = a->out + (first + r) * a->ld + column;
+                sum_rows[count](origin, WIDTH, a->index + next[r], on,
+                                unit ? out : a->bias + column, out);
+                next[r] += (uint32_t)on;
+            }
+        }
+    }
+}
+
 static void bit_inputs(const void *args, rbm_worker *me) {
     const rbm_bit_inputs_args a = *(const rbm_bit_inputs_args *)args;
     count_rows(a.bits, a.rows, a.words, a.start, me);
@@ -71,23 +115,11 @@ static void bit_inputs(const void *args, rbm_worker *me) {
     }
     list_rows(a.bits, a.rows, a.words, a.start, a.index, me);
     rbm_meet(me);
-    const rbm_sum_listed_args listed = {a.matrix, a.units, a.ld,   a.width, a.start,
-                                        a.index,  a.rows,  a.bias, a.out};
-    sum_listed(&listed, me);
-}
-
-static void transpose(const void *args, rbm_worker *me) {
-    const rbm_transpose_args a = *(const rbm_transpose_args *)args;
-    EACH(me, 1, (a.ld_rows + LANES - 1) / LANES, block_row) {
-        size_t r = block_row * LANES;
-        for (size_t c = 0; c < a.columns; c += LANES) {
-            vfloat block[LANES];
-            for (size_t i = 0; i < LANES; i++)
-                block[i] =
-                    r + i < a.rows ? load(a.matrix + (r + i) * a.ld_columns + c) : (vfloat){0};
-            transpose_block(block);
-            for (size_t i = 0; i < LANES && c + i < a.columns; i++)
-                store(a.transposed + (c + i) * a.ld_rows + r, block[i]);
-        }
+    if (a.matrix.turned) {
+        sum_turned(&a, me);
+        return;
     }
+    const rbm_sum_listed_args listed = {a.matrix.at, a.units, a.matrix.ld, a.width, a.start,
+                                        a.index,     a.rows,  a.bias,      a.out};
+    sum_listed(&listed, me);
 }

@@ -144,13 +144,17 @@ INLINE void multiply_block(const float *a, size_t a_row, size_t a_inner, uint64_
 static void multiply_tall(const rbm_multiply_args *x, size_t first, size_t rows, size_t column,
                           size_t n) {
     _Alignas(64) float packed[TERMS * BLOCK_WIDTH], sums[TALL * BLOCK_WIDTH];
+    const rbm_matrix *matrix = &x->b;
     memset(sums, 0, rows * BLOCK_WIDTH * sizeof *sums);
     for (size_t k = 0; k < x->inner; k += TERMS) {
-        size_t terms = at_most_of(x->inner - k, TERMS), ld_b = x->ld;
-        const float *b = x->b + k * x->ld + column;
-        if (rows > 2 * BLOCK_ROWS) {
+        size_t terms = at_most_of(x->inner - k, TERMS), ld_b = matrix->ld;
+        const float *b = matrix->at + (matrix->turned ? column * ld_b + k : k * ld_b + column);
+        if (matrix->turned) {
+            turn(b, ld_b, x->width - column, terms, n, packed, BLOCK_WIDTH);
+            b = packed, ld_b = BLOCK_WIDTH;
+        } else if (rows > 2 * BLOCK_ROWS) {
             for (size_t i = 0; i < terms; i++)
-                memcpy(packed + i * BLOCK_WIDTH, b + i * x->ld, n * LANES * sizeof *b);
+                memcpy(packed + i * BLOCK_WIDTH, b + i * ld_b, n * LANES * sizeof *b);
             b = packed, ld_b = BLOCK_WIDTH;
         }
         for (size_t r = 0; r < rows; r += BLOCK_ROWS) {

@@ -59,11 +59,10 @@ typedef struct {
     size_t rank;
 } rbm_low_rank;
 
-/* Weights of a dense link with what an update touches. `transposed` always mirrors `weights`. */
+/* Weights of a dense link with what an update touches. */
 typedef struct {
-    float *weights;    /* visible x ld_hidden */
-    float *velocity;   /* visible x ld_hidden */
-    float *transposed; /* hidden x ld_visible */
+    float *weights;  /* visible x ld_hidden */
+    float *velocity; /* visible x ld_hidden */
     size_t visible, hidden, ld_visible, ld_hidden;
 } rbm_dense;
 
@@ -138,15 +137,24 @@ typedef struct {
     float *out;
 } rbm_sum_listed_args;
 
+/* A matrix by which states are multiplied, a row of it for each unit, or, if it is `turned`, a
+ * column: units x ld of which `width` columns count, or width x ld. */
+typedef struct {
+    const float *at;
+    size_t ld;
+    int turned;
+} rbm_matrix;
+
 /* The same of bit rows (rows x words, of `units` units): by their on-lists, or by tables of partial
  * sums, whichever is quicker. Workspace: start, rows + 1; index, rbm_index_length. */
 typedef struct {
     const uint64_t *bits;
     size_t rows, words, units;
-    const float *matrix; /* units x ld */
-    size_t ld, width;
+    rbm_matrix matrix;
+    size_t width;
     const float *bias;
     float *out;
+    size_t ld; /* of out */
     uint32_t *start, *index;
 } rbm_bit_inputs_args;
 
@@ -164,17 +172,17 @@ static inline size_t rbm_index_length(size_t rows, size_t units) {
     return listed > placed ? listed : placed;
 }
 
-/* out (rows x ld) = bias + a b. a[r, k] = a[r * a_row + k * a_inner], b: inner x ld.
+/* out (rows x ld) = bias + a b. a[r, k] = a[r * a_row + k * a_inner], b: inner x width.
  * Where bias is null, the product is added to out times `scale`: out += scale a b. */
 typedef struct {
     const float *a;
     size_t a_row, a_inner, inner;
-    const float *b;
-    size_t ld, width;
+    rbm_matrix b;
+    size_t width;
     const float *bias;
     float scale;
     float *out;
-    size_t rows;
+    size_t ld, rows;
 } rbm_multiply_args;
 
 /* Units of one kind, given their total inputs (rows x ld): their means (rows x ld), which may be
@@ -242,7 +250,15 @@ typedef struct {
     double *out;
 } rbm_dot_rows_args;
 
-/* The same of the entries of the vector, padded, that row r of bits (rows x words) selects. */
+/* out[c] = the sum over rows of matrix[r, c] times vector[r], in float64. */
+typedef struct {
+    const float *matrix;
+    size_t rows, ld, width;
+    const float *vector;
+    double *out;
+} rbm_dot_columns_args;
+
+/* As dot_rows, of the entries of the vector, padded, that row r of bits (rows x words) selects. */
 typedef struct {
     const uint64_t *bits;
     size_t rows, words, units;
@@ -349,14 +365,6 @@ typedef struct {
     float *out;
 } rbm_exponentials_args;
 
-/* transposed (columns x ld_rows) = matrix' (rows x ld_columns). */
-typedef struct {
-    const float *matrix;
-    size_t rows, columns, ld_columns;
-    float *transposed;
-    size_t ld_rows;
-} rbm_transpose_args;
-
 /* Total inputs of one layer of a convolutional link: out (rows x ld) = bias (ld) + the sum over the
  * units of the other layer of state times weight, from on-lists or from real-valued states. Terms
  * are added to the bias one by one in ascending order of the units. Columns beyond the units become
@@ -444,10 +452,10 @@ typedef struct {
     /* The kernels, by what they take. */
     rbm_kernel *binarize_u8, *binarize_f32, *take_u8, *take_f32;
     rbm_kernel *list_on, *exponentials;
-    rbm_kernel *sum_listed, *multiply, *transpose;
+    rbm_kernel *sum_listed, *multiply;
     rbm_kernel *bit_inputs;
     rbm_kernel *accumulate, *apply, *update, *learn;
-    rbm_kernel *dot_rows, *dot_bits, *column_sums, *sum_tabulated;
+    rbm_kernel *dot_rows, *dot_columns, *dot_bits, *column_sums, *sum_tabulated;
     /* Unit kinds; csrc/units/ defines each. Bernoulli and softmax states are bits. */
     rbm_kernel *bernoulli, *softmax, *binomial, *gaussian, *nrelu, *nrelu_exact;
     rbm_kernel *bernoulli_cumulant, *gaussian_cumulant, *nrelu_cumulant, *softmax_cumulant;

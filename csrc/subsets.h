@@ -9,6 +9,7 @@ enum {
     GROUP = 4,
     SUBSETS = 1 << GROUP,
     GROUPS = 8,
+    TABLE_UNITS = GROUP * GROUPS,
     TABLE_ROWS = 128, /* of states, which one set of tables serves */
 };
 
@@ -49,10 +50,17 @@ static void place_rows(const rbm_bit_inputs_args *a, uint16_t *where, rbm_worker
 INLINE void sum_block(const rbm_bit_inputs_args *a, const uint16_t *where, size_t first,
                       size_t rows, size_t column) {
     _Alignas(64) float tables[GROUPS * SUBSETS * RBM_PAD], sums[TABLE_ROWS * RBM_PAD];
+    _Alignas(64) float turned[TABLE_UNITS * RBM_PAD];
     for (size_t r = 0; r < rows; r++)
         memcpy(sums + r * RBM_PAD, a->bias + column, RBM_PAD * sizeof *sums);
-    for (size_t half = 0; half * 32 < a->units; half++) {
-        fill_tables(a->matrix + half * 32 * a->ld + column, a->ld, a->units - half * 32, tables);
+    for (size_t half = 0; half * TABLE_UNITS < a->units; half++) {
+        size_t unit = half * TABLE_UNITS, left = a->units - unit, ld = a->matrix.ld;
+        if (a->matrix.turned) {
+            turn(a->matrix.at + column * ld + unit, ld, a->width - column,
+                 left < TABLE_UNITS ? left : TABLE_UNITS, PARTS, turned, RBM_PAD);
+            fill_tables(turned, RBM_PAD, left, tables);
+        } else
+            fill_tables(a->matrix.at + unit * ld + column, ld, left, tables);
         const uint16_t *at = where + (half * a->rows + first) * GROUPS;
         for (size_t r = 0; r < rows; r++, at += GROUPS) {
             vfloat sum[PARTS];

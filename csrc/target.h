@@ -5,6 +5,7 @@
 #include "maths.h"
 #include "units.h"
 #include "tempering.h"
+#include "turn.h"
 #include "columns.h"
 #include "subsets.h"
 #include "link.h"
@@ -41,6 +42,7 @@ static const rbm_kernels table = {
     .temper = temper,
     .sum_tabulated = sum_tabulated,
     .dot_rows = dot_rows,
+    .dot_columns = dot_columns,
     .dot_bits = dot_bits,
     .column_sums = column_sums,
     .accumulate = accumulate,
@@ -48,7 +50,6 @@ static const rbm_kernels table = {
     .update = update,
     .learn = learn,
     .bit_inputs = bit_inputs,
-    .transpose = transpose,
     .convolve_listed = convolve_listed,
     .convolve = convolve,
     .deconvolve_listed = deconvolve_listed,

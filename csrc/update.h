@@ -20,17 +20,6 @@ INLINE int all_zero(vfloat check) {
     return lane_bits(check == (vfloat){0}) == (UINT64_C(1) << LANES) - 1;
 }
 
-/* Copy weight rows i .. i + LANES - 1, columns c .. c + LANES - 1, into the transposed matrix. */
-INLINE void mirror_block(const rbm_dense *link, size_t i, size_t c) {
-    vfloat block[LANES];
-    for (size_t r = 0; r < LANES; r++)
-        block[r] = i + r < link->visible ? load(link->weights + (i + r) * link->ld_hidden + c)
-                                         : (vfloat){0};
-    transpose_block(block);
-    for (size_t r = 0; r < LANES && c + r < link->hidden; r++)
-        store(link->transposed + (c + r) * link->ld_visible + i, block[r]);
-}
-
 /* The rule on one visible unit's weights over N vectors of columns; the gradient is the sum of
  * the listed rows of `stack`, and of the correction's rows `right`, times `left`. */
 #define UPDATE_ROW(N)                                                                              \
@@ -117,6 +106,15 @@ INLINE double dot_row(const float *row, const float *vector, size_t ld) {
     return sum;
 }
 
+/* The same of RBM_PAD columns, `rows` values each, at once. */
+INLINE void dot_part(const float *column, size_t rows, size_t ld, const float *vector,
+                     double sum[RBM_PAD]) {
+    memset(sum, 0, RBM_PAD * sizeof *sum);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < RBM_PAD; i++)
+            sum[i] += (double)column[r * ld + i] * (double)vector[r];
+}
+
 INLINE void give_sum(double sum, const double *weight, double *out) {
     *out = weight ? *out + *weight * sum : sum;
 }
@@ -125,6 +123,16 @@ static void dot_rows(const void *args, rbm_worker *me) {
     const rbm_dot_rows_args a = *(const rbm_dot_rows_args *)args;
     EACH(me, 16, a.rows, r)
     give_sum(dot_row(a.matrix + r * a.ld, a.vector, a.ld), a.weight, a.out + r);
+}
+
+static void dot_columns(const void *args, rbm_worker *me) {
+    const rbm_dot_columns_args a = *(const rbm_dot_columns_args *)args;
+    EACH(me, 1, (a.width + RBM_PAD - 1) / RBM_PAD, part) {
+        size_t c = part * RBM_PAD, columns = a.width - c < RBM_PAD ? a.width - c : RBM_PAD;
+        double sum[RBM_PAD];
+        dot_part(a.matrix + c, a.rows, a.ld, a.vector, sum);
+        memcpy(a.out + c, sum, columns * sizeof *sum);
+    }
 }
 
 static void dot_bits(const void *args, rbm_worker *me) {
@@ -212,18 +220,20 @@ static void apply(const void *args, rbm_worker *me) {
     const rbm_apply_args a = *(const rbm_apply_args *)args;
     const rbm_dense *link = &a.link;
     size_t ld = link->ld_hidden, width = (link->hidden + LANES - 1) / LANES * LANES;
-    EACH(me, 4, (link->visible + LANES - 1) / LANES, block) {
-        size_t i = block * LANES;
+    EACH(me, 16, link->visible, r) {
         vfloat check = {0};
-        for (size_t r = i; r < i + LANES && r < link->visible; r++)
-            for (size_t c = 0; c < width; c += LANES)
-                step_vector(link->weights + r * ld + c, link->velocity + r * ld + c,
-                            load(a.gradient + r * ld + c), &a.rule, &check);
         for (size_t c = 0; c < width; c += LANES)
-            mirror_block(link, i, c);
+            step_vector(link->weights + r * ld + c, link->velocity + r * ld + c,
+                        load(a.gradient + r * ld + c), &a.rule, &check);
         require_finite(a.finite, check);
     }
 }
+
+/* Weights are gone through in panels of columns, of which the stack stays in the L2 cache; of a
+ * panel row by row, as memory is read best, and what a thread has of it is its own also in the next
+ * step, where one panel is all. */
+enum { UPDATED_ROWS = 16 }; /* that a thread takes at a time */
+#define PANEL_BYTES ((LANES == 16 ? 768 : 256) * 1024)
 
 /* The rule on all weights, given bits: the lists of the stack's rows, and the stack itself, being
  * made. */
@@ -231,22 +241,24 @@ static void update_by_lists(const rbm_dense *link, size_t rows0, size_t rows1,
                             const rbm_low_rank *correction, const rbm_rule *rule,
                             const uint32_t *listed, const uint32_t *index, const float *stack,
                             int *finite, rbm_worker *me) {
-    size_t ld = link->ld_hidden, paired = rows0 < rows1 ? rows0 : rows1;
+    size_t ld = link->ld_hidden, stacked = rows0 + rows1 + at_most_of(rows0, rows1);
     size_t stride = rows0 > rows1 ? rows0 : rows1;
     size_t vectors = (link->hidden + LANES - 1) / LANES;
-    size_t tile = tile_vectors(rows0 + rows1 + paired, vectors);
-    size_t tiles = (vectors + tile - 1) / tile, blocks = (link->visible + LANES - 1) / LANES;
-    EACH(me, 4, tiles * blocks, item) {
-        size_t first = item / blocks * tile, i = item % blocks * LANES;
-        size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
+    size_t panel = parts_alike(vectors, PANEL_BYTES / (stacked * sizeof(vfloat)), MIN_TILE);
+    size_t panels = (vectors + panel - 1) / panel, tile = parts_alike(panel, MAX_TILE, 1);
+    size_t blocks = (link->visible + UPDATED_ROWS - 1) / UPDATED_ROWS;
+    EACH(me, 1, panels * blocks, item) {
+        size_t first = item / blocks * panel, last = at_most_of(vectors, first + panel);
+        size_t i = item % blocks * UPDATED_ROWS, end = at_most_of(link->visible, i + UPDATED_ROWS);
         vfloat check = {0};
-        for (size_t r = i; r < i + LANES && r < link->visible; r++)
-            update_row[count](link->weights + r * ld + column, link->velocity + r * ld + column,
-                              stack + column, ld, index + r * stride, listed[r],
-                              correction->left + r, link->ld_visible, correction->right + column,
-                              correction->rank, rule, &check);
-        for (size_t v = 0; v < count; v++)
-            mirror_block(link, i, column + v * LANES);
+        for (size_t r = i; r < end; r++)
+            for (size_t v = first; v < last; v += tile) {
+                size_t column = v * LANES;
+                update_row[at_most_of(last - v, tile)](
+                    link->weights + r * ld + column, link->velocity + r * ld + column,
+                    stack + column, ld, index + r * stride, listed[r], correction->left + r,
+                    link->ld_visible, correction->right + column, correction->rank, rule, &check);
+            }
         require_finite(finite, check);
     }
 }
@@ -379,8 +391,6 @@ static void update_by_values(const value_update *x, const uint64_t *there, int *
 #define UPDATE_STRIP(rows, n) update_strip(x, at, i, c, &check, rows, n)
             EACH_BLOCK(rows, count, UPDATE_STRIP)
         }
-        for (size_t v = 0; v < count; v++)
-            mirror_block(link, block * LANES, c + v * LANES);
         require_finite(finite, check);
     }
 }

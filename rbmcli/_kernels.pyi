@@ -92,13 +92,23 @@ def most_listed(rows: int, units: int) -> int: ...
 def lists_length(rows: int, units: int) -> int: ...
 def bit_inputs(
     bits: _Words,
+    units: int,
     matrix: _Floats,
     width: int,
     bias: _Floats,
     out: _Floats,
     lists: _Indices,
+    turned: bool = False,
 ) -> None: ...
-def multiply(a: _Floats, b: _Floats, width: int, bias: _Floats, out: _Floats) -> None: ...
+def multiply(
+    a: _Floats,
+    inner: int,
+    b: _Floats,
+    width: int,
+    bias: _Floats,
+    out: _Floats,
+    turned: bool = False,
+) -> None: ...
 def accumulate_dense(
     visible: _Floats, hidden: _Floats, width: int, scale: float, gradient: _Floats
 ) -> None: ...
@@ -115,7 +125,6 @@ def accumulate(
 def apply(
     weights: _Floats,
     velocity: _Floats,
-    transposed: _Floats,
     hidden: int,
     gradient: _Floats,
     rule: tuple[float, float, float, float, bool],
@@ -124,7 +133,6 @@ def lists_of(visible: int, rows0: int, rows1: int) -> int: ...
 def update(
     weights: _Floats,
     velocity: _Floats,
-    transposed: _Floats,
     hidden: int,
     positive: _Phase,
     negative: _Phase,
@@ -138,7 +146,6 @@ def learn_floats(ld_visible: int, ld_hidden: int, rows: int, deviations: bool) -
 def learn(
     weights: _Floats,
     velocity: _Floats,
-    transposed: _Floats,
     hidden: int,
     positive: _Phase,
     negative: _Phase,
@@ -240,6 +247,7 @@ def dot_rows(
     out: NDArray[np.float64],
     weight: NDArray[np.float64] | None = None,
 ) -> None: ...
+def dot_columns(matrix: _Floats, width: int, vector: _Floats, out: NDArray[np.float64]) -> None: ...
 def dot_bits(
     bits: _Words,
     units: int,
@@ -251,7 +259,6 @@ def weigh_listed(start: _Indices, index: _Indices, weight: _Floats, out: _Floats
 def column_sums(
     matrix: _Floats, width: int, out: _Floats, weight: _Floats | None = None
 ) -> None: ...
-def transpose(matrix: _Floats, columns: int, transposed: _Floats) -> None: ...
 def convolve_listed(
     weights: _Floats, maps: _Maps, start: _Indices, index: _Indices, bias: _Floats, out: _Floats
 ) -> None: ...

@@ -47,7 +47,6 @@ cdef extern from "rbm_kernels.h" nogil:
     ctypedef struct rbm_dense:
         float *weights
         float *velocity
-        float *transposed
         size_t visible, hidden, ld_visible, ld_hidden
 
     ctypedef struct rbm_phase:
@@ -134,15 +133,20 @@ cdef extern from "rbm_kernels.h" nogil:
         const float *bias
         float *out
 
+    ctypedef struct rbm_matrix:
+        const float *at
+        size_t ld
+        int turned
+
     ctypedef struct rbm_multiply_args:
         const float *a
         size_t a_row, a_inner, inner
-        const float *b
-        size_t ld, width
+        rbm_matrix b
+        size_t width
         const float *bias
         float scale
         float *out
-        size_t rows
+        size_t ld, rows
 
     ctypedef struct rbm_units_args:
         const float *total
@@ -187,6 +191,12 @@ cdef extern from "rbm_kernels.h" nogil:
         const double *weight
         double *out
 
+    ctypedef struct rbm_dot_columns_args:
+        const float *matrix
+        size_t rows, ld, width
+        const float *vector
+        double *out
+
     ctypedef struct rbm_dot_bits_args:
         const uint64_t *bits
         size_t rows, words, units
@@ -222,12 +232,6 @@ cdef extern from "rbm_kernels.h" nogil:
         uint32_t *lists
         float *scaled
         int *finite
-
-    ctypedef struct rbm_transpose_args:
-        const float *matrix
-        size_t rows, columns, ld_columns
-        float *transposed
-        size_t ld_rows
 
     ctypedef struct rbm_inputs_args:
         const float *weights
@@ -330,10 +334,11 @@ cdef extern from "rbm_kernels.h" nogil:
     ctypedef struct rbm_bit_inputs_args:
         const uint64_t *bits
         size_t rows, words, units
-        const float *matrix
-        size_t ld, width
+        rbm_matrix matrix
+        size_t width
         const float *bias
         float *out
+        size_t ld
         uint32_t *start, *index
 
     size_t rbm_most_listed(size_t rows, size_t units) nogil
@@ -352,13 +357,13 @@ cdef extern from "rbm_kernels.h" nogil:
         rbm_kernel *list_on
         rbm_kernel *sum_listed
         rbm_kernel *multiply
-        rbm_kernel *transpose
         rbm_kernel *accumulate
         rbm_kernel *apply
         rbm_kernel *update
         rbm_kernel *learn
         rbm_kernel *bit_inputs
         rbm_kernel *dot_rows
+        rbm_kernel *dot_columns
         rbm_kernel *dot_bits
         rbm_kernel *column_sums
         rbm_kernel *sum_tabulated
@@ -679,6 +684,10 @@ cdef class Plan:
         return args
 
 
+cdef size_t _matrix_size(const rbm_matrix *matrix, size_t units, size_t width):
+    return (width if matrix.turned else units) * matrix.ld
+
+
 cdef tuple _described(const rbm_operation *operation):
     """(name, shapes, bytes read, bytes written) of an operation of a training step."""
     cdef const rbm_binarize_args *binarized
@@ -697,7 +706,9 @@ cdef tuple _described(const rbm_operation *operation):
     if operation.kernel == _table.bit_inputs:
         inputs = <const rbm_bit_inputs_args *>operation.args
         return ("inputs", f"{inputs.rows} x {inputs.units} to {inputs.width}",
-                inputs.rows * inputs.words * 8 + (inputs.units + 1) * inputs.ld * sizeof(float),
+                inputs.rows * inputs.words * 8
+                + (_matrix_size(&inputs.matrix, inputs.units, inputs.width) + inputs.ld)
+                * sizeof(float),
                 inputs.rows * inputs.ld * sizeof(float))
     if operation.kernel == _table.learn:
         learned = <const rbm_learn_args *>operation.args
@@ -705,7 +716,7 @@ cdef tuple _described(const rbm_operation *operation):
         phases = ((learned.positive.rows + learned.negative.rows)
                   * (learned.positive.words * 8 + learned.link.ld_hidden * sizeof(float)))
         return ("learn", f"{learned.link.visible} x {learned.link.hidden}", 2 * weights + phases,
-                2 * weights + learned.link.hidden * learned.link.ld_visible * sizeof(float))
+                2 * weights)
     if operation.kernel in (_table.take_u8, _table.take_f32):
         small = operation.kernel == _table.take_u8
         taken = <const rbm_take_args *>operation.args
@@ -715,7 +726,8 @@ cdef tuple _described(const rbm_operation *operation):
     if operation.kernel == _table.multiply:
         product = <const rbm_multiply_args *>operation.args
         return ("inputs", f"{product.rows} x {product.inner} to {product.width}",
-                (product.rows * product.inner + (product.inner + 1) * product.ld) * sizeof(float),
+                (product.rows * product.inner + product.ld
+                 + _matrix_size(&product.b, product.inner, product.width)) * sizeof(float),
                 product.rows * product.ld * sizeof(float))
     units = <const rbm_units_args *>operation.args
     what = " and ".join(name for name, there in (("means", units.mean != NULL),
@@ -918,17 +930,31 @@ def lists_length(size_t rows, size_t units):
     return rows + 1 + rbm_index_length(rows, units)
 
 
-def bit_inputs(const uint64_t[:, ::1] bits, const float[:, ::1] matrix, size_t width,
-               const float[::1] bias, float[:, ::1] out, uint32_t[::1] lists):
-    """out (rows, ld) = bias + states matrix, of bit states of as many units as the matrix has rows.
+cdef rbm_matrix _matrix(const float[:, ::1] matrix, size_t units, size_t width, bint turned,
+                        const float[::1] bias, float[:, ::1] out) except *:
+    """A matrix that takes states of so many units to `out` (rows, ld), of which `width` count."""
+    cdef rbm_matrix m
+    cdef size_t rows = matrix.shape[0], ld = matrix.shape[1]
+    _require(ld % RBM_PAD == 0 and out.shape[1] % RBM_PAD == 0
+             and bias.shape[0] == out.shape[1] and 1 <= width <= <size_t>out.shape[1]
+             and 1 <= units, "columns do not fit")
+    _require((rows >= width and ld >= units) if turned
+             else (rows >= units and <Py_ssize_t>ld == out.shape[1]), "the matrix does not fit")
+    m.at, m.ld, m.turned = &matrix[0, 0], ld, turned
+    return m
 
-    By lists of what is on, or by tables of partial sums, whichever is quicker.
+
+def bit_inputs(const uint64_t[:, ::1] bits, size_t units, const float[:, ::1] matrix, size_t width,
+               const float[::1] bias, float[:, ::1] out, uint32_t[::1] lists, bint turned=False):
+    """out (rows, ld) = bias + states matrix, of bit states of so many units.
+
+    By lists of what is on, or by tables of partial sums, whichever is quicker. matrix: (units, ld),
+    or where it is `turned`, (width, ld of units).
     Workspace: lists (lists_length(rows, units),).
     """
     cdef rbm_bit_inputs_args args
-    cdef size_t rows = bits.shape[0], units = matrix.shape[0], ld = matrix.shape[1]
-    _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
-             and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
+    cdef size_t rows = bits.shape[0]
+    args.matrix = _matrix(matrix, units, width, turned, bias, out)
     _require(out.shape[0] == bits.shape[0] and <size_t>bits.shape[1] * 64 >= units,
              "bits do not fit")
     if rows == 0:
@@ -940,8 +966,7 @@ def bit_inputs(const uint64_t[:, ::1] bits, const float[:, ::1] matrix, size_t w
     _require(<size_t>lists.shape[0] >= rows + 1 + rbm_index_length(rows, units),
              "workspace is too small")
     args.bits, args.rows, args.words, args.units = &bits[0, 0], rows, bits.shape[1], units
-    args.matrix, args.ld, args.width = &matrix[0, 0], ld, width
-    args.bias, args.out = &bias[0], &out[0, 0]
+    args.width, args.bias, args.out, args.ld = width, &bias[0], &out[0, 0], out.shape[1]
     args.start, args.index = &lists[0], &lists[rows + 1]
     cdef size_t work = rows * units * width // _table.lanes // 5
     if _is_recording():
@@ -950,15 +975,13 @@ def bit_inputs(const uint64_t[:, ::1] bits, const float[:, ::1] matrix, size_t w
     _run_now(_table.bit_inputs, &args, work)
 
 
-def multiply(const float[:, ::1] a, const float[:, ::1] b, size_t width, const float[::1] bias,
-             float[:, ::1] out):
-    """out (rows, ld) = bias + a[:, :inner] b, with b (inner, ld)."""
-    cdef size_t ld = b.shape[1]
-    _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
-             and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
-    _require(a.shape[0] == out.shape[0] and a.shape[1] >= b.shape[0], "rows do not fit")
+def multiply(const float[:, ::1] a, size_t inner, const float[:, ::1] b, size_t width,
+             const float[::1] bias, float[:, ::1] out, bint turned=False):
+    """out (rows, ld) = bias + a[:, :inner] b, with b (inner, ld), or `turned`, (width, ld)."""
+    cdef rbm_matrix m = _matrix(b, inner, width, turned, bias, out)
+    _require(a.shape[0] == out.shape[0] and <size_t>a.shape[1] >= inner, "rows do not fit")
     cdef rbm_multiply_args args = rbm_multiply_args(
-        &a[0, 0], a.shape[1], 1, b.shape[0], &b[0, 0], ld, width, &bias[0], 1.0, &out[0, 0],
+        &a[0, 0], a.shape[1], 1, inner, m, width, &bias[0], 1.0, &out[0, 0], out.shape[1],
         a.shape[0])
     cdef size_t work = args.rows * args.inner * width // _table.lanes
     if _is_recording():
@@ -975,8 +998,8 @@ def accumulate_dense(const float[:, ::1] visible, const float[:, ::1] hidden, si
              and gradient.shape[1] == <Py_ssize_t>ld and ld % RBM_PAD == 0 and 1 <= width <= ld,
              "states do not fit the gradient")
     cdef rbm_multiply_args args = rbm_multiply_args(
-        &visible[0, 0], 1, visible.shape[1], visible.shape[0], &hidden[0, 0], ld, width, NULL,
-        scale, &gradient[0, 0], gradient.shape[0])
+        &visible[0, 0], 1, visible.shape[1], visible.shape[0], rbm_matrix(&hidden[0, 0], ld, 0),
+        width, NULL, scale, &gradient[0, 0], ld, gradient.shape[0])
     _run(_table.multiply, &args, args.rows * args.inner * width // _table.lanes)
 
 
@@ -1003,24 +1026,25 @@ def accumulate(const uint64_t[:, ::1] visible, const float[:, ::1] hidden, size_
     _run(_table.accumulate, &args, args.phase.rows * units * width // _table.lanes // 4)
 
 
-cdef rbm_dense _dense(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed,
-                      size_t hidden):
+cdef rbm_dense _dense(float[:, ::1] weights, float[:, ::1] velocity, size_t hidden,
+                      size_t ld_visible) except *:
     cdef rbm_dense link
     _require(velocity.shape[0] == weights.shape[0] and velocity.shape[1] == weights.shape[1],
              "velocity and weights differ in shape")
-    _require(hidden >= 1 and transposed.shape[0] == <Py_ssize_t>hidden
-             and transposed.shape[1] >= weights.shape[0]
-             and weights.shape[1] >= <Py_ssize_t>hidden
-             and weights.shape[1] % RBM_PAD == 0 and transposed.shape[1] % RBM_PAD == 0,
-             "weights and their transpose do not fit")
+    _require(weights.shape[0] >= 1 and 1 <= hidden <= <size_t>weights.shape[1]
+             and weights.shape[1] % RBM_PAD == 0 and ld_visible % RBM_PAD == 0
+             and ld_visible >= <size_t>weights.shape[0], "the units do not fit the weights")
     link.weights = &weights[0, 0]
     link.velocity = &velocity[0, 0]
-    link.transposed = &transposed[0, 0]
     link.visible = weights.shape[0]
     link.hidden = hidden
-    link.ld_visible = transposed.shape[1]
+    link.ld_visible = ld_visible
     link.ld_hidden = weights.shape[1]
     return link
+
+
+cdef size_t _whole(size_t units):
+    return (units + RBM_PAD - 1) // RBM_PAD * RBM_PAD
 
 
 cdef rbm_rule _rule(tuple rule):
@@ -1029,13 +1053,13 @@ cdef rbm_rule _rule(tuple rule):
     return r
 
 
-def apply(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
+def apply(float[:, ::1] weights, float[:, ::1] velocity, size_t hidden,
           const float[:, ::1] gradient, tuple rule):
     """One step of the update rule, in place; True if all weights are finite.
 
     rule = (rate, momentum, decay, l1, nesterov).
     """
-    cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
+    cdef rbm_dense link = _dense(weights, velocity, hidden, _whole(weights.shape[0]))
     cdef int finite = 1
     _require(gradient.shape[0] == weights.shape[0] and gradient.shape[1] == weights.shape[1],
              "gradient and weights differ in shape")
@@ -1090,23 +1114,22 @@ cdef _require_workspace(const rbm_dense *link, const rbm_phase *positive,
              "workspace is too small")
 
 
-def update(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
-           tuple positive, tuple negative, const float[:, ::1] left, const float[:, ::1] right,
-           tuple rule, uint32_t[::1] lists, float[::1] scaled):
+def update(float[:, ::1] weights, float[:, ::1] velocity, size_t hidden, tuple positive,
+           tuple negative, const float[:, ::1] left, const float[:, ::1] right, tuple rule,
+           uint32_t[::1] lists, float[::1] scaled):
     """accumulate both phases (means over their rows), add left' right, apply; True if all is finite.
 
     positive, negative: (visible states, as bits or float32 (rows, ld), both alike, hidden means
     (rows, ld)). left: (rank, ld of visible), right: (rank, ld of hidden). rule: as `apply` takes
     it. Workspace: lists, as `lists_of` says; scaled ((rows0 + rows1 + min(rows0, rows1)) * ld,).
     """
-    cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
+    cdef rbm_dense link = _dense(weights, velocity, hidden, left.shape[1])
     cdef rbm_low_rank correction
     cdef rbm_update_args args
     cdef int finite = 1
     args.positive, args.negative = _phase(&link, positive), _phase(&link, negative)
     _require_workspace(&link, &args.positive, &args.negative, lists, scaled)
-    _require(left.shape[0] == right.shape[0] and left.shape[1] == transposed.shape[1]
-             and right.shape[1] == weights.shape[1], "the correction does not fit the weights")
+    _require(left.shape[0] == right.shape[0] and right.shape[1] == weights.shape[1], "the correction does not fit the weights")
     correction.left = correction.right = link.weights  # not read where the rank is 0
     correction.rank = left.shape[0]
     if correction.rank:
@@ -1159,9 +1182,9 @@ cdef rbm_layer _layer(layer, size_t units) except *:
     return l
 
 
-def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transposed, size_t hidden,
-          tuple positive, tuple negative, tuple rule, below, above,
-          centering, uint32_t[::1] lists, float[::1] scaled, float[::1] vectors):
+def learn(float[:, ::1] weights, float[:, ::1] velocity, size_t hidden, tuple positive,
+          tuple negative, tuple rule, below, above, centering, uint32_t[::1] lists,
+          float[::1] scaled, float[::1] vectors):
     """A whole step of a dense link and of the layers it connects; True if all is finite.
 
     positive, negative, rule, lists, scaled: as of `update`. below, above: (biases, their
@@ -1174,7 +1197,7 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
     Workspace: vectors, as `learn_floats` says.
     """
     cdef rbm_learn_args args
-    cdef rbm_dense link = _dense(weights, velocity, transposed, hidden)
+    cdef rbm_dense link = _dense(weights, velocity, hidden, len(below[0]))
     cdef size_t lh = link.ld_hidden
     cdef float[::1] offset_visible, offset_hidden, penalty_visible, penalty_hidden
     cdef int finite = 1
@@ -1205,7 +1228,7 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, float[:, ::1] transpose
             _table.learn, &args, sizeof(args), work, -1,
             (_state_at(&args.positive), <size_t>args.positive.hidden, _state_at(&args.negative),
              <size_t>args.negative.hidden), (),
-            (weights, velocity, transposed, positive, negative, below, above, centering, lists,
+            (weights, velocity, positive, negative, below, above, centering, lists,
              scaled, vectors))
     _run_now(_table.learn, &args, work)
     return finite != 0
@@ -1437,6 +1460,19 @@ def dot_rows(const float[:, ::1] matrix, const float[::1] vector, double[::1] ou
                 (<size_t>&matrix[0, 0],), (matrix, vector, out, weight))
 
 
+def dot_columns(const float[:, ::1] matrix, size_t width, const float[::1] vector,
+                double[::1] out):
+    """out[c] = the sum over rows of matrix (rows, ld) times vector (rows,), in float64; c < width."""
+    _require(vector.shape[0] >= matrix.shape[0] and matrix.shape[1] % RBM_PAD == 0
+             and width <= <size_t>matrix.shape[1] and <size_t>out.shape[0] >= width,
+             "rows do not fit")
+    cdef rbm_dot_columns_args args
+    if matrix.shape[0] and width:
+        args = rbm_dot_columns_args(&matrix[0, 0], matrix.shape[0], matrix.shape[1], width,
+                                    &vector[0], &out[0])
+        _run(_table.dot_columns, &args, args.rows * args.ld * 2 // _table.lanes)
+
+
 cdef const double *_weight(double[::1] weight) except? NULL:
     if weight is None:
         return NULL
@@ -1482,17 +1518,6 @@ def column_sums(const float[:, ::1] matrix, size_t width, float[::1] out, weight
     cdef rbm_column_sums_args args = rbm_column_sums_args(
         &matrix[0, 0], matrix.shape[0], matrix.shape[1], width, weight_at, &out[0])
     _run(_table.column_sums, &args, args.rows * width // _table.lanes)
-
-
-def transpose(const float[:, ::1] matrix, size_t columns, float[:, ::1] transposed):
-    """transposed (columns, ld of rows) = the transpose of matrix (rows, ld of columns)."""
-    _require(<Py_ssize_t>columns <= matrix.shape[1] and transposed.shape[0] == <Py_ssize_t>columns
-             and transposed.shape[1] >= matrix.shape[0] and matrix.shape[1] % RBM_PAD == 0
-             and transposed.shape[1] % RBM_PAD == 0, "the transpose does not fit")
-    cdef rbm_transpose_args args = rbm_transpose_args(
-        &matrix[0, 0], matrix.shape[0], columns, matrix.shape[1], &transposed[0, 0],
-        transposed.shape[1])
-    _run(_table.transpose, &args, args.rows * columns // _table.lanes)
 
 
 # Convolution. `maps` = (height, width, channels, filter height, filter width, filters, hidden height,

@@ -281,10 +281,16 @@ def test_sum_listed(memory: Memory, rng: np.random.Generator) -> None:
 
 
 def product(
-    memory: Memory, a: NDArray[Any], b: NDArray[Any], width: int, bias: NDArray[Any]
+    memory: Memory,
+    a: NDArray[Any],
+    inner: int,
+    b: NDArray[Any],
+    width: int,
+    bias: NDArray[Any],
+    turned: bool = False,
 ) -> Arrays:
     out = memory.padded_output(len(a), width, np.nan)
-    _kernels.multiply(a, b, width, bias, out)
+    _kernels.multiply(a, inner, b, width, bias, out, turned)
     return (out,)
 
 
@@ -293,7 +299,10 @@ def test_multiply(memory: Memory, rng: np.random.Generator) -> None:
         a = memory.padded_input(magnitudes(rng, rows, inner))
         b = memory.padded_input(magnitudes(rng, inner, width))
         bias = memory.padded_input(magnitudes(rng, width))
-        (out,) = on_any_threads(product, memory, a, b, width, bias)
+        (out,) = on_any_threads(product, memory, a, inner, b, width, bias)
+        beside = memory.padded_input(np.ascontiguousarray(b[:, :width].T))
+        (again,) = on_any_threads(product, memory, a, inner, beside, width, bias, True)
+        assert again.tobytes() == out.tobytes()
         left, right = a[:, :inner].astype(np.float64), b.astype(np.float64)
         size = np.abs(bias) + np.abs(left) @ np.abs(right)
         assert_within(out, bias + left @ right, (inner + 2) * ROUNDOFF * size)
@@ -323,7 +332,7 @@ def test_terms_are_rounded_once(exponent: int, isa: str, rng: np.random.Generato
     ):
         left = to_padded(np.stack([np.ones(count, np.float32), a], axis=1))
         right, out = to_padded(np.stack([c, b])), zeros((count, padded(count)))
-        _kernels.multiply(left, right, count, zeros((padded(count),)), out)
+        _kernels.multiply(left, 2, right, count, zeros((padded(count),)), out)
         wanted = [[fused(x, y, z) for y, z in zip(b, c, strict=True)] for x in a]
         np.testing.assert_array_equal(out[:, :count], np.array(wanted, np.float32))
         both = left[:, 1:2] * right[1, :count] + right[0, :count]
@@ -338,10 +347,10 @@ def test_zeros_are_passed_over(isa: str, threads: int, rng: np.random.Generator)
         a[:, rng.random(inner) < 0.5] = 0
         b, bias = to_padded(magnitudes(rng, inner, width)), to_padded(magnitudes(rng, width))
         out, pair = zeros((rows, padded(width))), zeros((2, padded(width)))
-        _kernels.multiply(to_padded(a), b, width, bias, out)
+        _kernels.multiply(to_padded(a), inner, b, width, bias, out)
         for r in range(rows):
             beside = np.stack([a[r], np.ones(inner, np.float32)])
-            _kernels.multiply(to_padded(beside), b, width, bias, pair)
+            _kernels.multiply(to_padded(beside), inner, b, width, bias, pair)
             assert out[r].tobytes() == pair[0].tobytes()
 
 
@@ -375,21 +384,6 @@ def test_exponentials(memory: Memory) -> None:
     _kernels.exponentials(values, out)
     np.testing.assert_allclose(out, np.exp(values.astype(np.float64)), rtol=3e-7)
     memory.check()
-
-
-def transposed(memory: Memory, matrix: NDArray[Any], columns: int) -> Arrays:
-    out = memory.output((columns, padded(len(matrix))), np.float32, np.nan)
-    _kernels.transpose(matrix, columns, out)
-    return (out,)
-
-
-def test_transpose(memory: Memory, rng: np.random.Generator) -> None:
-    for rows, columns in itertools.product(SIZES, SIZES):
-        matrix = memory.padded_input(magnitudes(rng, rows, columns))
-        (out,) = on_any_threads(transposed, memory, matrix, columns)
-        np.testing.assert_array_equal(out[:, :rows], matrix[:, :columns].T)
-        assert_padding_zero(out, rows)
-        memory.check()
 
 
 # Bernoulli units ---------------------------------------------------------------------------------
@@ -525,14 +519,16 @@ def dotted(
     units: int,
     listed: Arrays,
 ) -> Arrays:
-    """(dot_rows, dot_bits, weigh_listed with the first column as weights)."""
+    """(dot_rows, dot_bits, weigh_listed with the first column as weights, dot_columns)."""
     rows, weight = len(matrix), memory.input(matrix[:, 0])
     by_row, by_bits = (memory.output(rows, np.float64, np.nan) for _ in range(2))
     _kernels.dot_rows(matrix, vector, by_row)
     _kernels.dot_bits(bits, units, vector, by_bits)
     by_unit = memory.output(vector.shape, np.float32, np.nan)
     _kernels.weigh_listed(*listed, weight, by_unit)
-    return by_row, by_bits, by_unit
+    by_column = memory.output(units, np.float64, np.nan)
+    _kernels.dot_columns(matrix, units, weight, by_column)
+    return by_row, by_bits, by_unit, by_column
 
 
 def test_dot_and_weigh(memory: Memory, rng: np.random.Generator) -> None:
@@ -543,7 +539,7 @@ def test_dot_and_weigh(memory: Memory, rng: np.random.Generator) -> None:
         start, index = lists(states)
         listed = memory.input(start), memory.input(index if index.size else [0], np.uint32)
         bits = memory.input(to_bits(states))
-        by_row, by_bits, by_unit = on_any_threads(
+        by_row, by_bits, by_unit, by_column = on_any_threads(
             dotted, memory, matrix, vector, bits, units, listed
         )
         exact = vector.astype(np.float64)
@@ -555,6 +551,8 @@ def test_dot_and_weigh(memory: Memory, rng: np.random.Generator) -> None:
         bound = rows * ROUNDOFF * (np.abs(weight) @ states)
         assert_within(by_unit[:units], weight @ states, bound)
         assert_padding_zero(by_unit, units)
+        columns = weight @ matrix[:, :units].astype(np.float64)
+        np.testing.assert_allclose(by_column, columns, rtol=0, atol=rows * 2.0**-52)
         memory.check()
 
 
@@ -639,7 +637,7 @@ def test_accumulate(memory: Memory, rng: np.random.Generator) -> None:
 
 
 class Weights:
-    """Weights, velocity and transposed copy, as an update changes them."""
+    """Weights and velocity, as an update changes them."""
 
     def __init__(
         self, memory: Memory, weights: NDArray[np.float32], velocity: NDArray[np.float32]
@@ -647,11 +645,10 @@ class Weights:
         visible, self.hidden = weights.shape
         self.weights = memory.padded_output(visible, self.hidden, weights)
         self.velocity = memory.padded_output(visible, self.hidden, velocity)
-        self.transposed = memory.padded_output(self.hidden, visible, np.nan)
 
     @property
     def arrays(self) -> Arrays:
-        return self.weights, self.velocity, self.transposed
+        return self.weights, self.velocity
 
     def apply(self, gradient: NDArray[Any], rule: Rule) -> bool:
         return _kernels.apply(*self.arrays, self.hidden, gradient, rule)
@@ -668,7 +665,7 @@ class Weights:
         rows = positive.rows, negative.rows
         lists = memory.output(_kernels.lists_of(visible, *rows), np.uint32, 77)
         scaled = memory.output((sum(rows) + min(rows)) * ld, np.float32, np.nan)
-        none = (np.zeros((0, matrix.shape[1]), np.float32) for matrix in self.arrays[:0:-1])
+        none = (np.zeros((0, size), np.float32) for size in (padded(visible), ld))
         left, right = correction or none
         return _kernels.update(
             *self.arrays,
@@ -691,10 +688,10 @@ def check_step(
     gradient: NDArray[np.float64],
     gradient_bound: NDArray[np.float64] | np.float64,
 ) -> None:
-    """The rule, of a gradient that is known within a bound; padding and transposed copy as well."""
+    """The rule, of a gradient that is known within a bound; padding as well."""
     rate, momentum, decay, l1, nesterov = rule
-    stepped, stepped_velocity, transposed = result
-    visible, hidden = weights.shape
+    stepped, stepped_velocity = result
+    hidden = weights.shape[1]
     w, v = weights.astype(np.float64), velocity.astype(np.float64)
     step = rate * (gradient - decay * w - l1 * np.sign(w))
     step_size = rate * (np.abs(gradient) + decay * np.abs(w) + l1)
@@ -705,9 +702,8 @@ def check_step(
         exact, bound = momentum * exact + step, (1 + momentum) * bound + 3 * ROUNDOFF * size
         size = momentum * size + step_size
     assert_within(stepped[:, :hidden], w + exact, bound + ROUNDOFF * (np.abs(w) + size))
-    np.testing.assert_array_equal(transposed[:, :visible], stepped[:, :hidden].T)
-    for matrix, width in ((stepped, hidden), (stepped_velocity, hidden), (transposed, visible)):
-        assert_padding_zero(matrix, width)
+    for matrix in result:
+        assert_padding_zero(matrix, hidden)
 
 
 def some_weights(rng: np.random.Generator, visible: int, hidden: int) -> NDArray[np.float32]:
@@ -828,6 +824,7 @@ def test_wrong_shapes_are_refused() -> None:
     start, index = np.zeros(49, np.uint32), np.zeros(9, np.uint32)
     odd = np.zeros((3, 40), np.float32)  # not whole vectors
     other, wide = matrix.copy(), np.zeros((1, 2048), np.float32)
+    room = np.zeros(_kernels.lists_length(3, 49), np.uint32)
     calls: list[Callable[[], object]] = [
         lambda: _kernels.binarize(np.zeros((5, 65), np.uint8), np.arange(3), 1.0, None, DRAW, bits),
         lambda: _kernels.binarize(np.zeros((5, 9), np.int16), np.arange(3), 1.0, None, DRAW, bits),
@@ -840,15 +837,24 @@ def test_wrong_shapes_are_refused() -> None:
         lambda: _kernels.sum_listed(odd, 40, start, index, bias[:40], odd),
         lambda: _kernels.sum_listed(matrix, 49, start, index, bias, matrix),
         lambda: _kernels.sum_listed(matrix, 48, start[:3], index, bias, matrix),
-        lambda: _kernels.multiply(matrix, matrix, 48, bias, short),
-        lambda: _kernels.multiply(matrix[:, :2].copy(), matrix, 48, bias, matrix),
+        lambda: _kernels.multiply(matrix, 3, matrix, 48, bias, short),
+        lambda: _kernels.multiply(matrix[:, :2].copy(), 3, matrix, 48, bias, matrix),
+        lambda: _kernels.multiply(matrix, 4, matrix, 48, bias, matrix),
+        lambda: _kernels.multiply(matrix, 49, matrix, 3, bias, other, True),
+        lambda: _kernels.multiply(matrix, 48, matrix, 4, bias, other, True),
+        lambda: _kernels.bit_inputs(bits, 4, matrix, 48, bias, matrix, room),
+        lambda: _kernels.bit_inputs(bits, 3, matrix, 49, bias, matrix, room),
+        lambda: _kernels.bit_inputs(bits, 3, matrix, 48, bias, short, room),
+        lambda: _kernels.bit_inputs(bits, 3, matrix, 48, bias, matrix, room[:9]),
+        lambda: _kernels.bit_inputs(bits, 49, matrix, 3, bias, matrix, room, True),
+        lambda: _kernels.bit_inputs(bits, 48, matrix, 4, bias, matrix, room, True),
         lambda: _kernels.accumulate_dense(short, matrix, 48, 1.0, matrix),
         lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start[:2], index, matrix),
         lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start, index[:8], matrix),
         lambda: _kernels.accumulate(bits, matrix, 48, 1.0, matrix, start, index, short),
-        lambda: _kernels.apply(matrix, short, short, 2, matrix, RULES[0]),
-        lambda: _kernels.apply(matrix, matrix, short, 3, matrix, RULES[0]),
-        lambda: _kernels.apply(matrix, matrix, short, 2, short, RULES[0]),
+        lambda: _kernels.apply(matrix, short, 2, matrix, RULES[0]),
+        lambda: _kernels.apply(matrix, matrix, 49, matrix, RULES[0]),
+        lambda: _kernels.apply(matrix, matrix, 2, short, RULES[0]),
         lambda: _kernels.bernoulli(odd, 40, odd, None, None),
         lambda: _kernels.bernoulli(matrix, 48, short, None, None),
         lambda: _kernels.bernoulli(matrix, 48, None, bits[:2], DRAW),
@@ -876,7 +882,9 @@ def test_wrong_shapes_are_refused() -> None:
         lambda: _kernels.dot_bits(bits, 49, bias, np.zeros(3)),
         lambda: _kernels.dot_bits(bits, 48, bias, np.zeros(2)),
         lambda: _kernels.weigh_listed(start[:3], index, bias[:3], bias),
-        lambda: _kernels.transpose(matrix, 3, short),
+        lambda: _kernels.dot_columns(matrix, 49, bias, np.zeros(49)),
+        lambda: _kernels.dot_columns(matrix, 48, bias[:2], np.zeros(48)),
+        lambda: _kernels.dot_columns(matrix, 48, bias, np.zeros(47)),
     ]
     for number, call in enumerate(calls):
         with pytest.raises(ValueError):
@@ -915,7 +923,7 @@ def test_foreign_lists_are_refused() -> None:
         ("index is too short", lambda: _kernels.list_on(bits, start, index[:0])),
         ("there are no such images", lambda: binarize([0, 5])),
         ("there are no such images", lambda: binarize([-1, 0])),
-        ("beyond the last", lambda: _kernels.bit_inputs(bits, matrix[:2], 48, vector, out, room)),
+        ("beyond the last", lambda: _kernels.bit_inputs(bits, 2, matrix, 48, vector, out, room)),
         ("do not fit", lambda: _kernels.bits_to_floats(bits, huge, out)),
         ("do not fit", lambda: _kernels.floats_to_bits(out, huge, bits)),
         ("do not fit", lambda: _kernels.bernoulli(out, huge, out, None, None)),
@@ -928,7 +936,7 @@ def test_foreign_lists_are_refused() -> None:
             "do not fit",
             lambda: _kernels.accumulate(bits, out, 0, 1.0, matrix, room, room, out),
         ),
-        ("do not fit", lambda: _kernels.apply(matrix, matrix, out[:0], 0, matrix, RULES[0])),
+        ("do not fit", lambda: _kernels.apply(matrix, matrix, 0, matrix, RULES[0])),
     ]
     for take in (listed, weighed):
         calls += [
@@ -952,7 +960,6 @@ def test_rows_of_a_replayed_step_are_looked_at() -> None:
     visible, hidden, rows = 20, 16, 4
     images, index = np.full((6, visible), 200, np.uint8), np.arange(rows)
     weights, velocity = (np.zeros((visible, 16), np.float32) for _ in range(2))
-    transposed = np.zeros((hidden, 32), np.float32)
     bits = np.zeros((rows, 1), np.uint64)
     mean = np.zeros((rows, 16), np.float32)
     room = np.zeros(2000, np.uint32)
@@ -973,7 +980,7 @@ def test_rows_of_a_replayed_step_are_looked_at() -> None:
         _kernels.record(1, index, (mean,))
         read()
         _kernels.learn(
-            *(weights, velocity, transposed, hidden, (states, mean), (states, mean), rule),
+            *(weights, velocity, hidden, (states, mean), (states, mean), rule),
             *(below, above, None, room, np.zeros(3 * rows * 16, np.float32), vectors),
         )
         plan = _kernels.recorded()
@@ -992,7 +999,7 @@ def test_lists_of_more_than_their_offsets_reach_are_refused() -> None:
     matrix, bias = np.zeros((4096, 16), np.float32), np.zeros(16, np.float32)
     out, lists = np.empty((rows, 16), np.float32), np.zeros(1, np.uint32)
     with pytest.raises(ValueError, match="more units are on than lists can have"):
-        _kernels.bit_inputs(bits, matrix, 16, bias, out, lists)
+        _kernels.bit_inputs(bits, 4096, matrix, 16, bias, out, lists)
 
 
 def test_wrong_settings_are_refused() -> None:

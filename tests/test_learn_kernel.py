@@ -184,6 +184,7 @@ def test_inputs_of_bits(isa, threads, density):
         (100, 65, 500),
         (33, 784, 17),
         (300, 3, 40),
+        (1100, 260, 50),
     ):
         on = np.zeros(rows * units, bool)
         on[: round(density * rows * units)] = True
@@ -194,12 +195,15 @@ def test_inputs_of_bits(isa, threads, density):
             (zeros((rows, padded(width))) for _ in range(2)),
         )
         lists = np.empty(_kernels.lists_length(rows, units), np.uint32)
-        _kernels.bit_inputs(states.bits, matrix, width, bias, out, lists)
+        _kernels.bit_inputs(states.bits, units, matrix, width, bias, out, lists)
         if states.count <= _kernels.most_listed(rows, units):
             _kernels.sum_listed(matrix, width, *states.lists, bias, wanted)
         else:
             wanted = by_tables(states.to_array(), matrix, bias)
         assert out[:, :width].tobytes() == wanted[:, :width].tobytes()
+        beside, again = to_padded(matrix[:, :width].T), zeros(out.shape)
+        _kernels.bit_inputs(states.bits, units, beside, width, bias, again, lists, True)
+        assert again.tobytes() == out.tobytes()
         exact = bias.astype(np.float64) + states.to_array().astype(np.float64) @ matrix
         assert np.abs(out[:, :width] - exact[:, :width]).max() < 1e-3
 

@@ -612,7 +612,7 @@ FORKED = """if True:
         random = np.random.default_rng(0)
         a, b = (random.random((512, 512), np.float32) for _ in range(2))
         out = np.empty((512, 512), np.float32)
-        _kernels.multiply(a, b, 512, np.zeros(512, np.float32), out)
+        _kernels.multiply(a, 512, b, 512, np.zeros(512, np.float32), out)
         return out
 
     wanted = product(2)

@@ -505,7 +505,6 @@ def test_untied_shares_nothing_and_begins_as_it_was() -> None:
 
 
 def test_a_loaded_stack_is_the_one_that_was_written() -> None:
-    """Down to the transposed copies that lead the other way."""
     first = stack_of([12, 9, 7], ["bernoulli"] * 3, seed=1)
     second = stack_of([12, 9, 7], ["bernoulli"] * 3, seed=2)
     second.load({name: values.copy() for name, values in first.parameters().items()})

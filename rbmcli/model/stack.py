@@ -190,9 +190,6 @@ class Stack:
         if velocities is not None:
             for name, values in self.velocities().items():
                 put(values, velocities[name], f"velocity of {name}")
-        links = [machine.link for machine in self.machines] + [way.link for way in self.ways_down]
-        for link in links:
-            link.set_weights(link.weights)  # for the transposed copy
 
     def _named(
         self, of: Callable[[Rbm | WayDown], dict[str, NDArray[Any]]]

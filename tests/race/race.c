@@ -31,7 +31,7 @@ typedef struct {
     uint8_t images[ROWS * VISIBLE];
     int64_t rows[ROWS];
     uint64_t visible[ROWS * WV], hidden[ROWS * WH], reconstructed[ROWS * WV];
-    float weights[VISIBLE * LH], velocity[VISIBLE * LH], transposed[HIDDEN * LV];
+    float weights[VISIBLE * LH], velocity[VISIBLE * LH];
     float gradient[VISIBLE * LH];
     float visible_bias[LV], visible_velocity[LV], hidden_bias[LH], hidden_velocity[LH];
     float offset_visible[LV], offset_hidden[LH], penalty_visible[LV], penalty_hidden[LH];
@@ -87,9 +87,6 @@ static void begin(world *w) {
     fill_bits(w->reconstructed, ROWS, WV, VISIBLE, 15);
     fill(w->weights, VISIBLE, LH, HIDDEN);
     fill(w->velocity, VISIBLE, LH, HIDDEN);
-    for (size_t v = 0; v < VISIBLE; v++)
-        for (size_t h = 0; h < HIDDEN; h++)
-            w->transposed[h * LV + v] = w->weights[v * LH + h];
     fill(w->visible_bias, 1, LV, VISIBLE);
     fill(w->hidden_bias, 1, LH, HIDDEN);
     fill(w->offset_visible, 1, LV, VISIBLE);
@@ -107,7 +104,7 @@ static void begin(world *w) {
 }
 
 static rbm_dense dense(world *w) {
-    return (rbm_dense){w->weights, w->velocity, w->transposed, VISIBLE, HIDDEN, LV, LH};
+    return (rbm_dense){w->weights, w->velocity, VISIBLE, HIDDEN, LV, LH};
 }
 
 static const rbm_rule rule = {0.1f, 0.5f, 0.01f, 0, 0};
@@ -117,14 +114,35 @@ static rbm_draw draw(uint32_t substep) {
 }
 
 static rbm_bit_inputs_args inputs_up(world *w, const uint64_t *bits, float *out) {
-    return (rbm_bit_inputs_args){bits,   ROWS,           WV,  VISIBLE,     w->weights, LH,
-                                 HIDDEN, w->hidden_bias, out, space.start, space.index};
+    return (rbm_bit_inputs_args){
+        .bits = bits,
+        .rows = ROWS,
+        .words = WV,
+        .units = VISIBLE,
+        .matrix = {w->weights, LH, 0},
+        .width = HIDDEN,
+        .bias = w->hidden_bias,
+        .out = out,
+        .ld = LH,
+        .start = space.start,
+        .index = space.index,
+    };
 }
 
-static rbm_bit_inputs_args inputs_down(world *w) {
-    return (rbm_bit_inputs_args){w->hidden,     ROWS,        WH,         HIDDEN,
-                                 w->transposed, LV,          VISIBLE,    w->visible_bias,
-                                 w->down,       space.start, space.index};
+static rbm_bit_inputs_args inputs_down(world *w, const uint64_t *bits, size_t words) {
+    return (rbm_bit_inputs_args){
+        .bits = bits,
+        .rows = ROWS,
+        .words = words,
+        .units = HIDDEN,
+        .matrix = {w->weights, LH, 1},
+        .width = VISIBLE,
+        .bias = w->visible_bias,
+        .out = w->down,
+        .ld = LV,
+        .start = space.start,
+        .index = space.index,
+    };
 }
 
 static rbm_learn_args learning(world *w, size_t others) {
@@ -156,7 +174,7 @@ static void run_lists(world *w, int threads) {
 }
 
 static void run_tables(world *w, int threads) {
-    const rbm_bit_inputs_args args = inputs_down(w);
+    const rbm_bit_inputs_args args = inputs_down(w, w->hidden, WH);
     rbm_run(table->bit_inputs, &args, threads);
 }
 
@@ -213,7 +231,8 @@ static void run_plan(world *w, int threads) {
                                       .draw = draw(0),
                                       .bits = w->visible,
                                       .words = WV};
-    const rbm_bit_inputs_args up = inputs_up(w, w->visible, w->up), down = inputs_down(w);
+    const rbm_bit_inputs_args up = inputs_up(w, w->visible, w->up);
+    const rbm_bit_inputs_args down = inputs_down(w, w->hidden, WH);
     const rbm_bit_inputs_args again = inputs_up(w, w->reconstructed, w->again);
     const rbm_units_args hidden = {w->up, ROWS, HIDDEN, LH, 1, w->up, w->hidden, WH, draw(1)};
     const rbm_units_args visible = {w->down,          ROWS, VISIBLE, LV, 1, NULL,

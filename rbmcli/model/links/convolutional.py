@@ -266,14 +266,8 @@ class ConvolutionalLink(Link[Floats]):
 
     def step(self, gradient: Floats, rule: Rule, scratch: Scratch) -> bool:
         """One step of the rule; True if the weights are finite."""
-        transposed = scratch.rows("transposed", self.maps.filters, padded(self.maps.taps))
         return _kernels.apply(
-            self.padded_weights,
-            self.velocity,
-            transposed,
-            self.maps.filters,
-            gradient,
-            rule.as_tuple(),
+            self.padded_weights, self.velocity, self.maps.filters, gradient, rule.as_tuple()
         )
 
     def products(self, gradient: Floats, visible: Floats, hidden: Floats) -> Products:

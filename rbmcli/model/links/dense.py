@@ -34,7 +34,7 @@ class DenseLink(Link[DenseGradient]):
     """Weights (visible, hidden).
 
     `padded_weights` and `velocity` are float32 (visible, ld of hidden); `weights` is the part that
-    counts. A transposed copy serves the way down: either way then adds up contiguous rows.
+    counts.
     """
 
     def __init__(self, visible: int, hidden: int) -> None:
@@ -42,7 +42,6 @@ class DenseLink(Link[DenseGradient]):
         self.hidden = hidden
         self.padded_weights: Floats = zeros((visible, padded(hidden)))
         self.velocity: Floats = zeros((visible, padded(hidden)))
-        self._transposed: Floats = zeros((hidden, padded(visible)))
         self._no_correction = Correction(zeros((0, padded(visible))), zeros((0, padded(hidden))))
 
     @property
@@ -58,7 +57,6 @@ class DenseLink(Link[DenseGradient]):
     def set_weights(self, weights: NDArray[Any]) -> None:
         """Take over weights (visible, hidden)."""
         self.padded_weights[:, : self.hidden] = weights
-        _kernels.transpose(self.padded_weights, self.hidden, self._transposed)
 
     def like(self) -> Self:  # noqa: D102
         return type(self)(self.visible, self.hidden)
@@ -68,15 +66,17 @@ class DenseLink(Link[DenseGradient]):
         return self.patterns().reshape(self.hidden, *visible_shape)
 
     def patterns(self) -> Floats:  # noqa: D102
-        return self._transposed[:, : self.visible]
+        return np.ascontiguousarray(self.weights.T)
 
     def up(self, visible: States, bias: Floats, out: Floats) -> Floats:
         """Total inputs of the hidden units, into `out` (rows, ld)."""
-        return _total(visible, self.padded_weights, self.hidden, bias, out)
+        return _total(visible, self.visible, self.padded_weights, self.hidden, bias, out)
 
     def down(self, hidden: States, bias: Floats, out: Floats) -> Floats:
         """Total inputs of the visible units, into `out` (rows, ld)."""
-        return _total(hidden, self._transposed, self.visible, bias, out)
+        return _total(
+            hidden, self.hidden, self.padded_weights, self.visible, bias, out, turned=True
+        )
 
     def shift_up(self, units: NDArray[np.int64], change: Floats) -> Floats:
         """By how much the hidden units' total inputs change with some visible states; (rows, ld).
@@ -108,7 +108,6 @@ class DenseLink(Link[DenseGradient]):
         return _kernels.apply(
             self.padded_weights,
             self.velocity,
-            self._transposed,
             self.hidden,
             gradient,
             rule.as_tuple(),
@@ -131,7 +130,6 @@ class DenseLink(Link[DenseGradient]):
             return _kernels.update(
                 self.padded_weights,
                 self.velocity,
-                self._transposed,
                 self.hidden,
                 _phase(positive),
                 _phase(negative),
@@ -162,7 +160,7 @@ class DenseLink(Link[DenseGradient]):
             return None
         rows0, rows1 = positive.visible.rows, negative.visible.rows
         size = _kernels.learn_floats(
-            self._transposed.shape[1],
+            len(below.bias),
             self.velocity.shape[1],
             rows0 + rows1,
             below.log_sigma is not None,
@@ -170,7 +168,6 @@ class DenseLink(Link[DenseGradient]):
         return _kernels.learn(
             self.padded_weights,
             self.velocity,
-            self._transposed,
             self.hidden,
             _phase(positive),
             _phase(negative),
@@ -228,7 +225,7 @@ class DenseLink(Link[DenseGradient]):
             return 0.0, 0.0
         up, down = np.empty(self.visible), np.empty(self.hidden)
         _kernels.dot_rows(self.padded_weights, hidden, up)
-        _kernels.dot_rows(self._transposed, visible, down)
+        _kernels.dot_columns(self.padded_weights, self.hidden, visible, down)
         up *= rule.decay
         down *= rule.decay
         if rule.l1:
@@ -246,7 +243,7 @@ class DenseLink(Link[DenseGradient]):
         """
         up, down = np.empty(self.visible), np.empty(self.hidden)
         _kernels.dot_rows(self.padded_weights, direction, up)
-        _kernels.dot_rows(self._transposed, to_padded(up), down)
+        _kernels.dot_columns(self.padded_weights, self.hidden, to_padded(up), down)
         length = float(np.sqrt(np.square(down).sum()))
         if length == 0:
             return 0.0, direction
@@ -272,13 +269,20 @@ class DenseLink(Link[DenseGradient]):
             self.set_weights(self.weights * scale.astype(np.float32))
 
 
-def _total(states: States, matrix: Floats, width: int, bias: Floats, out: Floats) -> Floats:
+def _total(
+    states: States,
+    units: int,
+    matrix: Floats,
+    width: int,
+    bias: Floats,
+    out: Floats,
+    turned: bool = False,
+) -> Floats:
     if isinstance(states, BitStates):
-        rows, units = states.rows, states.units
-        lists = np.empty(_kernels.lists_length(rows, units), np.uint32)
-        _kernels.bit_inputs(states.bits, matrix, width, bias, out, lists)
+        lists = np.empty(_kernels.lists_length(states.rows, units), np.uint32)
+        _kernels.bit_inputs(states.bits, units, matrix, width, bias, out, lists, turned)
     else:
-        _kernels.multiply(states.floats(), matrix, width, bias, out)
+        _kernels.multiply(states.floats(), units, matrix, width, bias, out, turned)
     return out
 
 
