@@ -21,7 +21,6 @@ from rbmcli._core cimport *  # what csrc/rbm_kernels.h declares (tools/declarati
 
 
 PAD = RBM_PAD
-MOST_GROUP = RBM_MOST_GROUP
 MOST_POOL = RBM_MOST_POOL
 
 cdef const rbm_kernels *_table = NULL
@@ -830,9 +829,35 @@ cdef size_t _state_at(const rbm_phase *phase):
     return <size_t>phase.values if phase.values != NULL else <size_t>phase.visible
 
 
-# Unit kinds. Each draws with draw = (key, step, substep, first row), which may be None where no
-# states are asked for. `mean`, float32 (rows, ld), may be `total` itself; `mean` and the states
-# may each be None.
+# Unit kinds.
+
+cdef class Kind:
+    """The kernels of a unit kind, or of a family of them, by the name that csrc/units/ gives it.
+
+    Looked up once, for every instruction set. ValueError where there is none of that name.
+    """
+
+    cdef size_t _number
+    #: The greatest `n` that tells a kind of the family from others; 1 where there is no family.
+    cdef readonly size_t most
+    #: Whether the states are bits, uint64 (rows, words); else they are float32 (rows, ld).
+    cdef readonly bint as_bits
+    #: Whether `cumulant_change` knows it.
+    cdef readonly bint has_cumulant_change
+
+    def __cinit__(self, str name):
+        encoded = name.encode()
+        cdef int number = rbm_find_kind(encoded)
+        _require(number >= 0, f"there are no kernels of {name!r} units")
+        cdef const rbm_kind *kind = &_table.kinds[number]
+        self._number = number
+        self.most, self.as_bits = kind.most or 1, kind.bits
+        self.has_cumulant_change = kind.cumulant_change != NULL
+
+
+cdef const rbm_kind *_kind(Kind kind):
+    return &_table.kinds[kind._number]
+
 
 cdef const float *_totals(const float[:, ::1] total, size_t units, size_t n, size_t most,
                           mean) except? NULL:
@@ -855,52 +880,46 @@ cdef float *_floats(array) except? NULL:
     return &view[0, 0]
 
 
-cdef _bit_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
-                bits, draw):
-    cdef uint64_t[:, ::1] bits_view
-    cdef uint64_t *bits_at = NULL
-    cdef size_t words = 0
-    cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
-    cdef const float *total_at = _totals(total, units, n, RBM_MOST_GROUP, mean)
-    _require(units % n == 0, "the units are not whole groups")
+cdef _require_whole(Kind kind, size_t units, size_t n):
+    _require(not _kind(kind).groups or units % n == 0, "the units are not whole groups")
+
+
+def units(Kind kind not None, const float[:, ::1] total, size_t units, size_t n, mean, states,
+          draw):
+    """Means and draws of units of a kind, given their total inputs (rows, ld).
+
+    n: the number of a family, else 1. mean: float32 (rows, ld), may be `total` itself. states: as
+    the kind has them, in memory of their own. Either may be None. draw: (key, step, substep, first
+    row), None where no states are asked for.
+    """
+    cdef rbm_units_args args
+    cdef uint64_t[:, ::1] bits
+    cdef const float *total_at = _totals(total, units, n, kind.most, mean)
+    _require_whole(kind, units, n)
+    args.draw = _draw((0, 0, 0, 0) if draw is None else draw)
+    if not kind.as_bits:
+        _totals(total, units, n, kind.most, states)
     if total.shape[0] == 0:
         return
-    cdef float *mean_at = _floats(mean)
-    if bits is not None:
-        bits_view = bits
-        words = bits_view.shape[1]
-        _require(bits_view.shape[0] == total.shape[0] and words * 64 >= units,
+    args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
+    args.n, args.mean, args.states, args.words = n, _floats(mean), NULL, 0
+    cdef size_t work = args.rows * units
+    if not kind.as_bits:
+        args.states = _floats(states)
+        _require(args.states == NULL
+                 or (args.states != <const void *>total_at and args.states != args.mean),
+                 "states need memory of their own")
+        work = work * 60 // _table.lanes
+    elif states is not None:
+        bits = states
+        _require(bits.shape[0] == total.shape[0] and <size_t>bits.shape[1] * 64 >= units,
                  "bits do not fit the units")
-        bits_at = &bits_view[0, 0]
-    cdef rbm_units_args args
-    args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
-    args.n, args.mean, args.states, args.words, args.draw = n, mean_at, bits_at, words, d
-    if _is_recording():
-        _recorded._add(kernel, &args, sizeof(args), args.rows * units,
-                       <char *>&args.draw - <char *>&args if bits_at != NULL else -1,
-                       (<size_t>total_at,), (<size_t>mean_at, <size_t>bits_at), (total, mean, bits))
-    _run_now(kernel, &args, args.rows * units)
-
-
-cdef _float_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
-                  states, draw):
-    cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
-    cdef const float *total_at = _totals(total, units, n, 255, mean)
-    _totals(total, units, n, 255, states)
-    if total.shape[0] == 0:
-        return
-    cdef float *mean_at = _floats(mean)
-    cdef float *states_at = _floats(states)
-    _require(states_at == NULL or (states_at != total_at and states_at != mean_at),
-             "states need memory of their own")
-    cdef rbm_units_args args
-    args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
-    args.n, args.mean, args.states, args.words, args.draw = n, mean_at, states_at, 0, d
-    cdef size_t work = args.rows * units * 60 // _table.lanes
+        args.states, args.words = &bits[0, 0], bits.shape[1]
+    cdef rbm_kernel *kernel = _kind(kind).units
     if _is_recording():
         _recorded._add(kernel, &args, sizeof(args), work,
-                       <char *>&args.draw - <char *>&args if states_at != NULL else -1,
-                       (<size_t>total_at,), (<size_t>mean_at, <size_t>states_at),
+                       <char *>&args.draw - <char *>&args if args.states != NULL else -1,
+                       (<size_t>total_at,), (<size_t>args.mean, <size_t>args.states),
                        (total, mean, states))
     _run_now(kernel, &args, work)
 
@@ -913,17 +932,18 @@ cdef _replay(rbm_kernel *kernel, const void *args, size_t size, size_t work, tup
     _run_now(kernel, args, work)
 
 
-cdef _cumulant(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n,
-               double[::1] out, scale, double weight):
-    cdef const float *total_at = _totals(total, units, n, RBM_MOST_GROUP, None)
+def cumulant(Kind kind not None, const float[:, ::1] total, size_t units, size_t n,
+             double[::1] out, scale=1.0, double weight=1.0):
+    """out[r] += weight times the sum of the cumulants of units, or groups, at scale * total."""
+    cdef const float *total_at = _totals(total, units, n, kind.most, None)
     _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
-    _require(units % n == 0, "the units are not whole groups")
+    _require_whole(kind, units, n)
     cdef rbm_cumulant_args args
     cdef float[::1] scales = _scales(scale)
     if total.shape[0]:
         args = rbm_cumulant_args(total_at, total.shape[0], units, total.shape[1], n, &scales[0],
                                  weight, &out[0])
-        _replay(kernel, &args, sizeof(args), args.rows * units, (<size_t>total_at,),
+        _replay(_kind(kind).cumulant, &args, sizeof(args), args.rows * units, (<size_t>total_at,),
                 (total, scales, out))
 
 
@@ -932,75 +952,23 @@ cdef float[::1] _scales(scale):
     return scale if isinstance(scale, np.ndarray) else np.array([scale], np.float32)
 
 
-def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
-    """Bernoulli means and draws, uint64 (rows, words)."""
-    _bit_units(_table.bernoulli, total, units, 1, mean, bits, draw)
+def cumulant_change(Kind kind not None, const float[:, ::1] total, size_t units, size_t n,
+                    double[::1] out, const float[::1] beta, double weight=1.0):
+    """out[r] += weight times what the sum of the cumulants at scale * total changes by.
 
-
-def bernoulli_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
-                       scale=1.0, double weight=1.0):
-    """out[r] += weight times the sum over units of log(1 + exp(scale * total))."""
-    _cumulant(_table.bernoulli_cumulant, total, units, 1, out, scale, weight)
-
-
-def binomial(const float[:, ::1] total, size_t units, size_t n, mean, states, draw):
-    """Means and draws of counts of n <= 255 replicas, float32 (rows, ld)."""
-    _float_units(_table.binomial, total, units, n, mean, states, draw)
-
-
-def gaussian(const float[:, ::1] total, size_t units, mean, states, draw):
-    """Means and draws of Gaussian units of unit variance, float32 (rows, ld)."""
-    _float_units(_table.gaussian, total, units, 1, mean, states, draw)
-
-
-def gaussian_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
-                      scale=1.0, double weight=1.0):
-    """out[r] += weight times the sum over units of x^2 / 2 + log(2 pi) / 2, x = scale * total."""
-    _cumulant(_table.gaussian_cumulant, total, units, 1, out, scale, weight)
-
-
-def nrelu(const float[:, ::1] total, size_t units, mean, states, draw):
-    """Exact means, and the draws max(0, x + N(0, sigmoid(x))), of rectified units, float32 (rows, ld)."""
-    _float_units(_table.nrelu, total, units, 1, mean, states, draw)
-
-
-def nrelu_exact(const float[:, ::1] total, size_t units, mean, states, draw):
-    """Means and draws of the number of a rectified unit's replicas that are on, float32 (rows, ld)."""
-    _float_units(_table.nrelu_exact, total, units, 1, mean, states, draw)
-
-
-def nrelu_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
-                   scale=1.0, double weight=1.0):
-    """out[r] += weight times the cumulants of rectified units at scale * total."""
-    _cumulant(_table.nrelu_cumulant, total, units, 1, out, scale, weight)
-
-
-def softmax(const float[:, ::1] total, size_t units, size_t group, mean, bits, draw):
-    """Means and draws of groups of units of which exactly one is on, uint64 (rows, words)."""
-    _bit_units(_table.softmax, total, units, group, mean, bits, draw)
-
-
-def softmax_cumulant(const float[:, ::1] total, size_t units, size_t group, double[::1] out,
-                     scale=1.0, double weight=1.0):
-    """out[r] += weight times the sum over groups of log(sum of exp(scale * total))."""
-    _cumulant(_table.softmax_cumulant, total, units, group, out, scale, weight)
-
-
-def bernoulli_cumulant_change(const float[:, ::1] total, size_t units, double[::1] out,
-                              const float[::1] beta, double weight=1.0):
-    """out[r] += weight times the sum over units of what log(1 + exp(scale * total)) changes by.
-
-    The scale goes from beta[0] to beta[1].
+    The scale goes from beta[0] to beta[1]. For kinds that have such a kernel.
     """
+    cdef const float *total_at = _totals(total, units, n, kind.most, None)
+    _require(kind.has_cumulant_change, "there is no such kernel of this kind")
     _require(beta.shape[0] == 2, "there are no two temperatures")
-    _require(<size_t>total.shape[1] >= units and total.shape[1] % RBM_PAD == 0
-             and out.shape[0] == total.shape[0], "total inputs do not fit the units")
+    _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
+    _require_whole(kind, units, n)
     cdef rbm_cumulant_change_args args
     if total.shape[0]:
-        args = rbm_cumulant_change_args(&total[0, 0], total.shape[0], units, total.shape[1],
+        args = rbm_cumulant_change_args(total_at, total.shape[0], units, total.shape[1], n,
                                         &beta[0], weight, &out[0])
-        _replay(_table.bernoulli_cumulant_change, &args, sizeof(args), args.rows * units,
-                (<size_t>&total[0, 0],), (total, beta, out))
+        _replay(_kind(kind).cumulant_change, &args, sizeof(args), args.rows * units,
+                (<size_t>total_at,), (total, beta, out))
 
 
 def temper(float[:, ::1] total, const float[::1] beta, const float[::1] reference=None):
