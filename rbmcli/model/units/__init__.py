@@ -16,7 +16,16 @@ from rbmcli.model.units.nrelu import Nrelu
 from rbmcli.model.units.pooled import Pooled
 from rbmcli.model.units.softmax import Softmax
 
-__all__ = ["BINARIZE", "KINDS", "Joint", "Pooled", "Softmax", "UnitKind", "unit_kind"]
+__all__ = [
+    "BINARIZE",
+    "BINARIZED",
+    "KINDS",
+    "Joint",
+    "Pooled",
+    "Softmax",
+    "UnitKind",
+    "unit_kind",
+]
 
 
 class _Numbered(NamedTuple):
@@ -46,6 +55,12 @@ KINDS: dict[str, UnitKind | _Numbered] = {
     "nrelu:exact": Nrelu(exact=True),
     "softmax:N": _Numbered(Softmax, 2, Softmax.kernels.most),
 }
+#: The names of those that `--binarize` makes states for.
+BINARIZED = tuple(
+    name
+    for name, entry in KINDS.items()
+    if (entry if isinstance(entry, UnitKind) else entry.make(entry.least)).is_drawn_from_data
+)
 _FAMILIES = {
     name.partition(":")[0]: entry for name, entry in KINDS.items() if isinstance(entry, _Numbered)
 }

@@ -26,6 +26,7 @@ class Binomial(KernelKind):
 
     kernels = _kernels.Kind("binomial")
     is_drawn_from_data = True
+    when_cut = "rounded"
     may_be_counts = True
 
     def __init__(self, n: int) -> None:

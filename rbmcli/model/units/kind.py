@@ -52,6 +52,8 @@ class UnitKind(ABC):
     group_states: NDArray[np.float32] | None = None
     #: Whether data are drawn, cut or taken as they are, as `--binarize` says.
     is_drawn_from_data: ClassVar[bool] = False
+    #: What `--binarize threshold` makes of data, in words.
+    when_cut: ClassVar[str] = "cut at 0.5"
     #: Whether data may be counts as well as fractions.
     may_be_counts: ClassVar[bool] = False
     #: Whether drawn states are BitStates; else they are FloatStates.
@@ -164,6 +166,11 @@ class UnitKind(ABC):
     def without_sigma(self) -> UnitKind:
         """The kind of the states inside the machine, which have no deviations of their own."""
         return self
+
+    @property
+    def takes_any_number(self) -> bool:
+        """Whether every real number is a valid datum."""
+        return self.valid_range == (-np.inf, np.inf)
 
     @property
     def takes(self) -> str:
