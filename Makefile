@@ -64,12 +64,12 @@ lint: $(VENV)/dev ## Check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch] csrc/units/*.h tests/race/*.[ch] rbmcli/_guard.c
+	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch] csrc/units/*.h tests/spin/*.h tests/race/*.[ch] rbmcli/_guard.c
 
 format: $(VENV)/dev ## Bring the code into the project's style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	$(VENV)/bin/clang-format -i csrc/*.[ch] csrc/units/*.h tests/race/*.[ch] rbmcli/_guard.c
+	$(VENV)/bin/clang-format -i csrc/*.[ch] csrc/units/*.h tests/spin/*.h tests/race/*.[ch] rbmcli/_guard.c
 
 bench: $(BENCH_VENV)/installed ## Time an epoch against peers, and a stack against its layers (MNIST=folder)
 	$(BENCH_VENV)/bin/python benchmarks/epoch.py $(if $(MNIST),--mnist $(mnist))
