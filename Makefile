@@ -12,7 +12,7 @@ fashion ?= fashion-mnist
 # As on a machine of a user, who has none of these set.
 unexport PYTHONPATH PYTHONHOME PYTHONUNBUFFERED
 
-SOURCES := pyproject.toml setup.py $(wildcard csrc/* csrc/units/* data/recipes/*) \
+SOURCES := pyproject.toml setup.py tools/declarations.py $(wildcard csrc/* csrc/units/* data/recipes/*) \
     $(shell find rbmcli -name '*.py' -o -name '*.pyx' -o -name '*.pyi' -o -name '_guard.c')
 
 mnist := $(if $(MNIST),$(MNIST)/train-images-idx3-ubyte.gz,mnist)
@@ -64,12 +64,12 @@ lint: $(VENV)/dev ## Check style and types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch] csrc/units/*.h tests/race/*.[ch] rbmcli/_guard.c
+	$(VENV)/bin/clang-format --dry-run -Werror csrc/*.[ch] csrc/units/*.h tests/spin/*.h tests/race/*.[ch] rbmcli/_guard.c
 
 format: $(VENV)/dev ## Bring the code into the project's style
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	$(VENV)/bin/clang-format -i csrc/*.[ch] csrc/units/*.h tests/race/*.[ch] rbmcli/_guard.c
+	$(VENV)/bin/clang-format -i csrc/*.[ch] csrc/units/*.h tests/spin/*.h tests/race/*.[ch] rbmcli/_guard.c
 
 bench: $(BENCH_VENV)/installed ## Time an epoch against peers, and a stack against its layers (MNIST=folder)
 	$(BENCH_VENV)/bin/python benchmarks/epoch.py $(if $(MNIST),--mnist $(mnist))
@@ -96,7 +96,7 @@ wheel: $(VENV)/dev ## Build the source distribution, and from it a wheel, into d
 
 clean: ## Remove all that make has made, the virtual environments too
 	rm -rf .venv .venv-bench .venv-fine-tune build demo dist results *.egg-info
-	rm -rf .mypy_cache .pytest_cache .ruff_cache rbmcli/_kernels.c rbmcli/_*.so
+	rm -rf .mypy_cache .pytest_cache .ruff_cache rbmcli/_kernels.c rbmcli/_core.pxd rbmcli/_*.so
 	find rbmcli tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python $(BENCH_VENV)/bin/python $(FINE_TUNE_VENV)/bin/python:

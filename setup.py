@@ -122,6 +122,9 @@ class BuildExtension(build_ext):
 # For `make sanitize` and the like; setuptools applies CFLAGS and LDFLAGS as well.
 strict = ["-Werror"] if os.environ.get("RBM_STRICT") else []
 
+# What the kernels' header declares, for the Cython module.
+subprocess.run([sys.executable, "tools/declarations.py"], check=True)
+
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", *strict]
 
 setup(

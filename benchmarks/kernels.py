@@ -85,7 +85,7 @@ def density_table(model: Rbm, batch: int) -> None:
 
         def dense(states: BitStates = states, floats: np.ndarray = floats) -> None:
             _kernels.bits_to_floats(states.bits, states.units, floats)
-            _kernels.multiply(floats, matrix, hidden, bias, out)
+            _kernels.multiply(floats, states.units, matrix, hidden, bias, out)
 
         times = [microseconds(function) for function in (listed, chosen, dense)]
         print(f"   {density:4.2f}" + "".join(f" {time:9.1f}" for time in times))

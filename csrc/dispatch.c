@@ -23,6 +23,13 @@ static int has_avx512(void) {
 }
 #endif
 
+int rbm_find_kind(const char *name) {
+    for (size_t i = 0; i < rbm_baseline->kind_count; i++)
+        if (!strcmp(name, rbm_baseline->kinds[i].name))
+            return (int)i;
+    return -1;
+}
+
 const rbm_kernels *rbm_select(const char *name) {
     /* Best first. */
     const rbm_kernels *tables[] = {has_avx512() ? rbm_avx512 : 0, has_avx2() ? rbm_avx2 : 0,

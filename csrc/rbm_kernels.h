@@ -187,8 +187,8 @@ typedef struct {
 
 /* Units of one kind, given their total inputs (rows x ld): their means (rows x ld), which may be
  * written over the total inputs, and drawn states, either bits (rows x words) or floats (rows x
- * ld), in memory of their own. Either output may be null. `n` is the N of binomial:N and softmax:N,
- * and unused elsewhere. */
+ * ld), in memory of their own. Either output may be null. `n` is the number of families of kinds,
+ * such as the N of binomial:N and softmax:N, else 1. */
 typedef struct {
     const float *total;
     size_t rows, units, ld, n;
@@ -199,8 +199,7 @@ typedef struct {
 } rbm_units_args;
 
 /* out[r] += weight * the sum over units, or groups of them, of the cumulant (log-partition
- * function) at *scale * total[r, u]. The terms are float32, their sum float64. The cumulant of
- * binomial:n is n times that of a Bernoulli unit. */
+ * function) at *scale * total[r, u]. The terms are float32, their sum float64. */
 typedef struct {
     const float *total;
     size_t rows, units, ld, n;
@@ -209,12 +208,12 @@ typedef struct {
     double *out;
 } rbm_cumulant_args;
 
-/* out[r] += weight * the sum over units of log(1 + exp(after * total[r, u])) - log(1 +
- * exp(before * total[r, u])), before and after being two betas, in float64. Columns of total beyond
- * the units must be 0. */
+/* out[r] += weight * the sum over units of what the cumulant changes by from before * total[r, u]
+ * to after * total[r, u], before and after being two betas, in float64. Columns of total beyond the
+ * units must be 0. */
 typedef struct {
     const float *total;
-    size_t rows, units, ld;
+    size_t rows, units, ld, n;
     const float *beta; /* before, after */
     double weight;
     double *out;
@@ -440,7 +439,18 @@ typedef struct {
     size_t ld_out;
 } rbm_pooled_means_args;
 
-#define RBM_MOST_GROUP 1024 /* units in a group of softmax units */
+/* A unit kind, or a family of them told apart by n. csrc/units/ has a file for each, with its
+ * entry. */
+typedef struct {
+    const char *name;
+    size_t most; /* n is 1 to this; of a kind that is no family 0, and n is 1 */
+    int groups;  /* whether n units make a group, of which a layer has whole ones */
+    int bits;    /* whether states are bits, else floats */
+
+    rbm_kernel *units;           /* of rbm_units_args */
+    rbm_kernel *cumulant;        /* of rbm_cumulant_args */
+    rbm_kernel *cumulant_change; /* of rbm_cumulant_change_args, or null: by two cumulants then */
+} rbm_kind;
 
 typedef struct {
     const char *name;
@@ -456,10 +466,9 @@ typedef struct {
     rbm_kernel *bit_inputs;
     rbm_kernel *accumulate, *apply, *update, *learn;
     rbm_kernel *dot_rows, *dot_columns, *dot_bits, *column_sums, *sum_tabulated;
-    /* Unit kinds; csrc/units/ defines each. Bernoulli and softmax states are bits. */
-    rbm_kernel *bernoulli, *softmax, *binomial, *gaussian, *nrelu, *nrelu_exact;
-    rbm_kernel *bernoulli_cumulant, *gaussian_cumulant, *nrelu_cumulant, *softmax_cumulant;
-    rbm_kernel *bernoulli_cumulant_change, *temper;
+    rbm_kernel *temper;
+    const rbm_kind *kinds; /* the same ones in the same order in each table */
+    size_t kind_count;
     /* Of the hidden units, and of the visible ones (convolution.h, convolution_dense.h). */
     rbm_kernel *convolve_listed, *deconvolve_listed, *convolve, *deconvolve;
     rbm_kernel *correlate_listed, *correlate;
@@ -479,6 +488,9 @@ extern const rbm_kernels *const rbm_baseline, *const rbm_avx2, *const rbm_avx512
 /* The table for this CPU, or the one called `name` (null or empty: the best). Null if there is no
  * such table or the CPU lacks the instructions. */
 const rbm_kernels *rbm_select(const char *name);
+
+/* The number of a kind in the tables, or -1 where there is none of that name. */
+int rbm_find_kind(const char *name);
 
 /* The date of the OpenMP specification compiled in, such as 201511; 0 without OpenMP. */
 int rbm_openmp(void);

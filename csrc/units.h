@@ -67,9 +67,13 @@ static void sum_tabulated(const void *args, rbm_worker *me) {
     }
 }
 
-#include "units/bernoulli.h"
-#include "units/binomial.h"
-#include "units/gaussian.h"
-#include "units/nrelu.h"
-#include "units/softmax.h"
+/* The kernels of all kinds, and then their entries in the table. */
+#include "units/kinds.h"
+
+#define KIND(label, ...) {.name = label, __VA_ARGS__},
+static const rbm_kind kinds[] = {
+#include "units/kinds.h"
+};
+#undef KIND
+
 #include "units/pooled.h"

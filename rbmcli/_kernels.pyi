@@ -24,7 +24,6 @@ _Layer = tuple[
 ]
 
 PAD: int
-MOST_GROUP: int
 MOST_POOL: int
 WORTH_SHARING: int
 
@@ -157,82 +156,36 @@ def learn(
     scaled: _Floats,
     vectors: _Floats,
 ) -> bool: ...
-def bernoulli(
-    total: _Floats,
-    units: int,
-    mean: _Floats | None,
-    bits: _Words | None,
-    draw: Draw | None,
-) -> None: ...
-def softmax(
-    total: _Floats,
-    units: int,
-    group: int,
-    mean: _Floats | None,
-    bits: _Words | None,
-    draw: Draw | None,
-) -> None: ...
-def binomial(
+
+class Kind:
+    most: int
+    as_bits: bool
+    has_cumulant_change: bool
+    def __init__(self, name: str) -> None: ...
+
+def units(
+    kind: Kind,
     total: _Floats,
     units: int,
     n: int,
     mean: _Floats | None,
-    states: _Floats | None,
+    states: NDArray[Any] | None,
     draw: Draw | None,
 ) -> None: ...
-def gaussian(
+def cumulant(
+    kind: Kind,
     total: _Floats,
     units: int,
-    mean: _Floats | None,
-    states: _Floats | None,
-    draw: Draw | None,
-) -> None: ...
-def nrelu(
-    total: _Floats,
-    units: int,
-    mean: _Floats | None,
-    states: _Floats | None,
-    draw: Draw | None,
-) -> None: ...
-def nrelu_exact(
-    total: _Floats,
-    units: int,
-    mean: _Floats | None,
-    states: _Floats | None,
-    draw: Draw | None,
-) -> None: ...
-def bernoulli_cumulant(
-    total: _Floats,
-    units: int,
+    n: int,
     out: NDArray[np.float64],
     scale: float | _Floats = 1.0,
     weight: float = 1.0,
 ) -> None: ...
-def gaussian_cumulant(
+def cumulant_change(
+    kind: Kind,
     total: _Floats,
     units: int,
-    out: NDArray[np.float64],
-    scale: float | _Floats = 1.0,
-    weight: float = 1.0,
-) -> None: ...
-def nrelu_cumulant(
-    total: _Floats,
-    units: int,
-    out: NDArray[np.float64],
-    scale: float | _Floats = 1.0,
-    weight: float = 1.0,
-) -> None: ...
-def softmax_cumulant(
-    total: _Floats,
-    units: int,
-    group: int,
-    out: NDArray[np.float64],
-    scale: float | _Floats = 1.0,
-    weight: float = 1.0,
-) -> None: ...
-def bernoulli_cumulant_change(
-    total: _Floats,
-    units: int,
+    n: int,
     out: NDArray[np.float64],
     beta: _Floats,
     weight: float = 1.0,

@@ -17,401 +17,10 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-
-cdef extern from "rbm_kernels.h" nogil:
-    enum: RBM_PAD
-    enum: RBM_MOST_GROUP
-    enum: RBM_MOST_POOL
-    enum rbm_binarize:
-        RBM_SAMPLE
-        RBM_THRESHOLD
-
-    ctypedef struct rbm_draw:
-        uint32_t key[2]
-        uint32_t step
-        uint32_t substep
-        uint32_t row0
-
-    ctypedef struct rbm_rule:
-        float rate
-        float momentum
-        float decay
-        float l1
-        int nesterov
-
-    ctypedef struct rbm_low_rank:
-        const float *left
-        const float *right
-        size_t rank
-
-    ctypedef struct rbm_dense:
-        float *weights
-        float *velocity
-        size_t visible, hidden, ld_visible, ld_hidden
-
-    ctypedef struct rbm_phase:
-        const uint64_t *visible
-        const float *values
-        const float *hidden
-        size_t rows, words
-
-    ctypedef struct rbm_layer:
-        float *bias
-        float *bias_velocity
-        float *natural
-        float *sigma
-        float *log_sigma
-        float *log_sigma_velocity
-        float most_log_sigma
-
-    ctypedef struct rbm_maps:
-        size_t height, width, channels, filter_height, filter_width, filters
-        size_t hidden_height, hidden_width
-
-    ctypedef struct rbm_pool:
-        size_t height, width, filters, pool
-
-    ctypedef struct rbm_worker:
-        pass
-    ctypedef void rbm_kernel(const void *, rbm_worker *) noexcept nogil
-    void rbm_run(rbm_kernel *, const void *, int)
-
-    ctypedef struct rbm_operation:
-        rbm_kernel *kernel
-        const void *args
-
-    ctypedef struct rbm_plan_args:
-        const rbm_operation *operations
-        size_t count
-
-    void rbm_walk(const void *, rbm_worker *) noexcept nogil
-
-    ctypedef struct rbm_anneal_args:
-        rbm_plan_args plan
-        rbm_draw **draws
-        const double *betas
-        size_t first, count
-        float *beta
-        double *change
-
-    void rbm_anneal(const void *, rbm_worker *) noexcept nogil
-
-    enum: RBM_MOST_LOOPS
-    ctypedef struct rbm_loops:
-        size_t count
-        size_t *items
-
-    ctypedef struct rbm_timed_plan_args:
-        rbm_plan_args plan
-        long long *nanoseconds
-        rbm_loops *loops
-
-    void rbm_walk_timed(const void *, rbm_worker *) noexcept nogil
-
-    ctypedef struct rbm_binarize_args:
-        const void *images
-        size_t units
-        const int64_t *index
-        size_t rows
-        float scale
-        rbm_binarize how
-        float threshold
-        rbm_draw draw
-        uint64_t *bits
-        size_t words
-
-    ctypedef struct rbm_list_on_args:
-        const uint64_t *bits
-        size_t rows, words
-        uint32_t *start, *index
-
-    ctypedef struct rbm_sum_listed_args:
-        const float *matrix
-        size_t matrix_rows, ld, width
-        const uint32_t *start, *index
-        size_t rows
-        const float *bias
-        float *out
-
-    ctypedef struct rbm_matrix:
-        const float *at
-        size_t ld
-        int turned
-
-    ctypedef struct rbm_multiply_args:
-        const float *a
-        size_t a_row, a_inner, inner
-        rbm_matrix b
-        size_t width
-        const float *bias
-        float scale
-        float *out
-        size_t ld, rows
-
-    ctypedef struct rbm_units_args:
-        const float *total
-        size_t rows, units, ld, n
-        float *mean
-        void *states
-        size_t words
-        rbm_draw draw
-
-    ctypedef struct rbm_cumulant_args:
-        const float *total
-        size_t rows, units, ld, n
-        const float *scale
-        double weight
-        double *out
-
-    ctypedef struct rbm_cumulant_change_args:
-        const float *total
-        size_t rows, units, ld
-        const float *beta
-        double weight
-        double *out
-
-    ctypedef struct rbm_temper_args:
-        float *total
-        size_t rows, ld
-        const float *beta
-        int each
-        const float *reference
-
-    ctypedef struct rbm_sum_tabulated_args:
-        const float *states
-        size_t rows, units, ld
-        const double *table
-        size_t size
-        double *out
-
-    ctypedef struct rbm_dot_rows_args:
-        const float *matrix
-        size_t rows, ld
-        const float *vector
-        const double *weight
-        double *out
-
-    ctypedef struct rbm_dot_columns_args:
-        const float *matrix
-        size_t rows, ld, width
-        const float *vector
-        double *out
-
-    ctypedef struct rbm_dot_bits_args:
-        const uint64_t *bits
-        size_t rows, words, units
-        const float *vector
-        const double *weight
-        double *out
-
-    ctypedef struct rbm_column_sums_args:
-        const float *matrix
-        size_t rows, ld, width
-        const float *weight
-        float *out
-
-    ctypedef struct rbm_accumulate_args:
-        rbm_phase phase
-        float scale
-        size_t visible, width, ld
-        float *gradient
-        uint32_t *count, *index
-        float *scaled
-
-    ctypedef struct rbm_apply_args:
-        rbm_dense link
-        const float *gradient
-        rbm_rule rule
-        int *finite
-
-    ctypedef struct rbm_update_args:
-        rbm_dense link
-        rbm_phase positive, negative
-        rbm_low_rank correction
-        rbm_rule rule
-        uint32_t *lists
-        float *scaled
-        int *finite
-
-    ctypedef struct rbm_inputs_args:
-        const float *weights
-        rbm_maps maps
-        size_t ld_weights
-        const uint32_t *start, *index
-        const float *values
-        size_t ld_values
-        size_t rows
-        const float *bias
-        float *out
-        size_t ld
-        void *memory
-
-    ctypedef struct rbm_side:
-        const uint32_t *start, *index
-        const float *values
-        size_t ld_values
-        const float *hidden
-        size_t rows
-        float scale
-
-    ctypedef struct rbm_correlate_args:
-        rbm_maps maps
-        rbm_side sides[2]
-        size_t ld_hidden
-        float *gradient
-        size_t ld
-        void *memory
-
-    ctypedef struct rbm_pooled_args:
-        const float *total
-        size_t rows
-        rbm_pool maps
-        size_t ld
-        float *mean
-        uint64_t *bits
-        size_t words
-        rbm_draw draw
-
-    ctypedef struct rbm_pooled_cumulant_args:
-        const float *total
-        size_t rows
-        rbm_pool maps
-        size_t ld
-        const float *scale
-        double weight
-        double *out
-
-    ctypedef struct rbm_pooled_means_args:
-        const float *means
-        size_t rows
-        rbm_pool maps
-        size_t ld
-        float *out
-        size_t ld_out
-
-    ctypedef struct rbm_bits_and_floats_args:
-        uint64_t *bits
-        size_t rows, words, units
-        float *floats
-        size_t ld
-
-    ctypedef struct rbm_pooled_bits_args:
-        const uint64_t *bits
-        size_t rows, words
-        rbm_pool maps
-        uint64_t *out
-        size_t out_words
-
-    ctypedef struct rbm_learn_args:
-        rbm_dense link
-        rbm_phase positive, negative
-        rbm_rule rule
-        float *offset_visible, *offset_hidden
-        float *penalty_visible, *penalty_hidden
-        float slide
-        double decay
-        int follow_hidden, refresh
-        rbm_layer visible, hidden
-        uint32_t *lists
-        float *scaled, *vectors
-        int *finite
-
-    ctypedef struct rbm_take_args:
-        const void *images
-        size_t units
-        const int64_t *index
-        size_t rows
-        float scale
-        const float *sigma
-        float *states
-        size_t ld
-
-    ctypedef struct rbm_exponentials_args:
-        const float *values
-        size_t count
-        float *out
-
-    ctypedef struct rbm_bit_inputs_args:
-        const uint64_t *bits
-        size_t rows, words, units
-        rbm_matrix matrix
-        size_t width
-        const float *bias
-        float *out
-        size_t ld
-        uint32_t *start, *index
-
-    size_t rbm_most_listed(size_t rows, size_t units) nogil
-    size_t rbm_index_length(size_t rows, size_t units) nogil
-    size_t rbm_lists_length(size_t visible, size_t rows0, size_t rows1) nogil
-
-    ctypedef struct rbm_kernels:
-        const char *name
-        int lanes
-        void (*random_words)(const rbm_draw *, size_t, size_t, uint32_t *) noexcept nogil
-        rbm_kernel *binarize_u8
-        rbm_kernel *binarize_f32
-        rbm_kernel *take_u8
-        rbm_kernel *take_f32
-        rbm_kernel *exponentials
-        rbm_kernel *list_on
-        rbm_kernel *sum_listed
-        rbm_kernel *multiply
-        rbm_kernel *accumulate
-        rbm_kernel *apply
-        rbm_kernel *update
-        rbm_kernel *learn
-        rbm_kernel *bit_inputs
-        rbm_kernel *dot_rows
-        rbm_kernel *dot_columns
-        rbm_kernel *dot_bits
-        rbm_kernel *column_sums
-        rbm_kernel *sum_tabulated
-        rbm_kernel *bernoulli
-        rbm_kernel *softmax
-        rbm_kernel *binomial
-        rbm_kernel *gaussian
-        rbm_kernel *nrelu
-        rbm_kernel *nrelu_exact
-        rbm_kernel *bernoulli_cumulant
-        rbm_kernel *gaussian_cumulant
-        rbm_kernel *nrelu_cumulant
-        rbm_kernel *softmax_cumulant
-        rbm_kernel *bernoulli_cumulant_change
-        rbm_kernel *temper
-        rbm_kernel *convolve_listed
-        rbm_kernel *deconvolve_listed
-        rbm_kernel *convolve
-        rbm_kernel *deconvolve
-        rbm_kernel *correlate_listed
-        rbm_kernel *correlate
-        rbm_kernel *pooled
-        rbm_kernel *pooled_cumulant
-        rbm_kernel *pooled_means
-        size_t (*convolve_listed_memory)(const rbm_inputs_args *, int) noexcept nogil
-        size_t (*deconvolve_listed_memory)(const rbm_inputs_args *, int) noexcept nogil
-        size_t (*deconvolve_memory)(const rbm_inputs_args *, int) noexcept nogil
-        size_t (*correlate_listed_memory)(const rbm_correlate_args *, int) noexcept nogil
-        size_t (*correlate_memory)(const rbm_correlate_args *, int) noexcept nogil
-
-    size_t RBM_LEARN_FLOATS(size_t, size_t, size_t, bint)
-    const rbm_kernels *rbm_select(const char *)
-    int rbm_openmp()
-    int rbm_make_threads(int, size_t)
-    void rbm_weigh_listed(const uint32_t *, const uint32_t *, size_t, const float *, size_t,
-                          float *)
-    size_t rbm_count_on(const uint64_t *, size_t, size_t)
-    bint rbm_lists_fit(const uint32_t *, const uint32_t *, size_t, size_t, size_t)
-    bint rbm_rows_fit(const int64_t *, size_t, size_t)
-    bint rbm_bits_fit(const uint64_t *, size_t, size_t, size_t)
-    void rbm_bits_to_floats(const void *, rbm_worker *) noexcept nogil
-    void rbm_floats_to_bits(const void *, rbm_worker *) noexcept nogil
-    void rbm_pooled_bits(const void *, rbm_worker *) noexcept nogil
-    void rbm_count_by_unit(const uint64_t *, size_t, size_t, size_t, uint32_t *)
+from rbmcli._core cimport *  # what csrc/rbm_kernels.h declares (tools/declarations.py)
 
 
 PAD = RBM_PAD
-MOST_GROUP = RBM_MOST_GROUP
 MOST_POOL = RBM_MOST_POOL
 
 cdef const rbm_kernels *_table = NULL
@@ -1238,9 +847,35 @@ cdef size_t _state_at(const rbm_phase *phase):
     return <size_t>phase.values if phase.values != NULL else <size_t>phase.visible
 
 
-# Unit kinds. Each draws with draw = (key, step, substep, first row), which may be None where no
-# states are asked for. `mean`, float32 (rows, ld), may be `total` itself; `mean` and the states
-# may each be None.
+# Unit kinds.
+
+cdef class Kind:
+    """The kernels of a unit kind, or of a family of them, by the name that csrc/units/ gives it.
+
+    Looked up once, for every instruction set. ValueError where there is none of that name.
+    """
+
+    cdef size_t _number
+    #: The greatest `n` that tells a kind of the family from others; 1 where there is no family.
+    cdef readonly size_t most
+    #: Whether the states are bits, uint64 (rows, words); else they are float32 (rows, ld).
+    cdef readonly bint as_bits
+    #: Whether `cumulant_change` knows it.
+    cdef readonly bint has_cumulant_change
+
+    def __cinit__(self, str name):
+        encoded = name.encode()
+        cdef int number = rbm_find_kind(encoded)
+        _require(number >= 0, f"there are no kernels of {name!r} units")
+        cdef const rbm_kind *kind = &_table.kinds[number]
+        self._number = number
+        self.most, self.as_bits = kind.most or 1, kind.bits
+        self.has_cumulant_change = kind.cumulant_change != NULL
+
+
+cdef const rbm_kind *_kind(Kind kind):
+    return &_table.kinds[kind._number]
+
 
 cdef const float *_totals(const float[:, ::1] total, size_t units, size_t n, size_t most,
                           mean) except? NULL:
@@ -1263,52 +898,46 @@ cdef float *_floats(array) except? NULL:
     return &view[0, 0]
 
 
-cdef _bit_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
-                bits, draw):
-    cdef uint64_t[:, ::1] bits_view
-    cdef uint64_t *bits_at = NULL
-    cdef size_t words = 0
-    cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
-    cdef const float *total_at = _totals(total, units, n, RBM_MOST_GROUP, mean)
-    _require(units % n == 0, "the units are not whole groups")
+cdef _require_whole(Kind kind, size_t units, size_t n):
+    _require(not _kind(kind).groups or units % n == 0, "the units are not whole groups")
+
+
+def units(Kind kind not None, const float[:, ::1] total, size_t units, size_t n, mean, states,
+          draw):
+    """Means and draws of units of a kind, given their total inputs (rows, ld).
+
+    n: the number of a family, else 1. mean: float32 (rows, ld), may be `total` itself. states: as
+    the kind has them, in memory of their own. Either may be None. draw: (key, step, substep, first
+    row), None where no states are asked for.
+    """
+    cdef rbm_units_args args
+    cdef uint64_t[:, ::1] bits
+    cdef const float *total_at = _totals(total, units, n, kind.most, mean)
+    _require_whole(kind, units, n)
+    args.draw = _draw((0, 0, 0, 0) if draw is None else draw)
+    if not kind.as_bits:
+        _totals(total, units, n, kind.most, states)
     if total.shape[0] == 0:
         return
-    cdef float *mean_at = _floats(mean)
-    if bits is not None:
-        bits_view = bits
-        words = bits_view.shape[1]
-        _require(bits_view.shape[0] == total.shape[0] and words * 64 >= units,
+    args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
+    args.n, args.mean, args.states, args.words = n, _floats(mean), NULL, 0
+    cdef size_t work = args.rows * units
+    if not kind.as_bits:
+        args.states = _floats(states)
+        _require(args.states == NULL
+                 or (args.states != <const void *>total_at and args.states != args.mean),
+                 "states need memory of their own")
+        work = work * 60 // _table.lanes
+    elif states is not None:
+        bits = states
+        _require(bits.shape[0] == total.shape[0] and <size_t>bits.shape[1] * 64 >= units,
                  "bits do not fit the units")
-        bits_at = &bits_view[0, 0]
-    cdef rbm_units_args args
-    args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
-    args.n, args.mean, args.states, args.words, args.draw = n, mean_at, bits_at, words, d
-    if _is_recording():
-        _recorded._add(kernel, &args, sizeof(args), args.rows * units,
-                       <char *>&args.draw - <char *>&args if bits_at != NULL else -1,
-                       (<size_t>total_at,), (<size_t>mean_at, <size_t>bits_at), (total, mean, bits))
-    _run_now(kernel, &args, args.rows * units)
-
-
-cdef _float_units(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n, mean,
-                  states, draw):
-    cdef rbm_draw d = _draw((0, 0, 0, 0) if draw is None else draw)
-    cdef const float *total_at = _totals(total, units, n, 255, mean)
-    _totals(total, units, n, 255, states)
-    if total.shape[0] == 0:
-        return
-    cdef float *mean_at = _floats(mean)
-    cdef float *states_at = _floats(states)
-    _require(states_at == NULL or (states_at != total_at and states_at != mean_at),
-             "states need memory of their own")
-    cdef rbm_units_args args
-    args.total, args.rows, args.units, args.ld = total_at, total.shape[0], units, total.shape[1]
-    args.n, args.mean, args.states, args.words, args.draw = n, mean_at, states_at, 0, d
-    cdef size_t work = args.rows * units * 60 // _table.lanes
+        args.states, args.words = &bits[0, 0], bits.shape[1]
+    cdef rbm_kernel *kernel = _kind(kind).units
     if _is_recording():
         _recorded._add(kernel, &args, sizeof(args), work,
-                       <char *>&args.draw - <char *>&args if states_at != NULL else -1,
-                       (<size_t>total_at,), (<size_t>mean_at, <size_t>states_at),
+                       <char *>&args.draw - <char *>&args if args.states != NULL else -1,
+                       (<size_t>total_at,), (<size_t>args.mean, <size_t>args.states),
                        (total, mean, states))
     _run_now(kernel, &args, work)
 
@@ -1321,17 +950,18 @@ cdef _replay(rbm_kernel *kernel, const void *args, size_t size, size_t work, tup
     _run_now(kernel, args, work)
 
 
-cdef _cumulant(rbm_kernel *kernel, const float[:, ::1] total, size_t units, size_t n,
-               double[::1] out, scale, double weight):
-    cdef const float *total_at = _totals(total, units, n, RBM_MOST_GROUP, None)
+def cumulant(Kind kind not None, const float[:, ::1] total, size_t units, size_t n,
+             double[::1] out, scale=1.0, double weight=1.0):
+    """out[r] += weight times the sum of the cumulants of units, or groups, at scale * total."""
+    cdef const float *total_at = _totals(total, units, n, kind.most, None)
     _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
-    _require(units % n == 0, "the units are not whole groups")
+    _require_whole(kind, units, n)
     cdef rbm_cumulant_args args
     cdef float[::1] scales = _scales(scale)
     if total.shape[0]:
         args = rbm_cumulant_args(total_at, total.shape[0], units, total.shape[1], n, &scales[0],
                                  weight, &out[0])
-        _replay(kernel, &args, sizeof(args), args.rows * units, (<size_t>total_at,),
+        _replay(_kind(kind).cumulant, &args, sizeof(args), args.rows * units, (<size_t>total_at,),
                 (total, scales, out))
 
 
@@ -1340,75 +970,23 @@ cdef float[::1] _scales(scale):
     return scale if isinstance(scale, np.ndarray) else np.array([scale], np.float32)
 
 
-def bernoulli(const float[:, ::1] total, size_t units, mean, bits, draw):
-    """Bernoulli means and draws, uint64 (rows, words)."""
-    _bit_units(_table.bernoulli, total, units, 1, mean, bits, draw)
+def cumulant_change(Kind kind not None, const float[:, ::1] total, size_t units, size_t n,
+                    double[::1] out, const float[::1] beta, double weight=1.0):
+    """out[r] += weight times what the sum of the cumulants at scale * total changes by.
 
-
-def bernoulli_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
-                       scale=1.0, double weight=1.0):
-    """out[r] += weight times the sum over units of log(1 + exp(scale * total))."""
-    _cumulant(_table.bernoulli_cumulant, total, units, 1, out, scale, weight)
-
-
-def binomial(const float[:, ::1] total, size_t units, size_t n, mean, states, draw):
-    """Means and draws of counts of n <= 255 replicas, float32 (rows, ld)."""
-    _float_units(_table.binomial, total, units, n, mean, states, draw)
-
-
-def gaussian(const float[:, ::1] total, size_t units, mean, states, draw):
-    """Means and draws of Gaussian units of unit variance, float32 (rows, ld)."""
-    _float_units(_table.gaussian, total, units, 1, mean, states, draw)
-
-
-def gaussian_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
-                      scale=1.0, double weight=1.0):
-    """out[r] += weight times the sum over units of x^2 / 2 + log(2 pi) / 2, x = scale * total."""
-    _cumulant(_table.gaussian_cumulant, total, units, 1, out, scale, weight)
-
-
-def nrelu(const float[:, ::1] total, size_t units, mean, states, draw):
-    """Exact means, and the draws max(0, x + N(0, sigmoid(x))), of rectified units, float32 (rows, ld)."""
-    _float_units(_table.nrelu, total, units, 1, mean, states, draw)
-
-
-def nrelu_exact(const float[:, ::1] total, size_t units, mean, states, draw):
-    """Means and draws of the number of a rectified unit's replicas that are on, float32 (rows, ld)."""
-    _float_units(_table.nrelu_exact, total, units, 1, mean, states, draw)
-
-
-def nrelu_cumulant(const float[:, ::1] total, size_t units, double[::1] out,
-                   scale=1.0, double weight=1.0):
-    """out[r] += weight times the cumulants of rectified units at scale * total."""
-    _cumulant(_table.nrelu_cumulant, total, units, 1, out, scale, weight)
-
-
-def softmax(const float[:, ::1] total, size_t units, size_t group, mean, bits, draw):
-    """Means and draws of groups of units of which exactly one is on, uint64 (rows, words)."""
-    _bit_units(_table.softmax, total, units, group, mean, bits, draw)
-
-
-def softmax_cumulant(const float[:, ::1] total, size_t units, size_t group, double[::1] out,
-                     scale=1.0, double weight=1.0):
-    """out[r] += weight times the sum over groups of log(sum of exp(scale * total))."""
-    _cumulant(_table.softmax_cumulant, total, units, group, out, scale, weight)
-
-
-def bernoulli_cumulant_change(const float[:, ::1] total, size_t units, double[::1] out,
-                              const float[::1] beta, double weight=1.0):
-    """out[r] += weight times the sum over units of what log(1 + exp(scale * total)) changes by.
-
-    The scale goes from beta[0] to beta[1].
+    The scale goes from beta[0] to beta[1]. For kinds that have such a kernel.
     """
+    cdef const float *total_at = _totals(total, units, n, kind.most, None)
+    _require(kind.has_cumulant_change, "there is no such kernel of this kind")
     _require(beta.shape[0] == 2, "there are no two temperatures")
-    _require(<size_t>total.shape[1] >= units and total.shape[1] % RBM_PAD == 0
-             and out.shape[0] == total.shape[0], "total inputs do not fit the units")
+    _require(out.shape[0] == total.shape[0], "sums and total inputs differ in rows")
+    _require_whole(kind, units, n)
     cdef rbm_cumulant_change_args args
     if total.shape[0]:
-        args = rbm_cumulant_change_args(&total[0, 0], total.shape[0], units, total.shape[1],
+        args = rbm_cumulant_change_args(total_at, total.shape[0], units, total.shape[1], n,
                                         &beta[0], weight, &out[0])
-        _replay(_table.bernoulli_cumulant_change, &args, sizeof(args), args.rows * units,
-                (<size_t>&total[0, 0],), (total, beta, out))
+        _replay(_kind(kind).cumulant_change, &args, sizeof(args), args.rows * units,
+                (<size_t>total_at,), (total, beta, out))
 
 
 def temper(float[:, ::1] total, const float[::1] beta, const float[::1] reference=None):

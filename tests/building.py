@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import sysconfig
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from rbmcli import _kernels
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "rbmcli", "csrc", "data")
+SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "rbmcli", "csrc", "data", "tools")
 
 
 def compiler(name: str) -> str:
@@ -33,7 +34,7 @@ def other_compiler() -> str:
 
 def copy_sources(folder: Path) -> Path:
     """The source tree without what was built in it."""
-    built = shutil.ignore_patterns("*.so", "_kernels.c", "__pycache__")
+    built = shutil.ignore_patterns("*.so", "_kernels.c", "_core.pxd", "__pycache__")
     for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=built)
@@ -57,6 +58,28 @@ def build(folder: Path, variables: Mapping[str, str]) -> subprocess.CompletedPro
         text=True,
         check=False,
     )
+
+
+def build_quickly(tree: Path, folder: Path, flags: Sequence[str] = ()) -> None:
+    """Build a copy of the sources by gcc, little optimised, the core with these flags as well.
+
+    What Cython makes of the boundary is built without. folder: for what the compiler makes.
+    """
+    pytest.importorskip("Cython", reason="Cython is not installed")
+    gcc, package, core = compiler("gcc"), tree / "rbmcli", sorted((tree / "csrc").glob("*.c"))
+    subprocess.run([sys.executable, tree / "tools" / "declarations.py"], check=True)
+    subprocess.run([sys.executable, "-m", "cython", package / "_kernels.pyx"], check=True)
+    common = ["-std=c11", "-fPIC", "-g", "-ffp-contract=off", "-Wno-psabi", f"-I{tree / 'csrc'}"]
+    common += ["-D_DEFAULT_SOURCE", f"-I{sysconfig.get_path('include')}"]
+    of_each: dict[Path, list[str]] = {path: ["-O1", "-fopenmp", *flags] for path in core}
+    of_each |= {package / "_kernels.c": ["-O0"], package / "_guard.c": ["-O0"]}
+    made = compile_all([gcc, *common], folder, of_each)
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    guard = [path for path in made if path.stem == "_guard"]
+    kernels = [path for path in made if path.stem != "_guard"]
+    for name, objects in {"_guard": guard, "_kernels": kernels}.items():
+        output = package / (name + suffix)
+        subprocess.run([gcc, "-shared", "-fopenmp", *flags, *objects, "-o", output], check=True)
 
 
 def compile_all(command: list[str], folder: Path, sources: Mapping[Path, list[str]]) -> list[Path]:

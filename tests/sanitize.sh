@@ -19,7 +19,7 @@ trap 'rm -rf "$folder"' EXIT INT TERM
 mkdir "$folder/source"
 cd "$root"
 tar cf - --exclude='*.so' --exclude=__pycache__ pyproject.toml setup.py README.md LICENSE \
-    rbmcli csrc data | tar xf - -C "$folder/source"
+    rbmcli csrc data tools | tar xf - -C "$folder/source"
 
 echo "Building rbmcli with the sanitizers"
 flags="-fsanitize=address,undefined -fno-sanitize-recover=all"

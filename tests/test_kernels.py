@@ -40,6 +40,10 @@ LAYERS = [
     for i, (units, rows) in enumerate(itertools.product(SIZES, (*ROWS, 255, 256, 600)))
 ]
 DRAW = (0x0123456789ABCDEF, 41, 7, 1000)
+BERNOULLI, BINOMIAL, GAUSSIAN, NRELU, NRELU_EXACT, SOFTMAX = (
+    _kernels.Kind(name)
+    for name in ("bernoulli", "binomial", "gaussian", "nrelu", "nrelu:exact", "softmax")
+)
 
 Arrays = tuple[NDArray[Any], ...]
 
@@ -392,7 +396,7 @@ def test_exponentials(memory: Memory) -> None:
 def bernoulli(memory: Memory, total: NDArray[Any], units: int) -> Arrays:
     mean = memory.output(total.shape, np.float32, np.nan)
     bits = memory.output((len(total), words_for(units)), np.uint64, 2**64 - 1)
-    _kernels.bernoulli(total, units, mean, bits, DRAW)
+    _kernels.units(BERNOULLI, total, units, 1, mean, bits, DRAW)
     return mean, bits
 
 
@@ -440,11 +444,11 @@ def test_bernoulli_either_output_alone_and_in_place(
         total = memory.padded_input(rng.normal(0, 2, (5, units)))
         mean, bits = bernoulli(memory, total, units)
         only_mean = memory.output(total.shape, np.float32, np.nan)
-        _kernels.bernoulli(total, units, only_mean, None, None)
+        _kernels.units(BERNOULLI, total, units, 1, only_mean, None, None)
         only_bits = memory.output(bits.shape, np.uint64, 2**64 - 1)
-        _kernels.bernoulli(total, units, None, only_bits, DRAW)
+        _kernels.units(BERNOULLI, total, units, 1, None, only_bits, DRAW)
         in_place = memory.padded_output(5, units, total[:, :units])
-        _kernels.bernoulli(in_place, units, in_place, None, None)
+        _kernels.units(BERNOULLI, in_place, units, 1, in_place, None, None)
         np.testing.assert_array_equal(only_mean, mean)
         np.testing.assert_array_equal(only_bits, bits)
         np.testing.assert_array_equal(in_place, mean)
@@ -452,7 +456,7 @@ def test_bernoulli_either_output_alone_and_in_place(
 
 def cumulant(memory: Memory, total: NDArray[Any], units: int) -> Arrays:
     out = memory.output(len(total), np.float64, 1.5)
-    _kernels.bernoulli_cumulant(total, units, out)
+    _kernels.cumulant(BERNOULLI, total, units, 1, out)
     return (out,)
 
 
@@ -463,7 +467,7 @@ def test_bernoulli_cumulant_is_softplus(memory: Memory) -> None:
     total = np.zeros((grid.size, padded(1)), np.float32)
     total[:, 0] = grid
     out = memory.output(grid.size, np.float64, 0.0)
-    _kernels.bernoulli_cumulant(memory.input(total), 1, out)
+    _kernels.cumulant(BERNOULLI, memory.input(total), 1, 1, out)
     finite = np.isfinite(grid)
     exact = np.logaddexp(0, grid[finite].astype(np.float64))
     assert_within(out[finite], exact, np.maximum(4 * np.spacing(exact.astype(np.float32)), 1.7e-38))
@@ -855,23 +859,32 @@ def test_wrong_shapes_are_refused() -> None:
         lambda: _kernels.apply(matrix, short, 2, matrix, RULES[0]),
         lambda: _kernels.apply(matrix, matrix, 49, matrix, RULES[0]),
         lambda: _kernels.apply(matrix, matrix, 2, short, RULES[0]),
-        lambda: _kernels.bernoulli(odd, 40, odd, None, None),
-        lambda: _kernels.bernoulli(matrix, 48, short, None, None),
-        lambda: _kernels.bernoulli(matrix, 48, None, bits[:2], DRAW),
-        lambda: _kernels.bernoulli_cumulant(matrix, 48, np.zeros(2)),
-        lambda: _kernels.gaussian(odd, 40, odd, None, None),
-        lambda: _kernels.gaussian(matrix, 49, None, matrix.copy(), DRAW),
-        lambda: _kernels.gaussian(matrix, 48, None, short, DRAW),
-        lambda: _kernels.nrelu(matrix, 48, None, matrix, DRAW),
-        lambda: _kernels.nrelu_exact(matrix, 48, other, other, DRAW),
-        lambda: _kernels.binomial(matrix, 48, 0, other, None, None),
-        lambda: _kernels.binomial(matrix, 48, 256, other, None, None),
-        lambda: _kernels.softmax(matrix, 48, 7, other, None, None),
-        lambda: _kernels.softmax(matrix, 48, 0, other, None, None),
-        lambda: _kernels.softmax(wide, 2048, 2048, wide, None, None),
-        lambda: _kernels.softmax(matrix, 48, 3, None, bits[:2], DRAW),
-        lambda: _kernels.softmax_cumulant(matrix, 48, 7, np.zeros(3)),
-        lambda: _kernels.nrelu_cumulant(matrix, 48, np.zeros(2)),
+        lambda: _kernels.units(BERNOULLI, odd, 40, 1, odd, None, None),
+        lambda: _kernels.units(BERNOULLI, matrix, 48, 1, short, None, None),
+        lambda: _kernels.units(BERNOULLI, matrix, 48, 1, None, bits[:2], DRAW),
+        lambda: _kernels.cumulant(BERNOULLI, matrix, 48, 1, np.zeros(2)),
+        lambda: _kernels.units(GAUSSIAN, odd, 40, 1, odd, None, None),
+        lambda: _kernels.units(GAUSSIAN, matrix, 49, 1, None, matrix.copy(), DRAW),
+        lambda: _kernels.units(GAUSSIAN, matrix, 48, 1, None, short, DRAW),
+        lambda: _kernels.units(NRELU, matrix, 48, 1, None, matrix, DRAW),
+        lambda: _kernels.units(NRELU_EXACT, matrix, 48, 1, other, other, DRAW),
+        lambda: _kernels.units(BINOMIAL, matrix, 48, 0, other, None, None),
+        lambda: _kernels.units(BINOMIAL, matrix, 48, 256, other, None, None),
+        lambda: _kernels.units(SOFTMAX, matrix, 48, 7, other, None, None),
+        lambda: _kernels.units(SOFTMAX, matrix, 48, 0, other, None, None),
+        lambda: _kernels.units(SOFTMAX, wide, 2048, 2048, wide, None, None),
+        lambda: _kernels.units(SOFTMAX, matrix, 48, 3, None, bits[:2], DRAW),
+        lambda: _kernels.cumulant(SOFTMAX, matrix, 48, 7, np.zeros(3)),
+        lambda: _kernels.cumulant(NRELU, matrix, 48, 1, np.zeros(2)),
+        lambda: _kernels.units(BERNOULLI, matrix, 48, 2, other, None, None),
+        lambda: _kernels.units(GAUSSIAN, matrix, 48, 1, None, bits, DRAW),
+        lambda: _kernels.units(BERNOULLI, matrix, 48, 1, None, other, DRAW),
+        lambda: _kernels.cumulant(GAUSSIAN, matrix, 48, 2, np.zeros(3)),
+        lambda: _kernels.cumulant_change(BERNOULLI, matrix, 48, 1, np.zeros(2), bias[:2]),
+        lambda: _kernels.cumulant_change(BERNOULLI, matrix, 48, 1, np.zeros(3), bias[:3]),
+        lambda: _kernels.cumulant_change(BINOMIAL, matrix, 48, 0, np.zeros(3), bias[:2]),
+        lambda: _kernels.cumulant_change(GAUSSIAN, matrix, 48, 1, np.zeros(3), bias[:2]),
+        lambda: _kernels.Kind("bernoulli:2"),
         lambda: _kernels.sum_tabulated(matrix, 49, np.zeros(9), np.zeros(3)),
         lambda: _kernels.sum_tabulated(matrix, 48, np.zeros(1), np.zeros(3)),
         lambda: _kernels.sum_tabulated(matrix, 48, np.zeros(9), np.zeros(2)),
@@ -926,10 +939,10 @@ def test_foreign_lists_are_refused() -> None:
         ("beyond the last", lambda: _kernels.bit_inputs(bits, 2, matrix, 48, vector, out, room)),
         ("do not fit", lambda: _kernels.bits_to_floats(bits, huge, out)),
         ("do not fit", lambda: _kernels.floats_to_bits(out, huge, bits)),
-        ("do not fit", lambda: _kernels.bernoulli(out, huge, out, None, None)),
+        ("do not fit", lambda: _kernels.units(BERNOULLI, out, huge, 1, out, None, None)),
         (
             "do not fit",
-            lambda: _kernels.bernoulli_cumulant_change(out, huge, np.zeros(2), vector[:2]),
+            lambda: _kernels.cumulant_change(BERNOULLI, out, huge, 1, np.zeros(2), vector[:2]),
         ),
         ("do not fit", lambda: _kernels.column_sums(out, huge, vector)),
         (

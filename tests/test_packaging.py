@@ -44,4 +44,4 @@ def test_the_installed_package_is_tested():
 def test_types_ship_and_extension_sources_do_not():
     names = {path.name for path in metadata.files("rbmcli")}
     assert {"py.typed", "_kernels.pyi"} <= names
-    assert not {name for name in names if name.endswith((".pyx", ".c", ".h"))}
+    assert not {name for name in names if name.endswith((".pyx", ".pxd", ".c", ".h"))}

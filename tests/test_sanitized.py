@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
-from building import ROOT, compile_all, compiler, copy_sources, require_sanitizer
+from building import ROOT, build_quickly, compiler, copy_sources, require_sanitizer
 
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 CHOSEN = (
@@ -26,7 +25,6 @@ FILES = ("test_kernels.py", "test_convolution_kernels.py", "test_learn_kernel.py
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory) -> tuple[Path, str]:
     """A package whose core is built with the sanitizers, and the library that must come first."""
-    pytest.importorskip("Cython", reason="Cython is not installed")
     gcc, folder = compiler("gcc"), tmp_path_factory.mktemp("sanitized")
     require_sanitizer([gcc, *SANITIZERS], folder)
     where = [gcc, "-print-file-name=libasan.so"]
@@ -34,20 +32,7 @@ def sanitized(tmp_path_factory) -> tuple[Path, str]:
     if not Path(runtime).is_absolute():
         pytest.skip("gcc has no AddressSanitizer runtime to load first")
     tree = copy_sources(folder / "tree")
-    package, core = tree / "rbmcli", sorted((tree / "csrc").glob("*.c"))
-    subprocess.run([sys.executable, "-m", "cython", package / "_kernels.pyx"], check=True)
-    common = ["-std=c11", "-fPIC", "-g", "-ffp-contract=off", "-Wno-psabi", f"-I{tree / 'csrc'}"]
-    common += ["-D_DEFAULT_SOURCE", f"-I{sysconfig.get_path('include')}"]
-    flags: dict[Path, list[str]] = {path: ["-O1", "-fopenmp", *SANITIZERS] for path in core}
-    flags |= {package / "_kernels.c": ["-O0"], package / "_guard.c": ["-O0"]}
-    made = compile_all([gcc, *common], folder, flags)
-    suffix = sysconfig.get_config_var("EXT_SUFFIX")
-    guard = [path for path in made if path.stem == "_guard"]
-    kernels = [path for path in made if path.stem != "_guard"]
-    for name, objects in {"_guard": guard, "_kernels": kernels}.items():
-        output = package / (name + suffix)
-        linking = [gcc, "-shared", "-fopenmp", *SANITIZERS, *objects, "-o", output]
-        subprocess.run(linking, check=True)
+    build_quickly(tree, folder, SANITIZERS)
     return tree, runtime
 
 

@@ -1,6 +1,11 @@
 /* Binomial units: how many of n Bernoulli replicas are on. Their cumulant is n times that of one.
  */
 
+#ifdef KIND
+KIND("binomial", .most = 255, .units = binomial, .cumulant = binomial_cumulant,
+     .cumulant_change = binomial_cumulant_change)
+#else
+
 INLINE vfloat binomial_mean(vfloat x, size_t n) {
     return splat((float)n) * sigmoid(x);
 }
@@ -45,3 +50,17 @@ INLINE vfloat binomial_draw(vfloat x, vword word, size_t n) {
 }
 
 FLOAT_UNITS(binomial, binomial_mean, binomial_draw)
+
+static void binomial_cumulant(const void *args, rbm_worker *me) {
+    rbm_cumulant_args of_one = *(const rbm_cumulant_args *)args;
+    of_one.weight *= (double)of_one.n;
+    bernoulli_cumulant(&of_one, me);
+}
+
+static void binomial_cumulant_change(const void *args, rbm_worker *me) {
+    rbm_cumulant_change_args of_one = *(const rbm_cumulant_change_args *)args;
+    of_one.weight *= (double)of_one.n;
+    bernoulli_cumulant_change(&of_one, me);
+}
+
+#endif

@@ -1,5 +1,9 @@
 /* Gaussian units of unit variance: normal with mean x. */
 
+#ifdef KIND
+KIND("gaussian", .units = gaussian, .cumulant = gaussian_cumulant)
+#else
+
 INLINE vfloat gaussian_mean(vfloat x, size_t n) {
     (void)n;
     return x;
@@ -17,3 +21,5 @@ INLINE vfloat gaussian_value(vfloat x) {
 
 FLOAT_UNITS(gaussian, gaussian_mean, gaussian_draw)
 CUMULANT(gaussian_cumulant, gaussian_value)
+
+#endif

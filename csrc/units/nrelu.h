@@ -7,6 +7,11 @@
  *     mean(x) = x + mean(-x),  cumulant(x) = x^2 / 2 + pi^2 / 6 - 1 / 24 - cumulant(-x)
  * hold, by Jacobi's triple product, to 4 pi exp(-2 pi^2) < 4e-8: no rounding error of float32. */
 
+#ifdef KIND
+KIND("nrelu", .units = nrelu, .cumulant = nrelu_cumulant)
+KIND("nrelu:exact", .units = nrelu_exact, .cumulant = nrelu_cumulant)
+#else
+
 #define E_MINUS_HALF 0.606530660f
 #define E_MINUS_1 0.367879441f
 #define E_MINUS_2 0.135335283f
@@ -88,3 +93,5 @@ INLINE vfloat nrelu_count(vfloat x, vword word, size_t n) {
 FLOAT_UNITS(nrelu, nrelu_mean, nrelu_draw)
 FLOAT_UNITS(nrelu_exact, nrelu_mean, nrelu_count)
 CUMULANT(nrelu_cumulant, nrelu_value)
+
+#endif

@@ -1,5 +1,12 @@
 /* Softmax units: of each group of n neighbouring units exactly one is on. */
 
+#ifdef KIND
+KIND("softmax", .most = MOST_GROUP, .groups = 1, .bits = 1, .units = softmax,
+     .cumulant = softmax_cumulant)
+#else
+
+#define MOST_GROUP 1024 /* units in a group */
+
 /* exp(scale * total - the greatest of the group) over `columns` units, which are whole groups. */
 INLINE void exponentiate(const float *total, size_t columns, size_t n, float scale, float *out,
                          float *greatest) {
@@ -22,8 +29,8 @@ INLINE double sum_in_order(const float *values, size_t n) {
     return sum;
 }
 
-/* Units are worked on in as many whole groups as RBM_MOST_GROUP units hold. */
-#define CHUNK(n) (RBM_MOST_GROUP / (n) * (n))
+/* Units are worked on in as many whole groups as MOST_GROUP units hold. */
+#define CHUNK(n) (MOST_GROUP / (n) * (n))
 
 /* One of n by inversion: the number of them whose cumulative weight lies at or below. */
 INLINE size_t choose_one(const float *weight, size_t n, double threshold) {
@@ -48,7 +55,7 @@ static void softmax(const void *args, rbm_worker *me) {
         if (row)
             memset(row, 0, words * sizeof *row);
         for (size_t first = 0; first < units; first += CHUNK(n)) {
-            float weight[RBM_MOST_GROUP + LANES] = {0}, greatest[RBM_MOST_GROUP];
+            float weight[MOST_GROUP + LANES] = {0}, greatest[MOST_GROUP];
             size_t columns = units - first < CHUNK(n) ? units - first : CHUNK(n);
             exponentiate(total + r * ld + first, columns, n, 1.0f, weight, greatest);
             for (size_t g = 0; g < columns; g += n) {
@@ -81,7 +88,7 @@ static void softmax_cumulant(const void *args, rbm_worker *me) {
     EACH(me, 8, a.rows, r) {
         double sum = 0;
         for (size_t first = 0; first < units; first += CHUNK(n)) {
-            float values[RBM_MOST_GROUP + LANES] = {0}, greatest[RBM_MOST_GROUP];
+            float values[MOST_GROUP + LANES] = {0}, greatest[MOST_GROUP];
             size_t columns = units - first < CHUNK(n) ? units - first : CHUNK(n);
             exponentiate(a.total + r * a.ld + first, columns, n, *a.scale, values, greatest);
             for (size_t g = 0; g < columns; g += n) {
@@ -92,3 +99,5 @@ static void softmax_cumulant(const void *args, rbm_worker *me) {
         a.out[r] += a.weight * sum;
     }
 }
+
+#endif

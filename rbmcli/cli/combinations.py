@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from rbmcli.cli.training_options import TrainOptions
-from rbmcli.model.units import unit_kind
+from rbmcli.model.units import BINARIZED, unit_kind
 
 #: (option, parameter, what it needs, whether the options have that). An option counts only where it
 #: was typed: files of options hold all of them.
@@ -46,7 +46,7 @@ _NEEDS: list[tuple[str, str, str, Callable[[TrainOptions], bool]]] = [
     (
         "--binarize",
         "binarize",
-        "visible units of kind bernoulli or binomial:N",
+        f"visible units of kind {' or '.join(BINARIZED)}",
         lambda o: unit_kind(o.visible_kind).is_drawn_from_data,
     ),
 ]

@@ -15,7 +15,7 @@ def how_binarized(kind: UnitKind, binarize: str, seed: int) -> str:
     if binarize == "sample":
         return f"each value drawn once, seed {seed}"
     if binarize == "threshold":
-        return "rounded" if kind.name.startswith("binomial") else "cut at 0.5"
+        return kind.when_cut
     return "taken as they are"
 
 

@@ -30,7 +30,7 @@ from rbmcli.model.layer import Layer
 from rbmcli.model.links import Maps
 from rbmcli.model.rbm import Rbm, check_transpose
 from rbmcli.model.stack import Stack
-from rbmcli.model.units import softmax, unit_kind
+from rbmcli.model.units import Softmax, unit_kind
 
 
 def classes_of(data: TrainingData, source: str) -> int:
@@ -38,10 +38,10 @@ def classes_of(data: TrainingData, source: str) -> int:
     if data.labels is None:
         raise RbmError(f"{source}: has no labels, which --label-units learns; give --labels FILE")
     least, most = int(data.labels.min()), int(data.labels.max())
-    if least < 0 or most >= softmax.MOST:
+    if least < 0 or most >= Softmax.kernels.most:
         raise RbmError(
             f"{source}: labels from {least} to {most}, but label units count classes from 0 to"
-            f" {softmax.MOST - 1} at most; number the classes from 0 on"
+            f" {Softmax.kernels.most - 1} at most; number the classes from 0 on"
         )
     classes = max(most + 1, 2)
     if data.validation is not None:

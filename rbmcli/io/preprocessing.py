@@ -303,5 +303,5 @@ def _product(values: Floats, matrix: Floats) -> Floats:
     """values @ matrix, given padded; by the kernel, whose sums have one order everywhere."""
     units = values.shape[1]
     out = zeros((len(values), padded(units)))
-    _kernels.multiply(to_padded(values), matrix, units, zeros((padded(units),)), out)
+    _kernels.multiply(to_padded(values), units, matrix, units, zeros((padded(units),)), out)
     return np.ascontiguousarray(out[:, :units])

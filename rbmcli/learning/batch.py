@@ -59,9 +59,9 @@ class Images:
                 f"{where}: images of {units} values are not whole groups of {kind.group}, which"
                 f" {kind.name} units need; choose another --visible-kind"
             )
-        low, high = kind.valid_range
-        if (low, high) == (-np.inf, np.inf):
+        if kind.takes_any_number:
             return replace(self, binarize="none")
+        low, high = kind.valid_range
         scale = self.scale if self.preprocessing is None else 1.0
         arrays: Iterable[NDArray[Any]]
         if self.preprocessing is not None:

@@ -20,7 +20,7 @@ def doubts(images: Images, kind: UnitKind, where: str) -> list[str]:
 
     images: as `for_kind` returns them. where: what the user calls them.
     """
-    if kind.valid_range == (-np.inf, np.inf):
+    if kind.takes_any_number:
         return _deviation(images, kind, where)
     if images.scale == 1 or images.preprocessing is not None or images.are_counts:
         return []

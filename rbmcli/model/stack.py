@@ -28,7 +28,7 @@ from rbmcli.model.way_down import WayDown
 def check_joint(below: UnitKind, above: UnitKind) -> None:
     """RbmError unless visible units of kind `above` can stand on hidden units of kind `below`."""
     same = below.without_sigma.name == above.without_sigma.name
-    any_number = above.without_sigma.name == "gaussian" and not below.as_bits
+    any_number = above.takes_any_number and not below.as_bits
     if not same and not any_number:
         others = "" if below.as_bits else " or gaussian or gaussian:learned"
         raise RbmError(

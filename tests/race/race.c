@@ -239,10 +239,11 @@ static void run_plan(world *w, int threads) {
                                     w->reconstructed, WV,   draw(2)};
     const rbm_units_args means = {w->again, ROWS, HIDDEN, LH, 1, w->again, NULL, 0, draw(3)};
     const rbm_learn_args learn = learning(w, ROWS);
+    rbm_kernel *const bernoulli = table->kinds[rbm_find_kind("bernoulli")].units;
     const rbm_operation operations[] = {
-        {table->binarize_u8, &images}, {table->bit_inputs, &up},     {table->bernoulli, &hidden},
-        {table->bit_inputs, &down},    {table->bernoulli, &visible}, {table->bit_inputs, &again},
-        {table->bernoulli, &means},    {table->learn, &learn},
+        {table->binarize_u8, &images}, {table->bit_inputs, &up}, {bernoulli, &hidden},
+        {table->bit_inputs, &down},    {bernoulli, &visible},    {table->bit_inputs, &again},
+        {bernoulli, &means},           {table->learn, &learn},
     };
     const rbm_plan_args plan = {operations, sizeof operations / sizeof *operations};
     rbm_run(rbm_walk, &plan, threads);

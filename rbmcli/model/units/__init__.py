@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from rbmcli.errors import RbmError
-from rbmcli.model.units import binomial, softmax
 from rbmcli.model.units.bernoulli import Bernoulli
 from rbmcli.model.units.binomial import Binomial
 from rbmcli.model.units.gaussian import SIGMA_RANGE, Gaussian
@@ -17,7 +16,16 @@ from rbmcli.model.units.nrelu import Nrelu
 from rbmcli.model.units.pooled import Pooled
 from rbmcli.model.units.softmax import Softmax
 
-__all__ = ["BINARIZE", "KINDS", "Joint", "Pooled", "UnitKind", "unit_kind"]
+__all__ = [
+    "BINARIZE",
+    "BINARIZED",
+    "KINDS",
+    "Joint",
+    "Pooled",
+    "Softmax",
+    "UnitKind",
+    "unit_kind",
+]
 
 
 class _Numbered(NamedTuple):
@@ -39,14 +47,20 @@ class _Numbered(NamedTuple):
 #: Every kind by name; one that ends in ":N" or ":SIGMA" stands for one kind for each number.
 KINDS: dict[str, UnitKind | _Numbered] = {
     "bernoulli": Bernoulli(),
-    "binomial:N": _Numbered(Binomial, 1, binomial.MOST),
+    "binomial:N": _Numbered(Binomial, 1, Binomial.kernels.most),
     "gaussian": Gaussian(),
     "gaussian:SIGMA": _Numbered(Gaussian, *SIGMA_RANGE, real=True),
     "gaussian:learned": Gaussian(learned=True),
     "nrelu": Nrelu(),
     "nrelu:exact": Nrelu(exact=True),
-    "softmax:N": _Numbered(Softmax, 2, softmax.MOST),
+    "softmax:N": _Numbered(Softmax, 2, Softmax.kernels.most),
 }
+#: The names of those that `--binarize` makes states for.
+BINARIZED = tuple(
+    name
+    for name, entry in KINDS.items()
+    if (entry if isinstance(entry, UnitKind) else entry.make(entry.least)).is_drawn_from_data
+)
 _FAMILIES = {
     name.partition(":")[0]: entry for name, entry in KINDS.items() if isinstance(entry, _Numbered)
 }

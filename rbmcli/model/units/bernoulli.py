@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draw
 from rbmcli.model.states import States, as_floats, binarized
-from rbmcli.model.units.kind import THRESHOLD, Scale, UnitKind
+from rbmcli.model.units.kind import THRESHOLD, KernelKind
 
 
-class Bernoulli(UnitKind):
+class Bernoulli(KernelKind):
     """Binary units: on with probability sigmoid(x)."""
 
     name = "bernoulli"
+    kernels = _kernels.Kind("bernoulli")
     activation = "sigmoid"
     is_drawn_from_data = True
     as_bits = True
@@ -40,31 +40,6 @@ class Bernoulli(UnitKind):
         """The logit, of means kept away from 0 and 1 so that it stays finite."""
         kept = np.clip(mean, 0.001, 0.999)
         return np.log(kept / (1 - kept))
-
-    def run(  # noqa: D102
-        self,
-        total: Floats,
-        units: int,
-        mean: Floats | None,
-        states: NDArray[Any] | None,
-        draw: Draw | None,
-    ) -> None:
-        _kernels.bernoulli(total, units, mean, states, draw)
-
-    def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
-    ) -> None:
-        _kernels.bernoulli_cumulant(total, units, out, scale, weight)
-
-    def add_cumulant_change(  # noqa: D102
-        self,
-        total: Floats,
-        units: int,
-        out: Doubles,
-        beta: Floats,
-        weight: float = 1.0,
-    ) -> None:
-        _kernels.bernoulli_cumulant_change(total, units, out, beta, weight)
 
     def reading(  # noqa: D102
         self, largest: float, scale: float, binarize: str, counts: bool | None = None

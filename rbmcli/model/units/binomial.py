@@ -12,22 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Doubles, Floats, to_padded, zeros
+from rbmcli.arrays import Doubles, to_padded, zeros
 from rbmcli.draws import Draw
 from rbmcli.model.states import FloatStates, States
 from rbmcli.model.units.bernoulli import Bernoulli
-from rbmcli.model.units.kind import Scale, UnitKind, middles
-
-#: Largest number of replicas.
-MOST = 255
+from rbmcli.model.units.kind import KernelKind, middles
 
 _ONE = Bernoulli()
 
 
-class Binomial(UnitKind):
+class Binomial(KernelKind):
     """Counts from 0 to n: Binomial(n, sigmoid(x))."""
 
+    kernels = _kernels.Kind("binomial")
     is_drawn_from_data = True
+    when_cut = "rounded"
     may_be_counts = True
 
     def __init__(self, n: int) -> None:
@@ -58,31 +57,6 @@ class Binomial(UnitKind):
 
     def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return _ONE.bias_from_mean(mean / self.n)
-
-    def run(  # noqa: D102
-        self,
-        total: Floats,
-        units: int,
-        mean: Floats | None,
-        states: NDArray[Any] | None,
-        draw: Draw | None,
-    ) -> None:
-        _kernels.binomial(total, units, self.n, mean, states, draw)
-
-    def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
-    ) -> None:
-        _kernels.bernoulli_cumulant(total, units, out, scale, weight * self.n)
-
-    def add_cumulant_change(  # noqa: D102
-        self,
-        total: Floats,
-        units: int,
-        out: Doubles,
-        beta: Floats,
-        weight: float = 1.0,
-    ) -> None:
-        _ONE.add_cumulant_change(total, units, out, beta, weight * self.n)
 
     def log_base(self, states: States) -> Doubles:  # noqa: D102
         out = np.empty(states.rows)

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Doubles, Floats
-from rbmcli.draws import Draw
+from rbmcli.arrays import Doubles
 from rbmcli.model.states import States
-from rbmcli.model.units.kind import Scale, UnitKind, middles
+from rbmcli.model.units.kind import KernelKind, UnitKind, middles
 
 #: Standard deviations stay within these, so that none that is learned collapses onto a datum.
 SIGMA_RANGE = (0.05, 20.0)
@@ -37,9 +36,10 @@ def half_squares(states: States) -> Doubles:
     return 0.5 * np.einsum("ru,ru->r", values, values)
 
 
-class Gaussian(UnitKind):
+class Gaussian(KernelKind):
     """Real values: normal with mean x and variance 1; the base measure is exp(-s^2 / 2)."""
 
+    kernels = _kernels.Kind("gaussian")
     valid_range = (-np.inf, np.inf)
     activation = "identity"
     quadratic = True
@@ -70,21 +70,6 @@ class Gaussian(UnitKind):
 
     def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return np.array(mean, copy=True)
-
-    def run(  # noqa: D102
-        self,
-        total: Floats,
-        units: int,
-        mean: Floats | None,
-        states: NDArray[Any] | None,
-        draw: Draw | None,
-    ) -> None:
-        _kernels.gaussian(total, units, mean, states, draw)
-
-    def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
-    ) -> None:
-        _kernels.gaussian_cumulant(total, units, out, scale, weight)
 
     def log_base(self, states: States) -> Doubles:  # noqa: D102
         return -half_squares(states)

@@ -1,7 +1,8 @@
 """What the rest of the house may ask of a kind of unit.
 
 The methods named `define_*` are a kind's definition, in plain numpy on arrays of any shape; the
-tests hold the kernels to them. The others do the same by kernel on padded matrices (rows, ld).
+tests hold the kernels to them. The others do the same by kernel on padded matrices (rows, ld): of
+a `KernelKind`, which most are, by those that csrc/units/ has under a name.
 
 All of it is said in natural terms: given its total input x from bias and connected units, a unit
 has state s with probability (or density) proportional to base(s) exp(s x), whose normaliser's
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, zeros
 from rbmcli.draws import Draw
 from rbmcli.model.states import BitStates, FloatStates, States, as_floats
@@ -50,6 +52,8 @@ class UnitKind(ABC):
     group_states: NDArray[np.float32] | None = None
     #: Whether data are drawn, cut or taken as they are, as `--binarize` says.
     is_drawn_from_data: ClassVar[bool] = False
+    #: What `--binarize threshold` makes of data, in words.
+    when_cut: ClassVar[str] = "cut at 0.5"
     #: Whether data may be counts as well as fractions.
     may_be_counts: ClassVar[bool] = False
     #: Whether drawn states are BitStates; else they are FloatStates.
@@ -164,6 +168,11 @@ class UnitKind(ABC):
         return self
 
     @property
+    def takes_any_number(self) -> bool:
+        """Whether every real number is a valid datum."""
+        return self.valid_range == (-np.inf, np.inf)
+
+    @property
     def takes(self) -> str:
         """The range of valid data in words."""
         low, high = self.valid_range
@@ -228,3 +237,39 @@ class UnitKind(ABC):
     def log_drawn_from_fed(self, states: States) -> Doubles:
         """log p of the states given what a layer above sees of them, float64 (rows,)."""
         return np.zeros(states.rows)
+
+
+class KernelKind(UnitKind):
+    """A kind with kernels of its own: a subclass says which, and is done with what they do."""
+
+    kernels: _kernels.Kind
+    #: What tells the kind from others of its family, to the kernels; 1 where there is no family.
+    n: int = 1
+
+    def run(  # noqa: D102
+        self,
+        total: Floats,
+        units: int,
+        mean: Floats | None,
+        states: NDArray[Any] | None,
+        draw: Draw | None,
+    ) -> None:
+        _kernels.units(self.kernels, total, units, self.n, mean, states, draw)
+
+    def add_cumulant(  # noqa: D102
+        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
+    ) -> None:
+        _kernels.cumulant(self.kernels, total, units, self.n, out, scale, weight)
+
+    def add_cumulant_change(  # noqa: D102
+        self,
+        total: Floats,
+        units: int,
+        out: Doubles,
+        beta: Floats,
+        weight: float = 1.0,
+    ) -> None:
+        if self.kernels.has_cumulant_change:
+            _kernels.cumulant_change(self.kernels, total, units, self.n, out, beta, weight)
+        else:
+            super().add_cumulant_change(total, units, out, beta, weight)

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats
-from rbmcli.draws import Draw
 from rbmcli.model.states import FloatStates, States
 from rbmcli.model.units.gaussian import define_normals, half_squares
-from rbmcli.model.units.kind import Scale, UnitKind, middles
+from rbmcli.model.units.kind import KernelKind, UnitKind, middles
 
 #: Replicas whose biases lie further than this below the total input are as good as always off.
 _REACH = 40
@@ -27,7 +26,7 @@ _REACH = 40
 _LOG_PRODUCT = np.cumsum([0.0, *np.log(-np.expm1(-np.arange(1.0, _REACH + 1)))])
 
 
-class Nrelu(UnitKind):
+class Nrelu(KernelKind):
     """Rectified units, drawn as the paper does (the default) or exactly."""
 
     valid_range = (0.0, np.inf)
@@ -36,6 +35,7 @@ class Nrelu(UnitKind):
 
     def __init__(self, *, exact: bool = False) -> None:
         self.name = "nrelu:exact" if exact else "nrelu"
+        self.kernels = _kernels.Kind(self.name)
         self.exact = exact
 
     @property
@@ -69,22 +69,6 @@ class Nrelu(UnitKind):
         """The inverse of softplus, which the mean is close to."""
         kept = np.maximum(mean, 0.001)
         return kept + np.log(-np.expm1(-kept))
-
-    def run(  # noqa: D102
-        self,
-        total: Floats,
-        units: int,
-        mean: Floats | None,
-        states: NDArray[Any] | None,
-        draw: Draw | None,
-    ) -> None:
-        kernel = _kernels.nrelu_exact if self.exact else _kernels.nrelu
-        kernel(total, units, mean, states, draw)
-
-    def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
-    ) -> None:
-        _kernels.nrelu_cumulant(total, units, out, scale, weight)
 
     def log_base(self, states: States) -> Doubles:  # noqa: D102
         out = np.empty(states.rows)

@@ -8,23 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rbmcli import _kernels
-from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draw
 from rbmcli.model.states import States, binarized
-from rbmcli.model.units.kind import THRESHOLD, Scale, UnitKind, middles
-
-#: Most units in a group.
-MOST = _kernels.MOST_GROUP
+from rbmcli.model.units.kind import THRESHOLD, KernelKind, middles
 
 
-class Softmax(UnitKind):
+class Softmax(KernelKind):
     """Unit i of a group is the one that is on with probability exp(x_i) / sum of exp(x_j)."""
 
+    kernels = _kernels.Kind("softmax")
     valid_range = (0.0, 1.0)
     as_bits = True
 
     def __init__(self, k: int) -> None:
-        self.group = k
+        self.group = self.n = k
         self.name = f"softmax:{k}"
         self.activation = f"softmax over each {k} units"
         self.group_states = np.eye(k, dtype=np.float32)
@@ -48,21 +45,6 @@ class Softmax(UnitKind):
 
     def bias_from_mean(self, mean: NDArray[Any]) -> NDArray[Any]:  # noqa: D102
         return np.log(np.clip(mean, 0.001, 0.999))
-
-    def run(  # noqa: D102
-        self,
-        total: Floats,
-        units: int,
-        mean: Floats | None,
-        states: NDArray[Any] | None,
-        draw: Draw | None,
-    ) -> None:
-        _kernels.softmax(total, units, self.group, mean, states, draw)
-
-    def add_cumulant(  # noqa: D102
-        self, total: Floats, units: int, out: Doubles, scale: Scale = 1.0, weight: float = 1.0
-    ) -> None:
-        _kernels.softmax_cumulant(total, units, self.group, out, scale, weight)
 
     def from_data(  # noqa: D102
         self,
