@@ -53,17 +53,31 @@ static sum_rows_function *const sum_rows[MAX_TILE + 1] = {
 
 #define ROW_BLOCK 32 /* rows a thread takes at a time within a tile */
 
-static void sum_listed(const void *args, rbm_worker *me) {
-    const rbm_sum_listed_args a = *(const rbm_sum_listed_args *)args;
-    size_t vectors = (a.width + LANES - 1) / LANES, tile = tile_vectors(a.matrix_rows, vectors);
-    size_t tiles = (vectors + tile - 1) / tile, blocks = (a.rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    EACH(me, 1, tiles * blocks, item) {
-        size_t first = item / blocks * tile, r = item % blocks * ROW_BLOCK;
-        size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
-        for (size_t end = r + ROW_BLOCK < a.rows ? r + ROW_BLOCK : a.rows; r < end; r++)
-            sum_rows[count](a.matrix + column, a.ld, a.index + a.start[r],
-                            a.start[r + 1] - a.start[r], a.bias + column,
-                            a.out + r * a.ld + column);
+/* How many of the first `units` bits, whole words or all, are on. */
+INLINE size_t count_first(const uint64_t *bits, size_t units) {
+    size_t on = 0;
+    for (size_t w = 0; w * 64 < units; w++)
+        on += (size_t)__builtin_popcountll(bits[w]);
+    return on;
+}
+
+/* By lists, of a matrix that is not turned. */
+static void sum_listed(const rbm_bit_inputs_args *a, rbm_worker *me) {
+    size_t vectors = (a->width + LANES - 1) / LANES, tile = tile_vectors(a->first, vectors);
+    size_t tiles = (vectors + tile - 1) / tile, blocks = (a->rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    size_t sums = a->first < a->units ? 2 : 1, ld = a->ld;
+    EACH(me, 1, sums * tiles * blocks, item) {
+        size_t v = item / blocks % tiles * tile, r = item % blocks * ROW_BLOCK;
+        size_t count = vectors - v < tile ? vectors - v : tile, column = v * LANES;
+        const int second = item >= tiles * blocks;
+        const float *initial = second ? NULL : a->bias + column;
+        float *out = (second ? a->second : a->out) + column;
+        for (size_t end = r + ROW_BLOCK < a->rows ? r + ROW_BLOCK : a->rows; r < end; r++) {
+            size_t split = a->start[r] + count_first(a->bits + r * a->words, a->first);
+            size_t from = second ? split : a->start[r], to = second ? a->start[r + 1] : split;
+            sum_rows[count](a->matrix.at + column, a->matrix.ld, a->index + from, to - from,
+                            initial, out + r * ld);
+        }
     }
 }
 
@@ -94,9 +108,7 @@ static void sum_turned(const rbm_bit_inputs_args *a, rbm_worker *me) {
             const float *origin = (const float *)((uintptr_t)part - unit * WIDTH * sizeof *part);
             for (size_t r = 0; r < rows; r++) {
                 const uint64_t *bits = a->bits + (first + r) * a->words + unit / 64;
-                size_t on = 0;
-                for (size_t w = 0; w * 64 < here; w++)
-                    on += (size_t)__builtin_popcountll(bits[w]);
+                size_t on = count_first(bits, here);
                 float *out = a->out + (first + r) * a->ld + column;
                 sum_rows[count](origin, WIDTH, a->index + next[r], on,
                                 unit ? out : a->bias + column, out);
@@ -109,17 +121,20 @@ static void sum_turned(const rbm_bit_inputs_args *a, rbm_worker *me) {
 static void bit_inputs(const void *args, rbm_worker *me) {
     const rbm_bit_inputs_args a = *(const rbm_bit_inputs_args *)args;
     count_rows(a.bits, a.rows, a.words, a.start, me);
-    if (a.start[a.rows] > rbm_most_listed(a.rows, a.units)) {
+    if (a.start[a.rows] > rbm_most_listed(a.rows, a.units))
         sum_subsets(&a, me);
-        return;
+    else {
+        list_rows(a.bits, a.rows, a.words, a.start, a.index, me);
+        rbm_meet(me);
+        if (a.matrix.turned)
+            sum_turned(&a, me);
+        else
+            sum_listed(&a, me);
     }
-    list_rows(a.bits, a.rows, a.words, a.start, a.index, me);
-    rbm_meet(me);
-    if (a.matrix.turned) {
-        sum_turned(&a, me);
-        return;
+    if (a.first < a.units) {
+        rbm_meet(me);
+        EACH(me, 8, a.rows, r)
+        for (size_t c = r * a.ld; c < r * a.ld + a.width; c += LANES)
+            store(a.out + c, load(a.out + c) + load(a.second + c));
     }
-    const rbm_sum_listed_args listed = {a.matrix.at, a.units, a.matrix.ld, a.width, a.start,
-                                        a.index,     a.rows,  a.bias,      a.out};
-    sum_listed(&listed, me);
 }

@@ -126,17 +126,6 @@ typedef struct {
     uint32_t *start, *index;
 } rbm_list_on_args;
 
-/* out[r] = bias + the sum, in list order, of the matrix rows that row r lists.
- * matrix: matrix_rows x ld, of which `width` columns count; bias: ld; out: rows x ld. */
-typedef struct {
-    const float *matrix;
-    size_t matrix_rows, ld, width;
-    const uint32_t *start, *index;
-    size_t rows;
-    const float *bias;
-    float *out;
-} rbm_sum_listed_args;
-
 /* A matrix by which states are multiplied, a row of it for each unit, or, if it is `turned`, a
  * column: units x ld of which `width` columns count, or width x ld. */
 typedef struct {
@@ -145,18 +134,28 @@ typedef struct {
     int turned;
 } rbm_matrix;
 
-/* The same of bit rows (rows x words, of `units` units): by their on-lists, or by tables of partial
- * sums, whichever is quicker. Workspace: start, rows + 1; index, rbm_index_length. */
+/* out (rows x ld) = bias + the sum of the matrix's rows of the units that are on, for bit rows (rows
+ * x words, of `units` units): by their on-lists, or by tables of partial sums, whichever is quicker.
+ * Where `first` is less than the units, it is two sums: bias and the first units, and the others.
+ * Workspace: start, rows + 1; index, rbm_index_length; second, rows x ld, for the second sum. */
 typedef struct {
     const uint64_t *bits;
-    size_t rows, words, units;
+    size_t rows, words, units, first;
     rbm_matrix matrix;
     size_t width;
     const float *bias;
     float *out;
     size_t ld; /* of out */
     uint32_t *start, *index;
+    float *second;
 } rbm_bit_inputs_args;
+
+/* How many units the first sum is of. Where a batch is small for the matrix, half of these, whole
+ * words of bits: of two threads each then reads the rows of the matrix that it will update, which
+ * it still has in its own cache. Which sums there are depends on these sizes alone. */
+static inline size_t rbm_first_units(size_t rows, size_t units) {
+    return units >= 128 && 4 * rows <= units ? units / 128 * 64 : units;
+}
 
 /* How many bits may be on where they are listed. A list costs an addition for each, tables one for
  * every 4 bits, on or not, and those of some 12 rows to be made; as they lie nearer, 4 take the
@@ -462,7 +461,7 @@ typedef struct {
     /* The kernels, by what they take. */
     rbm_kernel *binarize_u8, *binarize_f32, *take_u8, *take_f32;
     rbm_kernel *list_on, *exponentials;
-    rbm_kernel *sum_listed, *multiply;
+    rbm_kernel *multiply;
     rbm_kernel *bit_inputs;
     rbm_kernel *accumulate, *apply, *update, *learn;
     rbm_kernel *dot_rows, *dot_columns, *dot_bits, *column_sums, *sum_tabulated;

@@ -46,22 +46,25 @@ static void place_rows(const rbm_bit_inputs_args *a, uint16_t *where, rbm_worker
     }
 }
 
-/* RBM_PAD columns of out for some rows. */
-INLINE void sum_block(const rbm_bit_inputs_args *a, const uint16_t *where, size_t first,
-                      size_t rows, size_t column) {
+/* RBM_PAD columns of one of the sums for some rows, of the units from `unit` to `end`. */
+INLINE void sum_block(const rbm_bit_inputs_args *a, const uint16_t *where, size_t unit, size_t end,
+                      size_t first, size_t rows, size_t column) {
     _Alignas(64) float tables[GROUPS * SUBSETS * RBM_PAD], sums[TABLE_ROWS * RBM_PAD];
     _Alignas(64) float turned[TABLE_UNITS * RBM_PAD];
-    for (size_t r = 0; r < rows; r++)
+    const float *matrix = a->matrix.at;
+    size_t ld = a->matrix.ld;
+    float *out = (unit ? a->second : a->out) + first * a->ld + column;
+    memset(sums, 0, rows * RBM_PAD * sizeof *sums);
+    for (size_t r = 0; !unit && r < rows; r++)
         memcpy(sums + r * RBM_PAD, a->bias + column, RBM_PAD * sizeof *sums);
-    for (size_t half = 0; half * TABLE_UNITS < a->units; half++) {
-        size_t unit = half * TABLE_UNITS, left = a->units - unit, ld = a->matrix.ld;
+    for (; unit < end; unit += TABLE_UNITS) {
         if (a->matrix.turned) {
-            turn(a->matrix.at + column * ld + unit, ld, a->width - column,
-                 left < TABLE_UNITS ? left : TABLE_UNITS, PARTS, turned, RBM_PAD);
-            fill_tables(turned, RBM_PAD, left, tables);
+            turn(matrix + column * ld + unit, ld, a->width - column,
+                 end - unit < TABLE_UNITS ? end - unit : TABLE_UNITS, PARTS, turned, RBM_PAD);
+            fill_tables(turned, RBM_PAD, end - unit, tables);
         } else
-            fill_tables(a->matrix.at + unit * ld + column, ld, left, tables);
-        const uint16_t *at = where + (half * a->rows + first) * GROUPS;
+            fill_tables(matrix + unit * ld + column, ld, end - unit, tables);
+        const uint16_t *at = where + (unit / TABLE_UNITS * a->rows + first) * GROUPS;
         for (size_t r = 0; r < rows; r++, at += GROUPS) {
             vfloat sum[PARTS];
             for (size_t i = 0; i < PARTS; i++)
@@ -74,7 +77,7 @@ INLINE void sum_block(const rbm_bit_inputs_args *a, const uint16_t *where, size_
         }
     }
     for (size_t r = 0; r < rows; r++)
-        memcpy(a->out + (first + r) * a->ld + column, sums + r * RBM_PAD, RBM_PAD * sizeof *sums);
+        memcpy(out + r * a->ld, sums + r * RBM_PAD, RBM_PAD * sizeof *sums);
 }
 
 static void sum_subsets(const rbm_bit_inputs_args *a, rbm_worker *me) {
@@ -82,12 +85,14 @@ static void sum_subsets(const rbm_bit_inputs_args *a, rbm_worker *me) {
     place_rows(a, where, me);
     rbm_meet(me);
     size_t tiles = (a->width + RBM_PAD - 1) / RBM_PAD, rows = TABLE_ROWS;
-    while (rows > 32 && tiles * ((a->rows + rows - 1) / rows) < 3 * (size_t)me->threads)
+    size_t sums = a->first < a->units ? 2 : 1;
+    while (rows > 32 && sums * tiles * ((a->rows + rows - 1) / rows) < 3 * (size_t)me->threads)
         rows /= 2; /* who does what does not show in the result */
     size_t blocks = (a->rows + rows - 1) / rows;
-    EACH(me, 1, tiles * blocks, item) {
-        size_t first = item % blocks * rows;
-        sum_block(a, where, first, a->rows - first < rows ? a->rows - first : rows,
-                  item / blocks * RBM_PAD);
+    EACH(me, 1, sums * tiles * blocks, item) {
+        size_t first = item % blocks * rows, column = item / blocks % tiles * RBM_PAD;
+        const int second = item >= tiles * blocks;
+        sum_block(a, where, second ? a->first : 0, second ? a->units : a->first, first,
+                  a->rows - first < rows ? a->rows - first : rows, column);
     }
 }

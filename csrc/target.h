@@ -26,7 +26,6 @@ static const rbm_kernels table = {
     .take_f32 = take_f32,
     .list_on = list_on,
     .exponentials = exponentials,
-    .sum_listed = sum_listed,
     .multiply = multiply,
     .kinds = kinds,
     .kind_count = sizeof kinds / sizeof *kinds,

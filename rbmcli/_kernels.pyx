@@ -516,27 +516,19 @@ cdef _require_lists(const uint32_t[::1] start, const uint32_t[::1] index, Py_ssi
     _require(fit, "lists do not ascend, or name no units")
 
 
-def sum_listed(const float[:, ::1] matrix, size_t width, const uint32_t[::1] start,
-               const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
-    """out[r] = bias + the sum of the matrix rows that row r lists, ascending; out: (rows, ld)."""
-    cdef size_t ld = matrix.shape[1]
-    _require(ld % RBM_PAD == 0 and 1 <= width <= ld and out.shape[1] == <Py_ssize_t>ld
-             and bias.shape[0] == <Py_ssize_t>ld, "columns do not fit")
-    _require_lists(start, index, out.shape[0], matrix.shape[0])
-    cdef rbm_sum_listed_args args = rbm_sum_listed_args(
-        &matrix[0, 0], matrix.shape[0], ld, width, &start[0], &index[0], out.shape[0], &bias[0],
-        &out[0, 0])
-    _run(_table.sum_listed, &args, start[out.shape[0]] * width // _table.lanes)
-
-
 def most_listed(size_t rows, size_t units):
     """The most states that may be on where `bit_inputs` lists them."""
     return rbm_most_listed(rows, units)
 
 
-def lists_length(size_t rows, size_t units):
-    """Length of the workspace `lists` of `bit_inputs`."""
-    return rows + 1 + rbm_index_length(rows, units)
+def first_units(size_t rows, size_t units):
+    """How many units the first sum of `bit_inputs` is of, for a matrix that is not turned."""
+    return rbm_first_units(rows, units)
+
+
+def lists_length(size_t rows, size_t units, size_t ld):
+    """Length of the workspace `lists` of `bit_inputs`; ld: of its `out`."""
+    return rows + 1 + rbm_index_length(rows, units) + rows * ld + RBM_PAD
 
 
 cdef rbm_matrix _matrix(const float[:, ::1] matrix, size_t units, size_t width, bint turned,
@@ -559,10 +551,10 @@ def bit_inputs(const uint64_t[:, ::1] bits, size_t units, const float[:, ::1] ma
 
     By lists of what is on, or by tables of partial sums, whichever is quicker. matrix: (units, ld),
     or where it is `turned`, (width, ld of units).
-    Workspace: lists (lists_length(rows, units),).
+    Workspace: lists (lists_length(rows, units, ld),).
     """
     cdef rbm_bit_inputs_args args
-    cdef size_t rows = bits.shape[0]
+    cdef size_t rows = bits.shape[0], used = rows + 1 + rbm_index_length(rows, units)
     args.matrix = _matrix(matrix, units, width, turned, bias, out)
     _require(out.shape[0] == bits.shape[0] and <size_t>bits.shape[1] * 64 >= units,
              "bits do not fit")
@@ -572,11 +564,13 @@ def bit_inputs(const uint64_t[:, ::1] bits, size_t units, const float[:, ::1] ma
              "bits beyond the last unit are on")
     _require(rows * units < _MOST_ON or rbm_count_on(&bits[0, 0], rows, bits.shape[1]) < _MOST_ON,
              "more units are on than lists can have")
-    _require(<size_t>lists.shape[0] >= rows + 1 + rbm_index_length(rows, units),
+    _require(<size_t>lists.shape[0] >= used + rows * out.shape[1] + RBM_PAD,
              "workspace is too small")
     args.bits, args.rows, args.words, args.units = &bits[0, 0], rows, bits.shape[1], units
     args.width, args.bias, args.out, args.ld = width, &bias[0], &out[0, 0], out.shape[1]
     args.start, args.index = &lists[0], &lists[rows + 1]
+    args.second = <float *>((<size_t>&lists[used] + 63) // 64 * 64)  # a line of the cache
+    args.first = units if turned else rbm_first_units(rows, units)
     cdef size_t work = rows * units * width // _table.lanes // 5
     if _is_recording():
         _recorded._add(_table.bit_inputs, &args, sizeof(args), work, -1, (<size_t>&bits[0, 0],),

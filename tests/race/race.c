@@ -46,6 +46,7 @@ typedef struct {
 /* Workspaces, whose contents may depend on who did what. */
 typedef struct {
     uint32_t start[ROWS + 1], index[LISTS];
+    float second[ROWS * LH];
     _Alignas(8) uint32_t lists[LISTS];
     float scaled[3 * ROWS * LH], vectors[RBM_LEARN_FLOATS(LV, LH, 2 * ROWS, 1)];
     _Alignas(64) uint8_t memory[1 << 22];
@@ -119,6 +120,7 @@ static rbm_bit_inputs_args inputs_up(world *w, const uint64_t *bits, float *out)
         .rows = ROWS,
         .words = WV,
         .units = VISIBLE,
+        .first = VISIBLE / 128 * 64,
         .matrix = {w->weights, LH, 0},
         .width = HIDDEN,
         .bias = w->hidden_bias,
@@ -126,6 +128,7 @@ static rbm_bit_inputs_args inputs_up(world *w, const uint64_t *bits, float *out)
         .ld = LH,
         .start = space.start,
         .index = space.index,
+        .second = space.second,
     };
 }
 
@@ -135,6 +138,7 @@ static rbm_bit_inputs_args inputs_down(world *w, const uint64_t *bits, size_t wo
         .rows = ROWS,
         .words = words,
         .units = HIDDEN,
+        .first = HIDDEN,
         .matrix = {w->weights, LH, 1},
         .width = VISIBLE,
         .bias = w->visible_bias,
@@ -142,6 +146,7 @@ static rbm_bit_inputs_args inputs_down(world *w, const uint64_t *bits, size_t wo
         .ld = LV,
         .start = space.start,
         .index = space.index,
+        .second = space.second,
     };
 }
 

@@ -279,7 +279,8 @@ def _total(
     turned: bool = False,
 ) -> Floats:
     if isinstance(states, BitStates):
-        lists = np.empty(_kernels.lists_length(states.rows, units), np.uint32)
+        length = _kernels.lists_length(states.rows, units, out.shape[1])
+        lists = np.empty(length, np.uint32)
         _kernels.bit_inputs(states.bits, units, matrix, width, bias, out, lists, turned)
     else:
         _kernels.multiply(states.floats(), units, matrix, width, bias, out, turned)
