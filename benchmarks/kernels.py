@@ -65,29 +65,25 @@ def step_table(model: Rbm, images: np.ndarray, batch: int) -> None:
 
 
 def density_table(model: Rbm, batch: int) -> None:
-    """Microseconds of the way up by density: from lists, as is chosen, and as a dense product."""
+    """Microseconds of the way up by density: of bits, and as a dense product."""
     rng = np.random.default_rng(0)
     out = zeros((batch, model.hidden.ld))
     matrix, bias, hidden = model.link.padded_weights, model.hidden.bias, model.hidden.units
     most = _kernels.most_listed(batch, model.visible.units) / (batch * model.visible.units)
-    print(f"\ndensity     lists    chosen     dense    (tables from {most:.2f})")
+    print(f"\ndensity      bits     dense    (lists, and tables from {most:.2f})")
     for density in DENSITIES:
         values = rng.random((batch, model.visible.units)) < density
         states = BitStates.from_array(values.astype(np.float32))
         floats = states.floats()
 
-        def listed(states: BitStates = states) -> None:
-            fresh = BitStates(states.bits, states.units)
-            _kernels.sum_listed(matrix, hidden, *fresh.lists, bias, out)
-
-        def chosen(states: BitStates = states) -> None:
+        def bits(states: BitStates = states) -> None:
             model.hidden_input(BitStates(states.bits, states.units), out)
 
         def dense(states: BitStates = states, floats: np.ndarray = floats) -> None:
             _kernels.bits_to_floats(states.bits, states.units, floats)
             _kernels.multiply(floats, states.units, matrix, hidden, bias, out)
 
-        times = [microseconds(function) for function in (listed, chosen, dense)]
+        times = [microseconds(function) for function in (bits, dense)]
         print(f"   {density:4.2f}" + "".join(f" {time:9.1f}" for time in times))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rbmcli import _kernels
 from rbmcli.cli.train import command
@@ -51,13 +52,19 @@ class Timed:
     def __init__(self, plan: _kernels.Plan) -> None:
         self._plan = plan
         self.nanoseconds = np.zeros(len(plan.operations()), np.int64)
-        self.steps: list[list[int]] = []
+        self.steps: list[list[float]] = []
 
-    def run(self, step: int, rule: tuple[Any, ...], refresh: bool) -> bool:
+    def run(
+        self,
+        step: int,
+        rows: NDArray[np.int64],
+        rule: tuple[Any, ...],
+        refresh: NDArray[np.uint8],
+    ) -> tuple[int, bool]:
         before = self.nanoseconds.copy()
-        finite = self._plan.run_timed(step, rule, refresh, self.nanoseconds)
-        self.steps.append((self.nanoseconds - before).tolist())
-        return finite
+        done = self._plan.run_timed(step, rows, rule, refresh, self.nanoseconds)
+        self.steps += [((self.nanoseconds - before) / done[0]).tolist()] * done[0]
+        return done
 
     @property
     def operations(self) -> list[Operation]:
@@ -77,20 +84,24 @@ def new(images: Images, shape: tuple[int, ...], hidden: int, batch: int) -> Trai
     return trainer
 
 
-def trained(trainer: Trainer, steps: int) -> tuple[Timed, list[float]]:
-    """(the plan of most steps, with the time of each; seconds of each step that took it)."""
-    plans, seconds, begun = trainer._replay._plans, list[float](), 0.0
-    for event in trainer.run():
+def trained(trainer: Trainer, steps: int, together: int = 1) -> tuple[Timed, list[float]]:
+    """(the plan of most steps, with the time of each; seconds of each step that took it).
+
+    together: how many may be taken at once.
+    """
+    plans, seconds, begun, before = trainer._replay._plans, list[float](), 0.0, 0
+    for event in trainer.run(lambda step: together):
         ended = time.perf_counter()
         if isinstance(event, StepDone):
+            taken, before = event.step - before, event.step
             if event.step == 1:  # it was recorded
-                key, (plan, rows) = next(iter(plans.items()))
+                key, plan = next(iter(plans.items()))
                 assert plan is not None, "the step cannot be replayed"
                 timed = Timed(plan)
-                plans[key] = timed, rows  # type: ignore[assignment]
-            elif event.images == len(rows):
-                seconds.append(ended - begun)
-        if event.step == steps:
+                plans[key] = timed  # type: ignore[assignment]
+            elif event.images == taken * key[0]:
+                seconds += [(ended - begun) / taken] * taken
+        if event.step >= steps:
             break
         begun = time.perf_counter()
     return timed, seconds
@@ -133,7 +144,7 @@ def table(images: Images, shape: tuple[int, ...], hidden: int, batch: int, steps
 def outside(images: Images, shape: tuple[int, ...], threads: int) -> str:
     """A line on the time of training a small machine that is in none of its operations."""
     _kernels.set_threads(threads)
-    timed, seconds = trained(new(images, shape, SMALL, 100), STEPS)
+    timed, seconds = trained(new(images, shape, SMALL, 100), STEPS, STEPS)
     inside = [sum(each) / 1e9 for each in timed.steps]
     # What goes on beside them disturbs some parts: the median one is told.
     parts = [slice(start, start + STEPS // PARTS) for start in range(0, STEPS, STEPS // PARTS)]

@@ -72,7 +72,7 @@ def pass_seconds(inputs: Inputs, layer: Layer) -> float:
     batches = Batches(inputs.rows, BATCH, draws)
     start = time.perf_counter()
     for step in range(batches.steps_per_epoch):
-        inputs.states(batches.at(step), layer, draws.at(Purpose.BINARIZE, step), step)
+        inputs.states(batches.at(step)[0], layer, draws.at(Purpose.BINARIZE, step), step)
     return time.perf_counter() - start
 
 

@@ -134,10 +134,11 @@ typedef struct {
     int turned;
 } rbm_matrix;
 
-/* out (rows x ld) = bias + the sum of the matrix's rows of the units that are on, for bit rows (rows
- * x words, of `units` units): by their on-lists, or by tables of partial sums, whichever is quicker.
- * Where `first` is less than the units, it is two sums: bias and the first units, and the others.
- * Workspace: start, rows + 1; index, rbm_index_length; second, rows x ld, for the second sum. */
+/* out (rows x ld) = bias + the sum of the matrix's rows of the units that are on, for bit rows
+ * (rows x words, of `units` units): by their on-lists, or by tables of partial sums, whichever is
+ * quicker. Where `first` is less than the units, it is two sums: bias and the first units, and the
+ * others. Workspace: start, rows + 1; index, rbm_index_length; second, rows x ld, for the second
+ * sum. */
 typedef struct {
     const uint64_t *bits;
     size_t rows, words, units, first;
@@ -521,6 +522,26 @@ typedef struct {
 } rbm_timed_plan_args;
 
 rbm_kernel rbm_walk_timed;
+
+/* A plan of one training step, for `count` of them from number `step` on. `walk` walks the plan,
+ * timed or not. Before each step the plan's draws (some of `operations` are null) get its number,
+ * `learn` among its arguments whether to refresh, and `own`, from which it reads what images it is
+ * of, the next `batch` of `rows`. A step after which something is not finite is the last; *done
+ * becomes how many were taken. */
+typedef struct {
+    rbm_operation walk;
+    rbm_draw *const *draws;
+    size_t operations;
+    rbm_learn_args *learn;
+    uint32_t step;
+    size_t count, batch;
+    const int64_t *rows;
+    int64_t *own;
+    const uint8_t *refresh;
+    size_t *done;
+} rbm_steps_args;
+
+rbm_kernel rbm_take_steps;
 
 /* A plan of one temperature, for those from number `first` of `betas` on, which is 1 or more.
  * Before each, its draws (count of the plan, some null) get the temperature's number as their step,

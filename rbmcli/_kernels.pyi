@@ -38,8 +38,12 @@ class Plan:
         self, step: int, rows: NDArray[np.int64], memory: tuple[NDArray[Any], ...]
     ) -> None: ...
     def run(
-        self, step: int, rule: tuple[float, float, float, float, bool], refresh: bool
-    ) -> bool: ...
+        self,
+        step: int,
+        rows: NDArray[np.int64],
+        rule: tuple[float, float, float, float, bool],
+        refresh: NDArray[np.uint8],
+    ) -> tuple[int, bool]: ...
     def anneal(
         self,
         betas: NDArray[np.float64],
@@ -51,10 +55,11 @@ class Plan:
     def run_timed(
         self,
         step: int,
+        rows: NDArray[np.int64],
         rule: tuple[float, float, float, float, bool],
-        refresh: bool,
+        refresh: NDArray[np.uint8],
         nanoseconds: NDArray[np.int64],
-    ) -> bool: ...
+    ) -> tuple[int, bool]: ...
     def operations(self) -> list[tuple[str, str, int, int, tuple[int, ...]]]: ...
 
 def record(step: int, rows: NDArray[np.int64], memory: tuple[NDArray[Any], ...]) -> None: ...

@@ -158,13 +158,13 @@ cdef class Plan:
     cdef size_t _work
     cdef rbm_learn_args *_learn
     cdef uint32_t _step
-    cdef const int64_t[::1] _rows
+    cdef int64_t[::1] _rows
     cdef Py_ssize_t _images
     cdef set _made
     cdef list _kept
     cdef public bint replayable
 
-    def __cinit__(self, uint32_t step, const int64_t[::1] rows, tuple memory):
+    def __cinit__(self, uint32_t step, int64_t[::1] rows, tuple memory):
         self._step = step
         self._rows, self._images = rows, -1
         self._made = {array.ctypes.data for array in memory}
@@ -225,25 +225,45 @@ cdef class Plan:
             self.replayable = False  # images made for this step alone
         self._images = images
 
-    def run(self, uint32_t step, tuple rule, bint refresh):
-        """Take the recorded step as step number `step`; True if all is finite.
+    def run(self, uint32_t step, const int64_t[:, ::1] rows, tuple rule,
+            const uint8_t[::1] refresh):
+        """Take the recorded step as steps from number `step` on: (steps taken, all is finite).
 
-        rule: as `update` takes it. refresh: as in the centering of `learn`.
+        The last is the one after which something is not finite. rows: (steps, images). rule: as
+        `update` takes it. refresh: (steps,), as in the centering of `learn`.
         """
-        cdef int finite = 1
-        cdef rbm_plan_args args = self._ready(step, rule, refresh, &finite)
-        _run_now(rbm_walk, &args, self._work)
-        return finite != 0
+        cdef rbm_plan_args plan = rbm_plan_args(self._operations, self._count)
+        return self._run(rbm_operation(rbm_walk, &plan), step, rows, rule, refresh)
 
-    def run_timed(self, uint32_t step, tuple rule, bint refresh, long long[::1] nanoseconds):
+    def run_timed(self, uint32_t step, const int64_t[:, ::1] rows, tuple rule,
+                  const uint8_t[::1] refresh, long long[::1] nanoseconds):
         """`run`, adding to `nanoseconds` those of each operation; for benchmarks."""
-        cdef int finite = 1
-        cdef rbm_timed_plan_args args
         _require(nanoseconds.shape[0] == <Py_ssize_t>self._count, "a number for each operation")
-        args.plan = self._ready(step, rule, refresh, &finite)
-        args.nanoseconds, args.loops = &nanoseconds[0], self._loops
-        _run_now(rbm_walk_timed, &args, self._work)
-        return finite != 0
+        cdef rbm_timed_plan_args plan
+        plan.plan = rbm_plan_args(self._operations, self._count)
+        plan.nanoseconds, plan.loops = &nanoseconds[0], self._loops
+        return self._run(rbm_operation(rbm_walk_timed, &plan), step, rows, rule, refresh)
+
+    cdef _run(self, rbm_operation walk, uint32_t step, const int64_t[:, ::1] rows, tuple rule,
+              const uint8_t[::1] refresh):
+        cdef int finite = 1
+        cdef size_t done = 0
+        cdef rbm_steps_args args
+        if not self.replayable or self._learn == NULL:
+            raise ValueError("the plan is not of a whole step")
+        _require(rows.shape[0] == refresh.shape[0] and rows.shape[0] >= 1
+                 and rows.shape[1] == self._rows.shape[0], "images do not fit the plan")
+        _require(self._images < 0
+                 or rbm_rows_fit(&rows[0, 0], rows.shape[0] * rows.shape[1], self._images),
+                 "there are no such images")
+        self._learn.rule, self._learn.decay = _rule(rule), rule[2]
+        self._learn.finite = &finite
+        args.walk, args.draws, args.operations = walk, self._draws, self._count
+        args.learn, args.step, args.count = self._learn, step, rows.shape[0]
+        args.rows, args.own, args.batch = &rows[0, 0], &self._rows[0], rows.shape[1]
+        args.refresh, args.done = &refresh[0], &done
+        _run_now(rbm_take_steps, &args, self._work)
+        return done, finite != 0
 
     def operations(self):
         """The operations: (name, shapes, bytes read, bytes written, items of each loop).
@@ -274,23 +294,6 @@ cdef class Plan:
         args.draws, args.betas, args.first, args.count = self._draws, &betas[0], first, count
         args.beta, args.change = &beta[0], &change[0]
         _run_now(rbm_anneal, &args, self._work)
-
-    cdef rbm_plan_args _ready(self, uint32_t step, tuple rule, bint refresh, int *finite):
-        cdef size_t i
-        cdef rbm_plan_args args
-        if not self.replayable or self._learn == NULL:
-            raise ValueError("the plan is not of a whole step")
-        _require(self._images < 0
-                 or rbm_rows_fit(&self._rows[0], self._rows.shape[0], self._images),
-                 "there are no such images")
-        for i in range(self._count):
-            if self._draws[i] != NULL:
-                self._draws[i].step = step
-        self._learn.rule = _rule(rule)
-        self._learn.decay, self._learn.refresh = rule[2], refresh
-        self._learn.finite = finite
-        args.operations, args.count = self._operations, self._count
-        return args
 
 
 cdef size_t _matrix_size(const rbm_matrix *matrix, size_t units, size_t width):
@@ -346,7 +349,7 @@ cdef tuple _described(const rbm_operation *operation):
             + (units.rows * units.words * 8 if units.states != NULL else 0))
 
 
-def record(uint32_t step, const int64_t[::1] rows, tuple memory):
+def record(uint32_t step, int64_t[::1] rows, tuple memory):
     """Record the kernels that this thread runs from now on, as a step of this number and images.
 
     memory: arrays of states that a step finds as the one before has left them.

@@ -380,7 +380,7 @@ def test_steps_are_those_on_paper(form: str, options: dict[str, Any]) -> None:
     batches = Batches(images.rows, BATCH, Draws(SEED))
     for event in trainer.run():
         if isinstance(event, StepDone):
-            paper.step(batches.at(event.step - 1), event.step - 1)
+            paper.step(batches.at(event.step - 1)[0], event.step - 1)
     assert paper.updates == 6
     for name, exact in paper.p.items():
         np.testing.assert_allclose(model.parameters()[name], exact, rtol=0, atol=3e-6)

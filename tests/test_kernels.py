@@ -261,26 +261,34 @@ def test_bit_kernels(memory: Memory, rng: np.random.Generator) -> None:
 
 
 def summed(
-    memory: Memory, matrix: NDArray[Any], width: int, listed: Arrays, bias: NDArray[Any]
+    memory: Memory,
+    bits: Words,
+    units: int,
+    matrix: NDArray[Any],
+    width: int,
+    bias: NDArray[Any],
+    turned: bool,
 ) -> Arrays:
-    start, index = listed
-    out = memory.padded_output(len(start) - 1, width, np.nan)
-    _kernels.sum_listed(matrix, width, start, index, bias, out)
+    out = memory.padded_output(len(bits), width, np.nan)
+    length = _kernels.lists_length(len(bits), units, out.shape[1])
+    lists = memory.output(length, np.uint32, 77)
+    _kernels.bit_inputs(bits, units, matrix, width, bias, out, lists, turned)
     return (out,)
 
 
-def test_sum_listed(memory: Memory, rng: np.random.Generator) -> None:
+def test_bit_inputs(memory: Memory, rng: np.random.Generator) -> None:
     for units, width, rows, density in LINKS:
         states = some_states(rng, rows, units, density)
         matrix = memory.padded_input(magnitudes(rng, units, width))
         bias = memory.padded_input(magnitudes(rng, width))
-        start, index = lists(states)
-        listed = memory.input(start), memory.input(index if index.size else [0], np.uint32)
-        (out,) = on_any_threads(summed, memory, matrix, width, listed, bias)
+        turned = memory.padded_input(np.ascontiguousarray(matrix[:, :width].T))
+        bits = memory.input(to_bits(states))
         exact = bias.astype(np.float64) + states.astype(np.float64) @ matrix
         size = np.abs(bias, dtype=np.float64) + states.astype(np.float64) @ np.abs(matrix)
-        assert_within(out, exact, (units + 1) * ROUNDOFF * size)
-        assert_padding_zero(out, width)
+        for form in (matrix, turned):
+            (out,) = on_any_threads(summed, memory, bits, units, form, width, bias, form is turned)
+            assert_within(out, exact, (units + 1) * ROUNDOFF * size)
+            assert_padding_zero(out, width)
         memory.check()
 
 
@@ -829,7 +837,7 @@ def test_wrong_shapes_are_refused() -> None:
     start, index = np.zeros(49, np.uint32), np.zeros(9, np.uint32)
     odd = np.zeros((3, 40), np.float32)  # not whole vectors
     other, wide = matrix.copy(), np.zeros((1, 2048), np.float32)
-    room = np.zeros(_kernels.lists_length(3, 49), np.uint32)
+    room = np.zeros(_kernels.lists_length(3, 49, 48), np.uint32)
     calls: list[Callable[[], object]] = [
         lambda: _kernels.binarize(np.zeros((5, 65), np.uint8), np.arange(3), 1.0, None, DRAW, bits),
         lambda: _kernels.binarize(np.zeros((5, 9), np.int16), np.arange(3), 1.0, None, DRAW, bits),
@@ -839,9 +847,7 @@ def test_wrong_shapes_are_refused() -> None:
         lambda: _kernels.bits_to_floats(bits, 48, short),
         lambda: _kernels.floats_to_bits(matrix, 49, bits),
         lambda: _kernels.count_by_unit(bits, np.zeros(65, np.uint32)),
-        lambda: _kernels.sum_listed(odd, 40, start, index, bias[:40], odd),
-        lambda: _kernels.sum_listed(matrix, 49, start, index, bias, matrix),
-        lambda: _kernels.sum_listed(matrix, 48, start[:3], index, bias, matrix),
+        lambda: _kernels.bit_inputs(bits, 3, odd, 40, bias[:40], odd, room),
         lambda: _kernels.multiply(matrix, 3, matrix, 48, bias, short),
         lambda: _kernels.multiply(matrix[:, :2].copy(), 3, matrix, 48, bias, matrix),
         lambda: _kernels.multiply(matrix, 4, matrix, 48, bias, matrix),
@@ -912,7 +918,7 @@ def test_foreign_lists_are_refused() -> None:
     start, index = np.array([0, 2, 3], np.uint32), np.array([0, 2, 1], np.uint32)
     weight, by_unit = np.ones(2, np.float32), np.zeros(3, np.float32)
     images, huge = np.zeros((5, 9), np.uint8), 2**64 - 1
-    room = np.zeros(_kernels.lists_length(2, 48), np.uint32)
+    room = np.zeros(_kernels.lists_length(2, 48, 48), np.uint32)
 
     def changed(array: NDArray[Any], place: int, value: int) -> NDArray[Any]:
         array = array.copy()
@@ -920,10 +926,6 @@ def test_foreign_lists_are_refused() -> None:
         return array
 
     def listed(start: NDArray[Any] = start, index: NDArray[Any] = index) -> None:
-        _kernels.sum_listed(matrix, 48, start, index, vector, out)
-        _kernels.weigh_listed(start, index, weight, by_unit)
-
-    def weighed(start: NDArray[Any] = start, index: NDArray[Any] = index) -> None:
         _kernels.weigh_listed(start, index, weight, by_unit)
 
     def binarize(rows: list[int]) -> None:
@@ -952,18 +954,17 @@ def test_foreign_lists_are_refused() -> None:
         ),
         ("do not fit", lambda: _kernels.apply(matrix, matrix, 0, matrix, RULES[0])),
     ]
-    for take in (listed, weighed):
-        calls += [
-            ("index is too short", lambda take=take: take(index=index[:2])),
-            ("index is too short", lambda take=take: take(index=index[:0])),
-            ("start is too short", lambda take=take: take(start=start[:2])),
-            ("name no units", lambda take=take: take(index=changed(index, 1, 3))),
-            ("name no units", lambda take=take: take(index=changed(index, 2, 2**32 - 1))),
-            ("do not ascend", lambda take=take: take(index=changed(index, 1, 0))),
-            ("do not ascend", lambda take=take: take(start=changed(start, 0, 3))),
-            ("do not ascend", lambda take=take: take(start=changed(start, 1, 4))),
-            ("do not ascend", lambda take=take: take(start=changed(start, 1, 2**32 - 1))),
-        ]
+    calls += [
+        ("index is too short", lambda: listed(index=index[:2])),
+        ("index is too short", lambda: listed(index=index[:0])),
+        ("start is too short", lambda: listed(start=start[:2])),
+        ("name no units", lambda: listed(index=changed(index, 1, 3))),
+        ("name no units", lambda: listed(index=changed(index, 2, 2**32 - 1))),
+        ("do not ascend", lambda: listed(index=changed(index, 1, 0))),
+        ("do not ascend", lambda: listed(start=changed(start, 0, 3))),
+        ("do not ascend", lambda: listed(start=changed(start, 1, 4))),
+        ("do not ascend", lambda: listed(start=changed(start, 1, 2**32 - 1))),
+    ]
     for number, (said, call) in enumerate(calls):
         with pytest.raises(ValueError, match=said):
             raise AssertionError(f"call {number} was accepted: {call()}")
@@ -981,7 +982,7 @@ def test_rows_of_a_replayed_step_are_looked_at() -> None:
     vectors = np.zeros(_kernels.learn_floats(32, 16, 2 * rows, False), np.float32)
     rule = (0.1, 0.0, 0.0, 0.0, False)
     below, above = ((*parameters[i : i + 2], None, None, None, None, 0.0) for i in (0, 2))
-    values = np.zeros((rows, 32), np.float32)
+    values, no = np.zeros((rows, 32), np.float32), np.zeros(1, np.uint8)
 
     def binarize() -> None:
         _kernels.binarize(images, index, 255.0, None, (3, 1, 0, 0), bits)
@@ -999,11 +1000,15 @@ def test_rows_of_a_replayed_step_are_looked_at() -> None:
         )
         plan = _kernels.recorded()
         assert plan is not None
-        assert plan.run(2, rule, False)
+        assert plan.run(2, index[np.newaxis], rule, no) == (1, True)
         for wrong in (6, -1):
-            index[2] = wrong
+            others = np.stack([index, index, index])
+            others[2, 1] = wrong
             with pytest.raises(ValueError, match="there are no such images"):
-                plan.run(3, rule, False)
+                plan.run(3, others, rule, np.zeros(3, np.uint8))
+        for others, steps in ((index[np.newaxis], 2), (index[np.newaxis, :3], 1), (others[:0], 0)):
+            with pytest.raises(ValueError, match="images do not fit"):
+                plan.run(3, others.copy(), rule, np.zeros(steps, np.uint8))
 
 
 def test_lists_of_more_than_their_offsets_reach_are_refused() -> None:

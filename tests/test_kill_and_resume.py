@@ -77,7 +77,8 @@ def uninterrupted(folder: Path, command: list, layers: list[str], epochs: int) -
     digests = []
     run = Trainer.run
 
-    def watched(trainer):
+    def watched(trainer, free):
+        """One step at a time, as others are not."""
         model = trainer.model
         digests.append({0: digest(model.parameters(), model.velocities())})
         for event in run(trainer):

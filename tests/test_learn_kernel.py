@@ -163,12 +163,14 @@ def test_what_is_not_finite_is_noticed(where, threads):
     assert update._whole_step(*states, RULES[0]) is False
 
 
-def by_tables(states: NDArray[Any], matrix: NDArray[Any], bias: NDArray[Any]) -> NDArray[Any]:
-    """The bias, and in turn the sum of the rows that each 4 units select, in float32."""
+def in_turn(
+    states: NDArray[Any], matrix: NDArray[Any], bias: NDArray[Any], together: int
+) -> NDArray[Any]:
+    """The bias, and in turn the sum of the rows that some units `together` select, in float32."""
     out = np.repeat(bias[np.newaxis], len(states), axis=0)
-    for first in range(0, len(matrix), 4):
+    for first in range(0, len(matrix), together):
         sums = np.zeros_like(out)
-        for unit in range(first, min(first + 4, len(matrix))):
+        for unit in range(first, min(first + together, len(matrix))):
             sums[states[:, unit] > 0] += matrix[unit]
         out += sums
     return out
@@ -190,20 +192,20 @@ def test_inputs_of_bits(isa, threads, density):
         on[: round(density * rows * units)] = True
         states = BitStates.from_array(rng.permutation(on).reshape(rows, units))
         matrix: NDArray[Any] = to_padded(rng.normal(size=(units, width)).astype(np.float32))
-        bias, (out, wanted) = (
-            to_padded(rng.normal(size=width)),
-            (zeros((rows, padded(width))) for _ in range(2)),
-        )
-        lists = np.empty(_kernels.lists_length(rows, units), np.uint32)
+        bias, out = to_padded(rng.normal(size=width)), zeros((rows, padded(width)))
+        lists = np.empty(_kernels.lists_length(rows, units, out.shape[1]), np.uint32)
         _kernels.bit_inputs(states.bits, units, matrix, width, bias, out, lists)
-        if states.count <= _kernels.most_listed(rows, units):
-            _kernels.sum_listed(matrix, width, *states.lists, bias, wanted)
-        else:
-            wanted = by_tables(states.to_array(), matrix, bias)
+        together = 1 if states.count <= _kernels.most_listed(rows, units) else 4
+        first, on = _kernels.first_units(rows, units), states.to_array()
+        wanted = in_turn(on[:, :first], matrix[:first], bias, together)
+        if first < units:
+            wanted += in_turn(on[:, first:], matrix[first:], np.zeros_like(bias), together)
         assert out[:, :width].tobytes() == wanted[:, :width].tobytes()
+        wanted = in_turn(on, matrix, bias, together)
         beside, again = to_padded(matrix[:, :width].T), zeros(out.shape)
         _kernels.bit_inputs(states.bits, units, beside, width, bias, again, lists, True)
-        assert again.tobytes() == out.tobytes()
+        assert again[:, :width].tobytes() == wanted[:, :width].tobytes()
+        assert not again[:, width:].any()
         exact = bias.astype(np.float64) + states.to_array().astype(np.float64) @ matrix
         assert np.abs(out[:, :width] - exact[:, :width]).max() < 1e-3
 
@@ -261,4 +263,6 @@ def test_a_plan_of_less_than_a_step_cannot_be_run():
     _kernels.record(1, rows, ())
     assert _kernels.recorded() is None
     with pytest.raises(ValueError, match="not of a whole step"):
-        _kernels.Plan(1, rows, ()).run(1, RULES[0].as_tuple(), False)
+        _kernels.Plan(1, rows, ()).run(
+            1, rows[np.newaxis], RULES[0].as_tuple(), np.zeros(1, np.uint8)
+        )

@@ -16,7 +16,7 @@ from building import ROOT, build_quickly, compiler, copy_sources, require_saniti
 
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 CHOSEN = (
-    "foreign_lists or wrong_shapes or rows_of_a_replayed or list_on or sum_listed or weigh"
+    "foreign_lists or wrong_shapes or rows_of_a_replayed or list_on or bit_inputs or weigh"
     " or inputs_of_bits or what_is_not_finite or correlate_both or test_pooled_means_and_bits"
 )
 FILES = ("test_kernels.py", "test_convolution_kernels.py", "test_learn_kernel.py")

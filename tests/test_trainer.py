@@ -292,7 +292,7 @@ def test_steps_are_those_on_paper(
     for event in trainer.run():
         if isinstance(event, StepDone):
             step = event.step - 1
-            rows = batches.at(step)
+            rows = batches.at(step)[0]
             assert event.images == len(rows)
             reference.step(rows, step, step // batches.steps_per_epoch)
     assert trainer.step == 2 * batches.steps_per_epoch
@@ -399,7 +399,7 @@ def test_every_epoch_visits_each_row_once(batch_size: int) -> None:
     assert steps == -(-37 // min(batch_size, 37))
     orders = []
     for epoch in range(3):
-        visited = [batches.at(epoch * steps + i) for i in range(steps)]
+        visited = [batches.at(epoch * steps + i)[0] for i in range(steps)]
         assert {len(batch) for batch in visited[:-1]} <= {batch_size}
         order = np.concatenate(visited)
         np.testing.assert_array_equal(np.sort(order), rows)
@@ -409,11 +409,20 @@ def test_every_epoch_visits_each_row_once(batch_size: int) -> None:
 
 def test_batches_do_not_depend_on_what_was_asked_before() -> None:
     forward, backward = (Batches(np.arange(37), 10, Draws(1)) for _ in range(2))
-    expected = [forward.at(step) for step in range(12)]
+    expected = [forward.at(step)[0] for step in range(12)]
     for step in reversed(range(12)):
-        np.testing.assert_array_equal(backward.at(step), expected[step])
-    other = Batches(np.arange(37), 10, Draws(2)).at(0)
+        np.testing.assert_array_equal(backward.at(step)[0], expected[step])
+    other = Batches(np.arange(37), 10, Draws(2)).at(0)[0]
     assert not np.array_equal(other, expected[0])
+
+
+def test_batches_that_are_asked_for_together_are_alike_and_of_one_epoch() -> None:
+    batches, single = (Batches(np.arange(37), 10, Draws(1)) for _ in range(2))
+    for step, most, wanted in ((0, 1, 1), (0, 2, 2), (1, 9, 2), (2, 9, 1), (3, 9, 1), (4, 9, 3)):
+        together = batches.at(step, most)
+        assert len(together) == wanted
+        for i, rows in enumerate(together):
+            np.testing.assert_array_equal(rows, single.at(step + i)[0])
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5])
@@ -542,6 +551,29 @@ def test_events_count_steps_and_epochs(uninterrupted: tuple[Trainer, list[Any]])
     assert (trainer.epoch, trainer.steps_per_epoch, trainer.finished) == (3.0, 4, True)
 
 
+def test_steps_that_are_taken_together_are_the_same(
+    uninterrupted: tuple[Trainer, list[Any]], request: pytest.FixtureRequest
+) -> None:
+    whole, events = uninterrupted
+    trainer = of_form(request.node.callspec.params["uninterrupted"])
+    seen = list(trainer.run(lambda step: 2 - step % 2))
+    assert [event for event in seen if isinstance(event, EpochDone)] == list(
+        event for event in events if isinstance(event, EpochDone)
+    )
+    last = [event.step for event in seen if isinstance(event, StepDone)]
+    assert {2, 4, 6, 8, 10, 12} <= set(last), "an event that was wanted is missing"
+    images = sum(event.images for event in seen if isinstance(event, StepDone))
+    assert images == sum(event.images for event in events if isinstance(event, StepDone))
+    assert_same_bytes(everything(trainer), everything(whole))
+
+
+def test_plain_steps_are_taken_together() -> None:
+    trainer = new_trainer(hyperparameters(epochs=30))
+    steps = [event for event in trainer.run(lambda step: 99) if isinstance(event, StepDone)]
+    assert len(steps) < 30 * trainer.steps_per_epoch
+    assert all(event.images <= 37 for event in steps)
+
+
 # When it ends ------------------------------------------------------------------------------------
 
 
@@ -570,10 +602,11 @@ def test_divergence_is_told_at_once(options: dict[str, Any], steps: int | None) 
     assert trainer.step == (steps or trainer.step)
 
 
+@pytest.mark.parametrize("most", [1, 9])
 @pytest.mark.parametrize("name", ["weights", "visible_bias", "hidden_bias"])
-def test_each_parameter_is_watched(name: str) -> None:
+def test_each_parameter_is_watched(name: str, most: int) -> None:
     trainer = new_trainer(hyperparameters())
-    events = trainer.run()
+    events = trainer.run(lambda step: 1 if step < 2 else most)
     list(itertools.islice(events, 3))
     trainer.model.velocities()[name][-1] = np.inf
     with pytest.raises(Diverged, match=r"at step 3 \(epoch 0\.75\)"):
@@ -806,6 +839,9 @@ def test_intervals(text: str, steps_per_epoch: int, due: list[int]) -> None:
     interval = Interval.parse(text)
     assert interval.text == text
     assert [step for step in range(1, 13) if interval.due(step, steps_per_epoch)] == due
+    for step in range(due[-1]):
+        following = min(each for each in due if each > step)
+        assert interval.until_due(step, steps_per_epoch) == following - step
 
 
 @pytest.mark.parametrize(

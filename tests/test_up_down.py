@@ -232,7 +232,7 @@ def test_steps_are_those_on_paper(
     for event in loop.run():
         if isinstance(event, StepDone):
             step = event.step - 1
-            reference.step(batches.at(step), step, step // batches.steps_per_epoch)
+            reference.step(batches.at(step)[0], step, step // batches.steps_per_epoch)
     assert loop.step == 2 * batches.steps_per_epoch
     for named, exact in (
         (stack.parameters(), reference.p),

@@ -41,6 +41,10 @@ class Pace:
         ago = time.monotonic() - self._ended
         return ago > _LONG if not at_its_place else ago * _SHARE >= self._took
 
+    def until_due(self, step: int, per_epoch: int) -> int:
+        """How many steps after this one a checkpoint may be due, but for a long time."""
+        return self._every.until_due(step, per_epoch)
+
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Around the writing of a checkpoint."""
@@ -87,6 +91,11 @@ class Journal:
             self._section.snapshot(self._trainer.epoch, self._filters())
         if self._pace.due(event.step, per_epoch):
             self.checkpoint()
+
+    def free(self, step: int) -> int:
+        """How many steps after this one may be taken before there is something to write."""
+        per_epoch = self._trainer.steps_per_epoch
+        return min(each.until_due(step, per_epoch) for each in (self._snapshot_every, self._pace))
 
     @property
     def kept(self) -> float | None:

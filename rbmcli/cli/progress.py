@@ -95,7 +95,7 @@ class TrainingProgress(Progress):
             self._tell()
 
     def step(self, step: int, images: int) -> None:
-        """A step was taken."""
+        """Steps were taken, the last of this number."""
         self._step = step
         self._images += images
         if self.due:

@@ -138,7 +138,7 @@ class Course:
         self._keep(journal, what)
         try:
             with progress:
-                for event in trainer.run():
+                for event in trainer.run(journal.free):
                     journal.note(event)
                     self._keep(journal, what)
                     if isinstance(event, EpochDone):

@@ -29,14 +29,18 @@ class Batches:
         """Images in an epoch."""
         return len(self._rows)
 
-    def at(self, step: int) -> Rows:
-        """The row numbers of batch `step`, counted from the beginning of the run."""
+    def at(self, step: int, most: int = 1) -> Rows:
+        """The row numbers of batch `step`, counted from the beginning of the run, and of the next.
+
+        (batches, images): at most so many batches, alike in size and of one epoch.
+        """
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._shuffled is None or self._shuffled[0] != epoch:
             order = self._draws.generator(Purpose.SHUFFLE, epoch).permutation(self._rows)
             self._shuffled = (epoch, order)
-        start = position * self._batch_size
-        return self._shuffled[1][start : start + self._batch_size]
+        start, size = position * self._batch_size, self._batch_size
+        batches = max(1, min(most, (len(self._rows) - start) // size))
+        return self._shuffled[1][start : start + batches * size].reshape(batches, -1)
 
 
 def split(count: int, fraction: float, draws: Draws) -> tuple[Rows, Rows]:

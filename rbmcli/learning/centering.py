@@ -103,16 +103,16 @@ class Centering:
             *self.penalties,
             float(SLIDE),
             link.centers_hidden,
-            self.refreshes(rule),
+            bool(self.refreshes(rule, 1)[0]),
         )
 
-    def refreshes(self, rule: Rule) -> bool:
-        """Whether the next step has to make the products of penalties anew; none are zero."""
-        due = self.age % REFRESH == 0
-        if due and not rule.decay:
+    def refreshes(self, rule: Rule, steps: int) -> NDArray[np.uint8]:
+        """Which of the next steps have to make the products of penalties anew; none are zero."""
+        due = (self.age + np.arange(steps)) % REFRESH == 0
+        if not rule.decay and due.any():
             for penalty in self.penalties:
                 penalty[:] = 0
-        return due and rule.decay != 0
+        return (due & (rule.decay != 0)).astype(np.uint8)
 
     def bias_terms(self, gradient: Any, rule: Rule) -> tuple[Floats, Floats]:
         """(-dW l, -dW' m), (visible units,) and (hidden units,).

@@ -6,8 +6,9 @@ What a step is, and what is measured once an epoch, subclasses say.
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,7 +52,7 @@ class LoopHyperparameters:
 
 @dataclass(frozen=True)
 class StepDone:
-    """A step was taken; `step` counts from 1 over the whole run."""
+    """Steps were taken, of so many images; the last was `step`, from 1 over the whole run."""
 
     step: int
     images: int
@@ -90,6 +91,9 @@ class Trained(Protocol):
         """Take over parameters, and velocities where given, by their names in files."""
 
 
+#: Seconds of steps that are taken together, at most: signals wait for them.
+_TOGETHER = 0.05
+
 #: Keeps numpy from warning of what Diverged says.
 _overflow_is_told = np.errstate(over="ignore", invalid="ignore")
 
@@ -108,10 +112,15 @@ class Loop(ABC):
         self._batches = batches
         #: An epoch, its rule and its Gibbs steps.
         self._of_epoch: tuple[int, Rule, int] | None = None
+        #: Steps that take about as long as signals may wait for.
+        self._together = 1
 
     @abstractmethod
-    def _learn(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
-        """Step number `step`, from these images; True if all parameters are finite."""
+    def _learn(self, batches: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> tuple[int, bool]:
+        """Steps from number `step` on, from these images: (how many, all parameters are finite).
+
+        batches: row numbers (steps, images); the first step at least is taken.
+        """
 
     @abstractmethod
     def _measurements(self) -> dict[str, float]:
@@ -132,17 +141,18 @@ class Loop(ABC):
         """Whether there is nothing left to do."""
         return self.step >= self._hyper.epochs * self.steps_per_epoch
 
-    def run(self) -> Iterator[Event]:
-        """Train to the end, emitting an event after every step and every epoch.
+    def run(self, free: Callable[[int], int] = lambda step: 1) -> Iterator[Event]:
+        """Train to the end, emitting an event after every epoch and after steps.
 
-        Diverged where a parameter is no longer finite.
+        free: how many steps after a given one may be taken before the next event; where they are
+        short, so many are. Diverged where a parameter is no longer finite.
         """
         while True:
             if self.step % self.steps_per_epoch == 0 and not self._measured():
                 yield self._measure()
             if self.finished:
                 return
-            yield self._take_step()
+            yield self._take_steps(free(self.step))
 
     def state(self) -> dict[str, NDArray[Any] | int]:
         """What `restore` needs besides parameters, velocities and metrics."""
@@ -162,19 +172,22 @@ class Loop(ABC):
             self.metrics.append(row)
 
     @_overflow_is_told
-    def _take_step(self) -> StepDone:
+    def _take_steps(self, most: int) -> StepDone:
         epoch = self.step // self.steps_per_epoch
-        rows = self._batches.at(self.step)
+        batches = self._batches.at(self.step, min(most, self._together))
         if self._of_epoch is None or self._of_epoch[0] != epoch:
             self._of_epoch = epoch, self._hyper.rule(epoch), self._hyper.gibbs_steps_in(epoch)
-        finite = self._learn(rows, *self._of_epoch[1:])
-        self.step += 1
+        started = time.perf_counter()
+        taken, finite = self._learn(batches, *self._of_epoch[1:])
+        seconds = (time.perf_counter() - started) / taken
+        self._together = max(1, int(_TOGETHER / max(seconds, 1e-6)))
+        self.step += taken
         if not finite:
             raise Diverged(
                 f"training diverged at step {self.step} (epoch {self.epoch:.2f}): a parameter is"
                 " no longer a finite number; use a smaller --learning-rate"
             )
-        return StepDone(self.step, len(rows))
+        return StepDone(self.step, taken * batches.shape[1])
 
     def _measured(self) -> bool:
         return bool(self.metrics) and self.metrics[-1]["step"] == self.step

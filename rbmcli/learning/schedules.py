@@ -82,7 +82,15 @@ class Interval:
 
     def due(self, step: int, steps_per_epoch: int) -> bool:
         """Whether it falls on the end of step number `step` (from 1)."""
-        return step % (self.count * (steps_per_epoch if self.in_epochs else 1)) == 0
+        return step % self._steps(steps_per_epoch) == 0
+
+    def until_due(self, step: int, steps_per_epoch: int) -> int:
+        """How many steps after number `step` it falls due, 1 or more."""
+        every = self._steps(steps_per_epoch)
+        return every - step % every
+
+    def _steps(self, steps_per_epoch: int) -> int:
+        return self.count * (steps_per_epoch if self.in_epochs else 1)
 
 
 #: After an epoch, where that takes little of the time, and within long ones.

@@ -105,14 +105,14 @@ class Trainer(Loop):
         self._update.restore(state)
         self._algorithm.restore(state)
 
-    def _learn(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
+    def _learn(self, batches: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> tuple[int, bool]:
         def one_by_one(rows: NDArray[np.int64]) -> bool:
             return self._one_by_one(rows, rule, gibbs_steps)
 
         memory = self._algorithm.memory
         if memory is None:
-            return one_by_one(rows)
-        step = self.step, rows, gibbs_steps, rule
+            return 1, one_by_one(batches[0])
+        step = self.step, batches, gibbs_steps, rule
         return self._replay.take(*step, memory, self._update, one_by_one)
 
     def _one_by_one(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:

@@ -76,7 +76,8 @@ class UpDown(Loop):
         self._update = Update(stack.top)
         self._scratch = Scratch()
 
-    def _learn(self, rows: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> bool:
+    def _learn(self, batches: NDArray[np.int64], rule: Rule, gibbs_steps: int) -> tuple[int, bool]:
+        rows = batches[0]
         levels = self._wake(rows)
         lessons = list(self._lessons_down(levels))
         positive = self._algorithm.positive(self._top_states(levels[-1], rows), self.step)
@@ -85,7 +86,8 @@ class UpDown(Loop):
         widened = self._discrimination.widened(positive, negative, self.step)
         finite = self._update.step(*widened, rule)
         delta = replace(rule, decay=0.0)
-        return all([finite, *(lesson.learn(delta, self._scratch) for lesson in lessons)])
+        learned = [lesson.learn(delta, self._scratch) for lesson in lessons]
+        return 1, finite and all(learned)
 
     def _measurements(self) -> dict[str, float]:
         return self._monitor.measure()

@@ -77,17 +77,19 @@ class Update:
         terms = None if self._centering is None else self._centering.terms(rule)
         finite = model.link.learn(positive, negative, rule, below, above, terms, self._scratch)
         if finite is not None:
-            self.count_step()
+            self.count_steps(1)
         return finite
 
-    def refreshes(self, rule: Rule) -> bool:
-        """Whether the next step makes the products of penalties and offsets anew."""
-        return self._centering is not None and self._centering.refreshes(rule)
+    def refreshes(self, rule: Rule, steps: int) -> NDArray[np.uint8]:
+        """Which of the next steps make the products of penalties and offsets anew, (steps,)."""
+        if self._centering is None:
+            return np.zeros(steps, np.uint8)
+        return self._centering.refreshes(rule, steps)
 
-    def count_step(self) -> None:
-        """A kernel has taken a step."""
+    def count_steps(self, steps: int) -> None:
+        """Kernels have taken so many steps."""
         if self._centering is not None:
-            self._centering.age += 1
+            self._centering.age += steps
 
     def _step_by_step(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
         model, units = self._model, self._model.hidden.units
