@@ -1006,9 +1006,9 @@ def test_rows_of_a_replayed_step_are_looked_at() -> None:
             others[2, 1] = wrong
             with pytest.raises(ValueError, match="there are no such images"):
                 plan.run(3, others, rule, np.zeros(3, np.uint8))
-        for others, steps in ((index[np.newaxis], 2), (index[np.newaxis, :3], 1), (others[:0], 0)):
+        for wrong_rows, steps in ((others, 2), (others[:1, :3].copy(), 1), (others[:0], 0)):
             with pytest.raises(ValueError, match="images do not fit"):
-                plan.run(3, others.copy(), rule, np.zeros(steps, np.uint8))
+                plan.run(3, wrong_rows, rule, np.zeros(steps, np.uint8))
 
 
 def test_lists_of_more_than_their_offsets_reach_are_refused() -> None:

@@ -557,9 +557,10 @@ def test_steps_that_are_taken_together_are_the_same(
     whole, events = uninterrupted
     trainer = of_form(request.node.callspec.params["uninterrupted"])
     seen = list(trainer.run(lambda step: 2 - step % 2))
-    assert [event for event in seen if isinstance(event, EpochDone)] == list(
-        event for event in events if isinstance(event, EpochDone)
+    epochs, wanted = (
+        [event for event in each if isinstance(event, EpochDone)] for each in (seen, events)
     )
+    assert epochs == wanted
     last = [event.step for event in seen if isinstance(event, StepDone)]
     assert {2, 4, 6, 8, 10, 12} <= set(last), "an event that was wanted is missing"
     images = sum(event.images for event in seen if isinstance(event, StepDone))
