@@ -16,7 +16,7 @@ from rbmcli.learning.loop import EpochDone, Event, Loop
 from rbmcli.learning.schedules import Interval
 
 #: Of the time between two checkpoints, what the first may have taken.
-_SHARE = 1 / 20
+_SHARE = 1 / 50
 #: Seconds after which a sparing interval does not wait for the end of an epoch.
 _LONG = 600.0
 

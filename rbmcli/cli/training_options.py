@@ -253,7 +253,7 @@ TRAINING: Groups = {
         click.option("--checkpoint-every", type=IntervalType(auto=True), default="auto",
                      show_default=True, metavar="INTERVAL",
                      help="When a checkpoint is written: 1epochs, 100steps. auto: after an epoch,"
-                     " but in no more than a twentieth of the time, and within an epoch every 10"
+                     " but in no more than a fiftieth of the time, and within an epoch every 10"
                      " minutes."),
         click.option("--max-time", type=DurationType(), metavar="DURATION",
                      help="Write a checkpoint and stop with status 75 after 90s, 30m or 8h."),

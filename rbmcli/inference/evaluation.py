@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rbmcli.arrays import Doubles
+from rbmcli.arrays import Doubles, Floats
 from rbmcli.draws import Draws, Purpose
 from rbmcli.inference.bound import weigh
 from rbmcli.inference.free_energy import (
@@ -73,16 +73,18 @@ def measure(
     total = np.zeros(model.visible.units)
     rows, real, finite = 0, True, True
     for visible in blocks:
-        errors.append(reconstruct(model, visible, draws.at(Purpose.MONITOR, 0, 0, rows)).error)
-        energies.append(free_energy(model, visible))
+        inputs = model.hidden_input(visible)
+        energies.append(free_energy(model, visible, inputs))
+        finite = finite and has_pseudo_likelihood(model, visible)
+        first = generator.integers(groups, size=visible.rows)
+        if finite:
+            pseudo.append(_pseudo_log_likelihood(model, visible, first, groups, inputs))
+        draw = draws.at(Purpose.MONITOR, 0, 0, rows)
+        errors.append(reconstruct(model, visible, draw, inputs).error)
         total += visible.mean_by_unit() * visible.rows
         kept.append(visible.to_array()[keep[(keep >= rows) & (keep < rows + visible.rows)] - rows])
         rows += visible.rows
         real = real and are_states(model.visible, visible)
-        finite = finite and has_pseudo_likelihood(model, visible)
-        first = generator.integers(groups, size=visible.rows)
-        if finite:
-            pseudo.append(_pseudo_log_likelihood(model, visible, first, groups))
     return Measurements(
         float(np.concatenate(errors).mean()),
         float(np.concatenate(pseudo).mean()) if finite else None,
@@ -117,12 +119,15 @@ def measure_stack(
 
 
 def _pseudo_log_likelihood(
-    model: Rbm, visible: States, first: NDArray[np.int64], groups: int
+    model: Rbm, visible: States, first: NDArray[np.int64], groups: int, inputs: Floats
 ) -> Doubles:
-    """The mean of the estimates by several units, evenly spaced from a first one on."""
+    """The mean of the estimates by several units, evenly spaced from a first one on.
+
+    inputs: the total inputs of the hidden units.
+    """
     terms = min(_TERMS, groups)
     total = np.zeros(visible.rows)
     for term in range(terms):
         chosen = (first + term * groups // terms) % groups
-        total += pseudo_log_likelihood(model, visible, chosen)
+        total += pseudo_log_likelihood(model, visible, chosen, inputs)
     return total / terms

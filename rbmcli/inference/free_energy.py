@@ -11,13 +11,17 @@ from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, States
 
 
-def free_energy(model: Rbm, visible: States) -> Doubles:
+def free_energy(model: Rbm, visible: States, total: Floats | None = None) -> Doubles:
     """F(v), with p(v) = exp(-F(v)) / Z; in nats, float64 (rows,).
+
+    total: the total inputs of the hidden units, where they are known.
 
     F(v) = E_c(v) - the sum of the hidden units' cumulants at their total inputs (Hinton 2012, "A
     practical guide to training RBMs", section 16.1).
     """
-    return -model.visible.log_weight(visible) - model.hidden.cumulant(model.hidden_input(visible))
+    if total is None:
+        total = model.hidden_input(visible)
+    return -model.visible.log_weight(visible) - model.hidden.cumulant(total)
 
 
 def are_states(layer: Layer, states: States) -> bool:
@@ -35,12 +39,14 @@ def has_pseudo_likelihood(model: Rbm, visible: States) -> bool:
     return model.visible.kind.group_states is not None and are_states(model.visible, visible)
 
 
-def pseudo_log_likelihood(model: Rbm, visible: States, groups: NDArray[np.int64]) -> Doubles:
+def pseudo_log_likelihood(
+    model: Rbm, visible: States, groups: NDArray[np.int64], total: Floats | None = None
+) -> Doubles:
     """A stochastic estimate of log PL(v) = sum over i of log p(v_i | the others); float64 (rows,).
 
     i counts the visible units, or groups of units that are drawn together. Row r's estimate is
     their number times the term of i = groups[r] (Besag 1975; the estimate by one unit, Marlin et
-    al. 2010). For visible units with finitely many states only.
+    al. 2010). For visible units with finitely many states only. total: as in `free_energy`.
     """
     layer, kind = model.visible, model.visible.kind
     if kind.group_states is None:
@@ -48,7 +54,8 @@ def pseudo_log_likelihood(model: Rbm, visible: States, groups: NDArray[np.int64]
     rows = np.arange(visible.rows)[:, np.newaxis]
     units = groups[:, np.newaxis] * kind.group + np.arange(kind.group)
     found: Floats = visible.floats()[rows, units]
-    total = model.hidden_input(visible)
+    if total is None:
+        total = model.hidden_input(visible)
     bias = layer.bias[units]
     alternatives = []
     for state in kind.group_states:

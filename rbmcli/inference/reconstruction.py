@@ -24,9 +24,15 @@ class Reconstruction(NamedTuple):
     activation: float
 
 
-def reconstruct(model: Rbm, visible: States, draw: Draw) -> Reconstruction:
-    """Draw hidden states by `draw`, and compare what they expect with what was there."""
-    total = model.hidden_input(visible)
+def reconstruct(
+    model: Rbm, visible: States, draw: Draw, total: Floats | None = None
+) -> Reconstruction:
+    """Draw hidden states by `draw`, and compare what they expect with what was there.
+
+    total: the total inputs of the hidden units, where they are known; their means come into it.
+    """
+    if total is None:
+        total = model.hidden_input(visible)
     hidden = model.hidden.sample(total, draw, mean_out=total)
     activation = total[:, : model.hidden.units].mean(dtype=np.float64)
     means = model.visible.mean(model.visible_input(hidden)).values

@@ -50,13 +50,16 @@ class Monitor:
         measured = []
         for rows in self._blocks(self._training):
             visible = self._training.states(model.visible, rows)
+            total = model.hidden_input(visible)
+            energies = free_energy(model, visible, total)
             pseudo = np.full(visible.rows, np.nan)
             if has_pseudo_likelihood(model, visible):
-                pseudo = pseudo_log_likelihood(model, visible, self._groups[rows])
-            reconstruction = reconstruct(model, visible, later_rows(self._hidden_draw, rows.start))
+                pseudo = pseudo_log_likelihood(model, visible, self._groups[rows], total)
+            draw = later_rows(self._hidden_draw, rows.start)
+            reconstruction = reconstruct(model, visible, draw, total)
             measured.append(
                 (
-                    free_energy(model, visible),
+                    energies,
                     pseudo,
                     reconstruction.error,
                     np.full(visible.rows, reconstruction.activation),
@@ -67,11 +70,13 @@ class Monitor:
         )
         held_out = np.nan
         if self._validation is not None:
-            energies = [
-                free_energy(model, self._validation.states(model.visible, rows))
-                for rows in self._blocks(self._validation)
-            ]
-            held_out = np.concatenate(energies).mean()
+            subset = self._validation
+            held_out = np.concatenate(
+                [
+                    free_energy(model, subset.states(model.visible, rows))
+                    for rows in self._blocks(subset)
+                ]
+            ).mean()
         watched = {}
         if model.visible.kind.quadratic and model.hidden.kind.quadratic:
             watched["spectral_norm"] = model.link.spectral_norm()
