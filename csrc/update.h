@@ -377,19 +377,24 @@ INLINE void update_strip(const value_update *x, const uint64_t *there, size_t i,
 static void update_by_values(const value_update *x, const uint64_t *there, int *finite,
                              rbm_worker *me) {
     const rbm_dense *link = x->link;
-    size_t words = words_of(x->phases[0]->rows) + words_of(x->phases[1]->rows);
+    size_t rows0 = x->phases[0]->rows, rows1 = x->phases[1]->rows;
+    size_t words = words_of(rows0) + words_of(rows1), block_bytes = BLOCK_WIDTH * sizeof(float);
     size_t vectors = (link->hidden + LANES - 1) / LANES;
     size_t tiles = (vectors + BLOCK_VECTORS - 1) / BLOCK_VECTORS;
-    size_t blocks = (link->visible + LANES - 1) / LANES;
-    EACH(me, 4, tiles * blocks, item) {
-        size_t block = item % blocks, c = item / blocks * BLOCK_WIDTH, end = (block + 1) * LANES;
-        size_t count = at_most_of(vectors - c / LANES, BLOCK_VECTORS);
-        const uint64_t *at = there + block * STRIPS * words;
+    size_t panel = parts_alike(tiles, PANEL_BYTES / ((rows0 + rows1) * block_bytes), 1);
+    size_t panels = (tiles + panel - 1) / panel, blocks = (link->visible + LANES - 1) / LANES;
+    EACH(me, 1, panels * blocks, item) {
+        size_t block = item % blocks, end = at_most_of(link->visible, (block + 1) * LANES);
+        size_t tile = item / blocks * panel, last = at_most_of(tiles, tile + panel);
         vfloat check = {0};
-        for (size_t i = block * LANES; i < end && i < link->visible; i += STRIP, at += words) {
-            size_t rows = at_most_of(at_most_of(end, link->visible) - i, STRIP);
+        for (; tile < last; tile++) {
+            size_t c = tile * BLOCK_WIDTH, count = at_most_of(vectors - c / LANES, BLOCK_VECTORS);
+            const uint64_t *at = there + block * STRIPS * words;
+            for (size_t i = block * LANES; i < end; i += STRIP, at += words) {
+                size_t rows = at_most_of(end - i, STRIP);
 #define UPDATE_STRIP(rows, n) update_strip(x, at, i, c, &check, rows, n)
-            EACH_BLOCK(rows, count, UPDATE_STRIP)
+                EACH_BLOCK(rows, count, UPDATE_STRIP)
+            }
         }
         require_finite(finite, check);
     }
