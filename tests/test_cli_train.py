@@ -379,6 +379,7 @@ def test_lines_without_a_terminal_are_few_and_plain(folder, capfd):
 
 def test_a_line_every_ten_seconds(folder, capfd, monkeypatch):
     monkeypatch.setattr("rbmcli.cli.progress._LINE_EVERY", 0)
+    monkeypatch.setattr("rbmcli.learning.loop._TOGETHER", 0)
     assert rbm(["train", "images.npy", "-o", "run.h5", "--hidden", "5", "--epochs", "2"]) == 0
     lines = capfd.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines[1:-1]] == [
