@@ -53,30 +53,49 @@ static sum_rows_function *const sum_rows[MAX_TILE + 1] = {
 
 #define ROW_BLOCK 32 /* rows a thread takes at a time within a tile */
 
-/* How many of the first `units` bits, whole words or all, are on. */
-INLINE size_t count_first(const uint64_t *bits, size_t units) {
+/* By lists, of a matrix that is not turned. */
+static void sum_listed(const rbm_bit_inputs_args *a, rbm_worker *me) {
+    size_t vectors = (a->width + LANES - 1) / LANES, tile = tile_vectors(a->units, vectors);
+    size_t tiles = (vectors + tile - 1) / tile, blocks = (a->rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    EACH(me, 1, tiles * blocks, item) {
+        size_t v = item / blocks * tile, r = item % blocks * ROW_BLOCK, column = v * LANES;
+        size_t count = vectors - v < tile ? vectors - v : tile;
+        for (size_t end = r + ROW_BLOCK < a->rows ? r + ROW_BLOCK : a->rows; r < end; r++)
+            sum_rows[count](a->matrix.at + column, a->matrix.ld, a->index + a->start[r],
+                            a->start[r + 1] - a->start[r], a->bias + column,
+                            a->out + r * a->ld + column);
+    }
+}
+
+INLINE size_t count_part(const rbm_bit_inputs_args *a, size_t rows, size_t word, size_t words) {
     size_t on = 0;
-    for (size_t w = 0; w * 64 < units; w++)
-        on += (size_t)__builtin_popcountll(bits[w]);
+    for (size_t r = 0; r < rows; r++)
+        on += count_bits(a->bits + r * a->words + word, words);
     return on;
 }
 
-/* By lists, of a matrix that is not turned. */
-static void sum_listed(const rbm_bit_inputs_args *a, rbm_worker *me) {
+/* The two sums. Who adds up also makes the lists, those of the first units before the others. */
+static void sum_parts(const rbm_bit_inputs_args *a, rbm_worker *me) {
     size_t vectors = (a->width + LANES - 1) / LANES, tile = tile_vectors(a->first, vectors);
-    size_t tiles = (vectors + tile - 1) / tile, blocks = (a->rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    size_t sums = a->first < a->units ? 2 : 1, ld = a->ld;
-    EACH(me, 1, sums * tiles * blocks, item) {
-        size_t v = item / blocks % tiles * tile, r = item % blocks * ROW_BLOCK;
-        size_t count = vectors - v < tile ? vectors - v : tile, column = v * LANES;
-        const int second = item >= tiles * blocks;
-        const float *initial = second ? NULL : a->bias + column;
-        float *out = (second ? a->second : a->out) + column;
-        for (size_t end = r + ROW_BLOCK < a->rows ? r + ROW_BLOCK : a->rows; r < end; r++) {
-            size_t split = a->start[r] + count_first(a->bits + r * a->words, a->first);
-            size_t from = second ? split : a->start[r], to = second ? a->start[r + 1] : split;
-            sum_rows[count](a->matrix.at + column, a->matrix.ld, a->index + from, to - from,
-                            initial, out + r * ld);
+    size_t blocks = (a->rows + ROW_BLOCK - 1) / ROW_BLOCK, split = a->first / 64;
+    EACH(me, 1, 2 * blocks, item) {
+        const int second = item >= blocks;
+        size_t first = item % blocks * ROW_BLOCK, rows = a->rows - first;
+        size_t word = second ? split : 0, words = second ? a->words - split : split;
+        uint32_t *list[ROW_BLOCK + 1];
+        rows = rows < ROW_BLOCK ? rows : ROW_BLOCK;
+        list[0] = a->index + count_part(a, first, word, words) +
+                  (second ? count_part(a, a->rows, 0, split) : 0);
+        for (size_t r = 0; r < rows; r++)
+            list[r + 1] = list_words(a->bits + (first + r) * a->words + word, words,
+                                     (uint32_t)(word * 64), list[r]);
+        for (size_t v = 0; v < vectors; v += tile) {
+            size_t count = vectors - v < tile ? vectors - v : tile, column = v * LANES;
+            float *out = (second ? a->second : a->out) + first * a->ld + column;
+            for (size_t r = 0; r < rows; r++)
+                sum_rows[count](a->matrix.at + column, a->matrix.ld, list[r],
+                                (size_t)(list[r + 1] - list[r]), second ? NULL : a->bias + column,
+                                out + r * a->ld);
         }
     }
 }
@@ -108,7 +127,7 @@ static void sum_turned(const rbm_bit_inputs_args *a, rbm_worker *me) {
             const float *origin = (const float *)((uintptr_t)part - unit * WIDTH * sizeof *part);
             for (size_t r = 0; r < rows; r++) {
                 const uint64_t *bits = a->bits + (first + r) * a->words + unit / 64;
-                size_t on = count_first(bits, here);
+                size_t on = count_bits(bits, (here + 63) / 64);
                 float *out = a->out + (first + r) * a->ld + column;
                 sum_rows[count](origin, WIDTH, a->index + next[r], on,
                                 unit ? out : a->bias + column, out);
@@ -120,9 +139,11 @@ static void sum_turned(const rbm_bit_inputs_args *a, rbm_worker *me) {
 
 static void bit_inputs(const void *args, rbm_worker *me) {
     const rbm_bit_inputs_args a = *(const rbm_bit_inputs_args *)args;
-    count_rows(a.bits, a.rows, a.words, a.start, me);
-    if (a.start[a.rows] > rbm_most_listed(a.rows, a.units))
+    const int parts = a.first < a.units;
+    if (count_bits(a.bits, a.rows * a.words) > rbm_most_listed(a.rows, a.units))
         sum_subsets(&a, me);
+    else if (parts)
+        sum_parts(&a, me);
     else {
         list_rows(a.bits, a.rows, a.words, a.start, a.index, me);
         rbm_meet(me);
@@ -131,7 +152,7 @@ static void bit_inputs(const void *args, rbm_worker *me) {
         else
             sum_listed(&a, me);
     }
-    if (a.first < a.units) {
+    if (parts) {
         rbm_meet(me);
         EACH(me, 8, a.rows, r)
         for (size_t c = r * a.ld; c < r * a.ld + a.width; c += LANES)
