@@ -138,7 +138,7 @@ INLINE tiling choose_tiles(size_t width, size_t length, size_t unit) {
     step = step < 4 * LANES ? 4 * LANES : step;
     step = step > most ? most : step;
     step = unit <= step ? step / unit * unit : step;
-    step = step < width ? step : width;
+    step = at_most_of(step, width);
     return (tiling){width, length, step, length + (step + LANES - 1) / LANES * LANES};
 }
 
@@ -172,7 +172,7 @@ INLINE entries carve_entries(arena *space, const tiling *t, size_t most, size_t 
 static void list_tiles(const tiling *t, const entries *on, size_t count, size_t lines) {
     uint32_t n = 0, *first_listed = on->first_listed;
     for (size_t tile = 0; tile < t->width; tile += t->step, first_listed += lines + 1) {
-        size_t width = t->width - tile < t->step ? t->width - tile : t->step;
+        size_t width = at_most_of(t->width - tile, t->step);
         uint32_t end = (uint32_t)(tile + width - 1), reach = (uint32_t)(t->length + width - 1);
         for (size_t e = 0; e < count; e++) {
             on->kept[e] = n;
@@ -189,7 +189,7 @@ static void list_tiles(const tiling *t, const entries *on, size_t count, size_t 
 INLINE void sum_tile(const float *matrix, const tiling *t, size_t tile, const entries *on,
                      const uint32_t *first_listed, size_t from, size_t to, uint32_t shift,
                      const float *initial, float *sums) {
-    size_t width = t->width - tile < t->step ? t->width - tile : t->step;
+    size_t width = at_most_of(t->width - tile, t->step);
     size_t vectors = (width + LANES - 1) / LANES;
     uint32_t first = first_listed[from], beyond = first_listed[to];
     add_runs[vectors](matrix, on->list + first, beyond - first, shift, initial, sums,
@@ -407,8 +407,8 @@ static void deconvolve_listed(const void *args, rbm_worker *me) {
             size_t count = first[l + 1] - first[l];
             float *corner = sums + l / p.groups * line + l % p.groups * p.positions * channels;
             for (size_t v = 0; v < vectors && count; v += step)
-                add_patch[vectors - v < step ? vectors - v : step](
-                    matrix + v * LANES, offset + first[l], count, corner, where + v);
+                add_patch[at_most_of(vectors - v, step)](matrix + v * LANES, offset + first[l],
+                                                         count, corner, where + v);
         }
         memcpy(out + r * ld, sums, units * sizeof *sums);
         memset(out + r * ld + units, 0, (ld - units) * sizeof *out);
@@ -592,7 +592,7 @@ static void correlate_listed(const void *args, rbm_worker *me) {
             list_tiles(&t, own, entered, lines);
 
             for (size_t y = 0; y < maps->hidden_height; y += depth) {
-                size_t deep = maps->hidden_height - y < depth ? maps->hidden_height - y : depth;
+                size_t deep = at_most_of(maps->hidden_height - y, depth);
                 for (size_t p = 0; p < 2; p++)
                     if (count[p]) {
                         const float *from = phase[p].hidden + r * ld_hidden + y * t.length;

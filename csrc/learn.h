@@ -279,7 +279,7 @@ static void learn(const void *args, rbm_worker *me) {
     EACH(me, 1, words, word)
     visible_means(&a, &m, word);
     EACH(me, 1, tiles, summed) {
-        size_t v = summed * MAX_TILE, count = vectors - v < MAX_TILE ? vectors - v : MAX_TILE;
+        size_t v = summed * MAX_TILE, count = at_most_of(vectors - v, MAX_TILE);
         hidden_means(positive, lh, v, count, NULL, m.hidden[0]);
         hidden_means(negative, lh, v, count, NULL, m.hidden[1]);
     }
@@ -327,7 +327,7 @@ static void learn(const void *args, rbm_worker *me) {
         step_biases(&a.visible, w * 64, here, below + w * 64, centring, &a.rule, a.finite);
     }
     EACH(me, 1, tiles, t) {
-        size_t v = t * MAX_TILE, count = vectors - v < MAX_TILE ? vectors - v : MAX_TILE;
+        size_t v = t * MAX_TILE, count = at_most_of(vectors - v, MAX_TILE);
         size_t unit = v * LANES, here = at_most_of(link->hidden - unit, count * LANES);
         float gradient[MAX_TILE * LANES], centring[MAX_TILE * LANES] = {0};
         for (size_t i = 0; i < here; i++)

@@ -17,7 +17,7 @@ INLINE size_t parts_alike(size_t vectors, size_t most, size_t least) {
 
 INLINE size_t tile_vectors(size_t matrix_rows, size_t vectors) {
     size_t fit = TILE_BYTES / (matrix_rows * sizeof(vfloat) + 1);
-    return parts_alike(vectors, fit < MAX_TILE ? fit : MAX_TILE, MIN_TILE);
+    return parts_alike(vectors, at_most_of(fit, MAX_TILE), MIN_TILE);
 }
 
 /* sums += the matrix rows listed, over N vectors of columns. */
@@ -59,14 +59,15 @@ static void sum_listed(const rbm_bit_inputs_args *a, rbm_worker *me) {
     size_t tiles = (vectors + tile - 1) / tile, blocks = (a->rows + ROW_BLOCK - 1) / ROW_BLOCK;
     EACH(me, 1, tiles * blocks, item) {
         size_t v = item / blocks * tile, r = item % blocks * ROW_BLOCK, column = v * LANES;
-        size_t count = vectors - v < tile ? vectors - v : tile;
-        for (size_t end = r + ROW_BLOCK < a->rows ? r + ROW_BLOCK : a->rows; r < end; r++)
+        size_t count = at_most_of(vectors - v, tile);
+        for (size_t end = at_most_of(r + ROW_BLOCK, a->rows); r < end; r++)
             sum_rows[count](a->matrix.at + column, a->matrix.ld, a->index + a->start[r],
                             a->start[r + 1] - a->start[r], a->bias + column,
                             a->out + r * a->ld + column);
     }
 }
 
+/* Bits that are on in some words of the first rows. */
 INLINE size_t count_part(const rbm_bit_inputs_args *a, size_t rows, size_t word, size_t words) {
     size_t on = 0;
     for (size_t r = 0; r < rows; r++)
@@ -80,17 +81,16 @@ static void sum_parts(const rbm_bit_inputs_args *a, rbm_worker *me) {
     size_t blocks = (a->rows + ROW_BLOCK - 1) / ROW_BLOCK, split = a->first / 64;
     EACH(me, 1, 2 * blocks, item) {
         const int second = item >= blocks;
-        size_t first = item % blocks * ROW_BLOCK, rows = a->rows - first;
+        size_t first = item % blocks * ROW_BLOCK, rows = at_most_of(a->rows - first, ROW_BLOCK);
         size_t word = second ? split : 0, words = second ? a->words - split : split;
         uint32_t *list[ROW_BLOCK + 1];
-        rows = rows < ROW_BLOCK ? rows : ROW_BLOCK;
         list[0] = a->index + count_part(a, first, word, words) +
                   (second ? count_part(a, a->rows, 0, split) : 0);
         for (size_t r = 0; r < rows; r++)
             list[r + 1] = list_words(a->bits + (first + r) * a->words + word, words,
                                      (uint32_t)(word * 64), list[r]);
         for (size_t v = 0; v < vectors; v += tile) {
-            size_t count = vectors - v < tile ? vectors - v : tile, column = v * LANES;
+            size_t count = at_most_of(vectors - v, tile), column = v * LANES;
             float *out = (second ? a->second : a->out) + first * a->ld + column;
             for (size_t r = 0; r < rows; r++)
                 sum_rows[count](a->matrix.at + column, a->matrix.ld, list[r],
@@ -106,21 +106,19 @@ enum { TURNED_VECTORS = 64 / LANES < MAX_TILE ? 64 / LANES : MAX_TILE, TURNED_UN
 
 static void sum_turned(const rbm_bit_inputs_args *a, rbm_worker *me) {
     enum { MOST_ROWS = 1024, WIDTH = TURNED_VECTORS * LANES };
-    size_t vectors = (a->width + LANES - 1) / LANES, ld = a->matrix.ld, group = MOST_ROWS;
+    size_t vectors = (a->width + LANES - 1) / LANES, ld = a->matrix.ld;
     size_t tiles = (vectors + TURNED_VECTORS - 1) / TURNED_VECTORS;
-    while (group > 32 && tiles * ((a->rows + group - 1) / group) < 3 * (size_t)me->threads)
-        group /= 2; /* who does what does not show in the result */
+    size_t group = rows_together(MOST_ROWS, a->rows, tiles, me);
     size_t groups = (a->rows + group - 1) / group;
     EACH(me, 1, tiles * groups, item) {
         _Alignas(64) float part[TURNED_UNITS * WIDTH];
         uint32_t next[MOST_ROWS];
         size_t column = item / groups * WIDTH, first = item % groups * group;
-        size_t count = vectors - column / LANES, rows = a->rows - first;
-        count = count < TURNED_VECTORS ? count : TURNED_VECTORS;
-        rows = rows < group ? rows : group;
+        size_t count = at_most_of(vectors - column / LANES, TURNED_VECTORS);
+        size_t rows = at_most_of(a->rows - first, group);
         memcpy(next, a->start + first, rows * sizeof *next);
         for (size_t unit = 0; unit < a->units; unit += TURNED_UNITS) {
-            size_t here = a->units - unit < TURNED_UNITS ? a->units - unit : TURNED_UNITS;
+            size_t here = at_most_of(a->units - unit, TURNED_UNITS);
             turn(a->matrix.at + column * ld + unit, ld, a->width - column, here, count, part,
                  WIDTH);
             /* Where unit 0 would be, from which lists count. */

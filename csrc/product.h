@@ -76,10 +76,6 @@
     }
 #endif
 
-INLINE size_t at_most_of(size_t left, size_t most) {
-    return left < most ? left : most;
-}
-
 /* Work on `terms` terms at a time, whose rows of b, in the columns of a block, then lie close to
  * each other in the L1 cache; the sums of up to TALL rows are kept beside them. */
 enum { TERMS = 64, TALL = 48, BLOCK_WIDTH = BLOCK_VECTORS * LANES };

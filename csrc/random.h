@@ -49,7 +49,7 @@ static void random_words(const rbm_draw *draw, size_t rows, size_t units, uint32
         for (size_t u = 0; u < units; u += DRAWN) {
             vword words[2];
             philox(&s, (uint32_t)r, (uint32_t)u, words);
-            size_t count = units - u < DRAWN ? units - u : DRAWN;
+            size_t count = at_most_of(units - u, DRAWN);
             memcpy(out + r * units + u, words, count * sizeof *out);
         }
 }
@@ -202,6 +202,7 @@ INLINE uint32_t *append_on(uint32_t on, uint32_t base, uint32_t *next) {
 #endif
 }
 
+/* As rbm_count_on, with the instructions of the target. */
 INLINE size_t count_bits(const uint64_t *bits, size_t words) {
     size_t on = 0;
     for (size_t w = 0; w < words; w++)

@@ -137,8 +137,8 @@ typedef struct {
 /* out (rows x ld) = bias + the sum of the matrix's rows of the units that are on, for bit rows
  * (rows x words, of `units` units): by their on-lists, or by tables of partial sums, whichever is
  * quicker. Where `first` is less than the units, it is two sums: bias and the first units, and the
- * others. Workspace: start, rows + 1; index, rbm_index_length; second, rows x ld, for the second
- * sum. */
+ * others. Workspace: start, rows + 1; index, rbm_index_length; second, rows x ld, where there is a
+ * second sum. */
 typedef struct {
     const uint64_t *bits;
     size_t rows, words, units, first;

@@ -60,7 +60,7 @@ INLINE void sum_block(const rbm_bit_inputs_args *a, const uint16_t *where, size_
     for (; unit < end; unit += TABLE_UNITS) {
         if (a->matrix.turned) {
             turn(matrix + column * ld + unit, ld, a->width - column,
-                 end - unit < TABLE_UNITS ? end - unit : TABLE_UNITS, PARTS, turned, RBM_PAD);
+                 at_most_of(end - unit, TABLE_UNITS), PARTS, turned, RBM_PAD);
             fill_tables(turned, RBM_PAD, end - unit, tables);
         } else
             fill_tables(matrix + unit * ld + column, ld, end - unit, tables);
@@ -80,19 +80,25 @@ INLINE void sum_block(const rbm_bit_inputs_args *a, const uint16_t *where, size_
         memcpy(out + r * a->ld, sums + r * RBM_PAD, RBM_PAD * sizeof *sums);
 }
 
+/* Of how many rows an item is, at most `most`, so that there are several items for each thread; who
+ * does what does not show in the result. tiles: what is done with each of these. */
+INLINE size_t rows_together(size_t most, size_t rows, size_t tiles, const rbm_worker *me) {
+    while (most > 32 && tiles * ((rows + most - 1) / most) < 3 * (size_t)me->threads)
+        most /= 2;
+    return most;
+}
+
 static void sum_subsets(const rbm_bit_inputs_args *a, rbm_worker *me) {
     uint16_t *where = (uint16_t *)a->index;
     place_rows(a, where, me);
     rbm_meet(me);
-    size_t tiles = (a->width + RBM_PAD - 1) / RBM_PAD, rows = TABLE_ROWS;
-    size_t sums = a->first < a->units ? 2 : 1;
-    while (rows > 32 && sums * tiles * ((a->rows + rows - 1) / rows) < 3 * (size_t)me->threads)
-        rows /= 2; /* who does what does not show in the result */
+    size_t tiles = (a->width + RBM_PAD - 1) / RBM_PAD, sums = a->first < a->units ? 2 : 1;
+    size_t rows = rows_together(TABLE_ROWS, a->rows, sums * tiles, me);
     size_t blocks = (a->rows + rows - 1) / rows;
     EACH(me, 1, sums * tiles * blocks, item) {
         size_t first = item % blocks * rows, column = item / blocks % tiles * RBM_PAD;
         const int second = item >= tiles * blocks;
         sum_block(a, where, second ? a->first : 0, second ? a->units : a->first, first,
-                  a->rows - first < rows ? a->rows - first : rows, column);
+                  at_most_of(a->rows - first, rows), column);
     }
 }

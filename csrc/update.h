@@ -128,7 +128,7 @@ static void dot_rows(const void *args, rbm_worker *me) {
 static void dot_columns(const void *args, rbm_worker *me) {
     const rbm_dot_columns_args a = *(const rbm_dot_columns_args *)args;
     EACH(me, 1, (a.width + RBM_PAD - 1) / RBM_PAD, part) {
-        size_t c = part * RBM_PAD, columns = a.width - c < RBM_PAD ? a.width - c : RBM_PAD;
+        size_t c = part * RBM_PAD, columns = at_most_of(a.width - c, RBM_PAD);
         double sum[RBM_PAD];
         dot_part(a.matrix + c, a.rows, a.ld, a.vector, sum);
         memcpy(a.out + c, sum, columns * sizeof *sum);
@@ -186,7 +186,7 @@ static void column_sums(const void *args, rbm_worker *me) {
     const rbm_column_sums_args a = *(const rbm_column_sums_args *)args;
     size_t vectors = (a.width + LANES - 1) / LANES, tiles = (vectors + MAX_TILE - 1) / MAX_TILE;
     EACH(me, 1, tiles, tile) {
-        size_t v = tile * MAX_TILE, count = vectors - v < MAX_TILE ? vectors - v : MAX_TILE;
+        size_t v = tile * MAX_TILE, count = at_most_of(vectors - v, MAX_TILE);
         sum_tile_columns(a.matrix, a.rows, a.ld, a.weight, v, count, a.out);
     }
 }
@@ -201,8 +201,8 @@ static void accumulate(const void *args, rbm_worker *me) {
     size_t tiles = (vectors + tile - 1) / tile, blocks = (a.visible + ROW_BLOCK - 1) / ROW_BLOCK;
     EACH(me, 1, tiles * blocks, item) {
         size_t first = item / blocks * tile, i = item % blocks * ROW_BLOCK;
-        size_t count = vectors - first < tile ? vectors - first : tile, column = first * LANES;
-        for (size_t end = i + ROW_BLOCK < a.visible ? i + ROW_BLOCK : a.visible; i < end; i++) {
+        size_t count = at_most_of(vectors - first, tile), column = first * LANES;
+        for (size_t end = at_most_of(i + ROW_BLOCK, a.visible); i < end; i++) {
             float *to = a.gradient + i * a.ld + column;
             sum_rows[count](a.scaled + column, a.ld, a.index + i * a.phase.rows, a.count[i], to,
                             to);
@@ -232,8 +232,9 @@ static void apply(const void *args, rbm_worker *me) {
 /* Weights are gone through in panels of columns, of which the stack stays in the L2 cache; of a
  * panel row by row, as memory is read best, and what a thread has of it is its own also in the next
  * step, where one panel is all. */
-enum { UPDATED_ROWS = 16 }; /* that a thread takes at a time */
 #define PANEL_BYTES ((LANES == 16 ? 768 : 256) * 1024)
+
+enum { UPDATED_ROWS = 16 }; /* that a thread takes at a time */
 
 /* The rule on all weights, given bits: the lists of the stack's rows, and the stack itself, being
  * made. */

@@ -315,6 +315,10 @@ INLINE vfloat keep(uint32_t bits, vfloat x) {
 #endif
 }
 
+INLINE size_t at_most_of(size_t left, size_t most) {
+    return left < most ? left : most;
+}
+
 /* A NaN in x comes through. */
 INLINE vfloat at_least(vfloat x, float bound) {
     return greater(splat(bound), x);

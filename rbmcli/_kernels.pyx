@@ -529,9 +529,12 @@ def first_units(size_t rows, size_t units):
     return rbm_first_units(rows, units)
 
 
-def lists_length(size_t rows, size_t units, size_t ld):
+cpdef size_t lists_length(size_t rows, size_t units, size_t ld, bint turned=False):
     """Length of the workspace `lists` of `bit_inputs`; ld: of its `out`."""
-    return rows + 1 + rbm_index_length(rows, units) + rows * ld + RBM_PAD
+    cdef size_t length = rows + 1 + rbm_index_length(rows, units)
+    if not turned and rbm_first_units(rows, units) < units:
+        length += rows * ld + RBM_PAD  # the second sum, from the start of a cache line on
+    return length
 
 
 cdef rbm_matrix _matrix(const float[:, ::1] matrix, size_t units, size_t width, bint turned,
@@ -554,10 +557,10 @@ def bit_inputs(const uint64_t[:, ::1] bits, size_t units, const float[:, ::1] ma
 
     By lists of what is on, or by tables of partial sums, whichever is quicker. matrix: (units, ld),
     or where it is `turned`, (width, ld of units).
-    Workspace: lists (lists_length(rows, units, ld),).
+    Workspace: lists (lists_length(rows, units, ld, turned),).
     """
     cdef rbm_bit_inputs_args args
-    cdef size_t rows = bits.shape[0], used = rows + 1 + rbm_index_length(rows, units)
+    cdef size_t rows = bits.shape[0]
     args.matrix = _matrix(matrix, units, width, turned, bias, out)
     _require(out.shape[0] == bits.shape[0] and <size_t>bits.shape[1] * 64 >= units,
              "bits do not fit")
@@ -567,13 +570,15 @@ def bit_inputs(const uint64_t[:, ::1] bits, size_t units, const float[:, ::1] ma
              "bits beyond the last unit are on")
     _require(rows * units < _MOST_ON or rbm_count_on(&bits[0, 0], rows, bits.shape[1]) < _MOST_ON,
              "more units are on than lists can have")
-    _require(<size_t>lists.shape[0] >= used + rows * out.shape[1] + RBM_PAD,
+    _require(<size_t>lists.shape[0] >= lists_length(rows, units, out.shape[1], turned),
              "workspace is too small")
     args.bits, args.rows, args.words, args.units = &bits[0, 0], rows, bits.shape[1], units
     args.width, args.bias, args.out, args.ld = width, &bias[0], &out[0, 0], out.shape[1]
     args.start, args.index = &lists[0], &lists[rows + 1]
-    args.second = <float *>((<size_t>&lists[used] + 63) // 64 * 64)  # a line of the cache
-    args.first = units if turned else rbm_first_units(rows, units)
+    args.first, args.second = units if turned else rbm_first_units(rows, units), NULL
+    if args.first < units:
+        args.second = <float *>(
+            (<size_t>&lists[rows + 1 + rbm_index_length(rows, units)] + 63) // 64 * 64)
     cdef size_t work = rows * units * width // _table.lanes // 5
     if _is_recording():
         _recorded._add(_table.bit_inputs, &args, sizeof(args), work, -1, (<size_t>&bits[0, 0],),
@@ -735,7 +740,8 @@ def update(float[:, ::1] weights, float[:, ::1] velocity, size_t hidden, tuple p
     cdef int finite = 1
     args.positive, args.negative = _phase(&link, positive), _phase(&link, negative)
     _require_workspace(&link, &args.positive, &args.negative, lists, scaled)
-    _require(left.shape[0] == right.shape[0] and right.shape[1] == weights.shape[1], "the correction does not fit the weights")
+    _require(left.shape[0] == right.shape[0] and right.shape[1] == weights.shape[1],
+             "the correction does not fit the weights")
     correction.left = correction.right = link.weights  # not read where the rank is 0
     correction.rank = left.shape[0]
     if correction.rank:

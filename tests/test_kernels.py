@@ -270,7 +270,7 @@ def summed(
     turned: bool,
 ) -> Arrays:
     out = memory.padded_output(len(bits), width, np.nan)
-    length = _kernels.lists_length(len(bits), units, out.shape[1])
+    length = _kernels.lists_length(len(bits), units, out.shape[1], turned)
     lists = memory.output(length, np.uint32, 77)
     _kernels.bit_inputs(bits, units, matrix, width, bias, out, lists, turned)
     return (out,)

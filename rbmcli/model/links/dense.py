@@ -279,7 +279,7 @@ def _total(
     turned: bool = False,
 ) -> Floats:
     if isinstance(states, BitStates):
-        length = _kernels.lists_length(states.rows, units, out.shape[1])
+        length = _kernels.lists_length(states.rows, units, out.shape[1], turned)
         lists = np.empty(length, np.uint32)
         _kernels.bit_inputs(states.bits, units, matrix, width, bias, out, lists, turned)
     else:
