@@ -53,7 +53,7 @@ def table(images: np.ndarray, filters: int, size: int, batch: int, bias: float, 
     v0 = binarized(flat, index, 255.0, None, draws.at(Purpose.BINARIZE, 0))
     total, mean0, mean1 = (zeros((batch, padded(hidden))) for _ in range(3))
     h0, down = BitStates.empty(batch, hidden), zeros((batch, padded(visible)))
-    _kernels.convolve_listed(weights, maps, *v0.lists, above, total)
+    _kernels.convolve(weights, maps, v0.bits, above, total)
     _kernels.pooled(total, blocks, mean0, h0.bits, draws.at(Purpose.HIDDEN, 0))
     # The reconstruction has the density and shape of images, as in a machine that is trained.
     v1 = binarized(flat, index, 255.0, None, draws.at(Purpose.BINARIZE, 1))
@@ -63,29 +63,28 @@ def table(images: np.ndarray, filters: int, size: int, batch: int, bias: float, 
     pooled_bits = BitStates.empty(batch, pooled_units)
     pooled_means = zeros((batch, padded(pooled_units)))
     v_floats, h_floats, cumulants = v0.floats(), h0.floats(), np.zeros(batch)
-    v0.lists, v1.lists, h0.lists  # noqa: B018 (made when first wanted)
+    no_bits, no_floats, nothing = v0.bits[:0], v_floats[:0], mean0[:0]
     parts: dict[str, Callable[[], object]] = {
-        "convolve_listed": lambda: _kernels.convolve_listed(weights, maps, *v0.lists, above, total),
+        "convolve, bits": lambda: _kernels.convolve(weights, maps, v0.bits, above, total),
         "pooled, drawn": lambda: _kernels.pooled(
             total, blocks, mean0, h0.bits, draws.at(Purpose.HIDDEN, 0)
         ),
         "pooled, means": lambda: _kernels.pooled(total, blocks, mean1, None, None),
-        "list_on": lambda: BitStates(h0.bits, hidden).lists,
-        "deconvolve_listed": lambda: _kernels.deconvolve_listed(
-            weights, maps, *h0.lists, below, down
+        "deconvolve, bits": lambda: _kernels.deconvolve(weights, maps, h0.bits, below, down),
+        "correlate, both": lambda: _kernels.correlate(
+            maps, v0.bits, mean0, v1.bits, mean1, 0.01, -0.01, gradient
         ),
-        "correlate_both": lambda: _kernels.correlate_both(
-            maps, *v0.lists, mean0, *v1.lists, mean1, 0.01, -0.01, gradient
-        ),
-        "correlate_listed": lambda: _kernels.correlate_listed(
-            maps, *v0.lists, mean0, 0.01, gradient
+        "correlate, bits": lambda: _kernels.correlate(
+            maps, v0.bits, mean0, no_bits, nothing, 0.01, 0.0, gradient
         ),
         "pooled_cumulant": lambda: _kernels.pooled_cumulant(total, blocks, cumulants),
         "pooled_means": lambda: _kernels.pooled_means(mean0, blocks, pooled_means),
         "pooled_bits": lambda: _kernels.pooled_bits(h0.bits, blocks, pooled_bits.bits),
         "convolve": lambda: _kernels.convolve(weights, maps, v_floats, above, total),
         "deconvolve": lambda: _kernels.deconvolve(weights, maps, h_floats, below, down),
-        "correlate": lambda: _kernels.correlate(maps, v_floats, mean0, 0.01, gradient),
+        "correlate": lambda: _kernels.correlate(
+            maps, v_floats, mean0, no_floats, nothing, 0.01, 0.0, gradient
+        ),
     }
     work = 2e-3 * size * size * hidden  # billions of multiplications and additions an image, * 1e6
     print(f"\non: visible {v0.density:.3f}, hidden {h0.density:.3f}")

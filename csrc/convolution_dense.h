@@ -46,17 +46,13 @@ static void convolve_line(const float *values, const rbm_maps *maps, const float
     }
 }
 
-static void convolve(const void *args, rbm_worker *me) {
-    const rbm_inputs_args a = *(const rbm_inputs_args *)args;
-    const rbm_maps *maps = &a.maps;
-    size_t units = hidden_units(maps), width = maps->hidden_width * maps->filters;
-    EACH(me, 1, a.rows * maps->hidden_height, item) {
-        size_t r = item / maps->hidden_height, y = item % maps->hidden_height;
-        convolve_line(a.values + r * a.ld_values + y * maps->width * maps->channels, maps,
-                      a.weights, a.ld_weights, a.bias + y * width, a.out + r * a.ld + y * width);
-        if (y == 0)
-            memset(a.out + r * a.ld + units, 0, (a.ld - units) * sizeof *a.out);
-    }
+/* The hidden units' total inputs, given the visible states. */
+static void convolve_values(const rbm_inputs_args *a, const float *values, float *out) {
+    const rbm_maps *maps = &a->maps;
+    size_t width = maps->hidden_width * maps->filters, line = maps->width * maps->channels;
+    for (size_t y = 0; y < maps->hidden_height; y++)
+        convolve_line(values + y * line, maps, a->weights, a->ld_weights, a->bias + y * width,
+                      out + y * width);
 }
 
 /* The way down from real-valued states. Rows of sums are those of one channel of the visible maps.
@@ -140,79 +136,56 @@ static void deconvolve_lines(const turned_link *link, const rbm_maps *maps, size
                            sums + r * link->pitch);
 }
 
-/* Memory of it: a turned map and sums for each thread, of which `thread` has its own. Returns the
- * bytes of so many threads. */
+/* Of a thread: a turned map, whose margins are to be 0, and sums. */
 typedef struct {
     size_t pitch, turned_size, sums_size;
     float *turned, *sums;
-} turned_memory;
+} down_values;
 
-INLINE size_t lay_out_turned(const rbm_inputs_args *a, int threads, int thread, turned_memory *m) {
-    *m = (turned_memory){0};
+INLINE down_values carve_down_values(arena *space, const rbm_maps *maps) {
+    down_values m = {.pitch = maps->filter_width - 1 + (maps->width + LANES - 1) / LANES * LANES};
+    m.turned_size = maps->hidden_height * maps->filters * m.pitch;
+    m.sums_size = DOWN_ROWS * m.pitch;
+    m.turned = carve(space, m.turned_size, sizeof *m.turned);
+    m.sums = carve(space, m.sums_size, sizeof *m.sums);
+    return m;
+}
+
+/* The visible units' total inputs, given the hidden states. */
+static void deconvolve_values(const rbm_inputs_args *a, const down_values *m, const float *values,
+                              float *out) {
     const rbm_maps *maps = &a->maps;
-    m->pitch = maps->filter_width - 1 + (maps->width + LANES - 1) / LANES * LANES;
-    m->turned_size = maps->hidden_height * maps->filters * m->pitch;
-    m->sums_size = DOWN_ROWS * m->pitch;
-    arena space = {.at = a->memory};
-    for (int i = 0; i < threads; i++) {
-        float *turned = carve(&space, m->turned_size, sizeof *turned);
-        float *sums = carve(&space, m->sums_size, sizeof *sums);
-        if (i == thread)
-            m->turned = turned, m->sums = sums;
-    }
-    return space.bytes;
-}
-
-static size_t deconvolve_memory(const rbm_inputs_args *args, int threads) {
-    turned_memory m;
-    return lay_out_turned(args, threads, 0, &m);
-}
-
-static void deconvolve(const void *args, rbm_worker *me) {
-    const rbm_inputs_args a = *(const rbm_inputs_args *)args;
-    const rbm_maps *maps = &a.maps;
-    const float *weights = a.weights, *values = a.values, *bias = a.bias;
-    float *out = a.out;
-    size_t ld_weights = a.ld_weights, ld_values = a.ld_values, ld = a.ld;
-    size_t filters = maps->filters, channels = maps->channels, units = visible_units(maps);
-    size_t wide = maps->hidden_width, margin = maps->filter_width - 1;
+    size_t filters = maps->filters, channels = maps->channels;
+    size_t wide = maps->hidden_width, margin = maps->filter_width - 1, pitch = m->pitch;
     /* Neighbours in a block are rows where there is one channel, else channels. */
     size_t lines_most = channels == 1 ? DOWN_ROWS : 1, channels_most = DOWN_ROWS + 1 - lines_most;
-    turned_memory m;
-    lay_out_turned(&a, me->threads, me->thread, &m);
-    float *turned = m.turned, *sums = m.sums;
-    size_t pitch = m.pitch;
-    memset(turned, 0, m.turned_size * sizeof *turned);
-    memset(sums, 0, m.sums_size * sizeof *sums);
-    EACH(me, 1, a.rows, r) {
-        for (size_t position = 0; position < maps->hidden_height * wide; position++)
-            for (size_t k = 0; k < filters; k++)
-                turned[(position / wide * filters + k) * pitch + margin + position % wide] =
-                    values[r * ld_values + position * filters + k];
-        for (size_t line = 0; line < maps->height; line += lines_most)
-            for (size_t c = 0; c < channels; c += channels_most) {
-                size_t lines = at_most_of(maps->height - line, lines_most);
-                size_t together = at_most_of(channels - c, channels_most);
-                size_t at = line * maps->width * channels + c;
-                turned_link link = {weights + c * ld_weights, ld_weights, ld_weights, turned,
-                                    pitch};
-                for (size_t i = 0; i < lines * together; i++)
-                    for (size_t x = 0; x < maps->width; x++)
-                        sums[i * pitch + x] =
-                            bias[at + i / lines + (i % lines * maps->width + x) * channels];
-                if (channels == 1) {
-                    link.next *= maps->filter_width;
-                    deconvolve_lines(&link, maps, line, lines, sums);
-                } else
-                    deconvolve_columns(&link, maps, line, first_row_to(maps, line),
-                                       beyond_rows_to(maps, line), together, sums);
-                for (size_t i = 0; i < lines * together; i++)
-                    for (size_t x = 0; x < maps->width; x++)
-                        out[r * ld + at + i / lines + (i % lines * maps->width + x) * channels] =
-                            sums[i * pitch + x];
-            }
-        memset(out + r * ld + units, 0, (ld - units) * sizeof *out);
-    }
+    float *turned = m->turned, *sums = m->sums;
+    for (size_t position = 0; position < maps->hidden_height * wide; position++)
+        for (size_t k = 0; k < filters; k++)
+            turned[(position / wide * filters + k) * pitch + margin + position % wide] =
+                values[position * filters + k];
+    for (size_t line = 0; line < maps->height; line += lines_most)
+        for (size_t c = 0; c < channels; c += channels_most) {
+            size_t lines = at_most_of(maps->height - line, lines_most);
+            size_t together = at_most_of(channels - c, channels_most);
+            size_t at = line * maps->width * channels + c;
+            turned_link link = {a->weights + c * a->ld_weights, a->ld_weights, a->ld_weights,
+                                turned, pitch};
+            for (size_t i = 0; i < lines * together; i++)
+                for (size_t x = 0; x < maps->width; x++)
+                    sums[i * pitch + x] =
+                        a->bias[at + i / lines + (i % lines * maps->width + x) * channels];
+            if (channels == 1) {
+                link.next *= maps->filter_width;
+                deconvolve_lines(&link, maps, line, lines, sums);
+            } else
+                deconvolve_columns(&link, maps, line, first_row_to(maps, line),
+                                   beyond_rows_to(maps, line), together, sums);
+            for (size_t i = 0; i < lines * together; i++)
+                for (size_t x = 0; x < maps->width; x++)
+                    out[at + i / lines + (i % lines * maps->width + x) * channels] =
+                        sums[i * pitch + x];
+        }
 }
 
 /* sums (`rows` neighbouring taps of one filter row, n vectors of filters) += visible' hidden over
@@ -259,57 +232,24 @@ static void correlate_image(const float *values, const rbm_maps *maps, const flo
     }
 }
 
-/* Memory of it: the sums of each chunk, and scaled hidden states for each thread, of which `thread`
- * has its own. Returns the bytes of so many threads. */
+/* Of a thread: hidden states of one row, scaled. Their rows are of whole vectors. */
 typedef struct {
-    size_t width; /* of a row of either: the filters, as whole vectors */
-    float *all_sums, *scaled;
-} scaled_memory;
+    size_t width;
+    float *scaled;
+} gradient_values;
 
-INLINE size_t lay_out_scaled(const rbm_correlate_args *a, int threads, int thread,
-                             scaled_memory *m) {
-    *m = (scaled_memory){0};
+INLINE gradient_values carve_gradient_values(arena *space, const rbm_maps *maps) {
+    gradient_values m = {.width = (maps->filters + LANES - 1) / LANES * LANES};
+    m.scaled = carve(space, maps->hidden_height * maps->hidden_width * m.width, sizeof *m.scaled);
+    return m;
+}
+
+/* sums (taps x width) += what row r of one side has. */
+static void correlate_values(const rbm_correlate_args *a, const rbm_side *side,
+                             const gradient_values *m, size_t r, float *sums) {
     const rbm_maps *maps = &a->maps;
-    m->width = (maps->filters + LANES - 1) / LANES * LANES;
-    arena space = {.at = a->memory};
-    m->all_sums = carve(&space, gradient_chunks(a->sides[0].rows) * taps(maps) * m->width,
-                        sizeof *m->all_sums);
-    for (int i = 0; i < threads; i++) {
-        float *scaled =
-            carve(&space, maps->hidden_height * maps->hidden_width * m->width, sizeof *scaled);
-        if (i == thread)
-            m->scaled = scaled;
-    }
-    return space.bytes;
-}
-
-static size_t correlate_memory(const rbm_correlate_args *args, int threads) {
-    scaled_memory m;
-    return lay_out_scaled(args, threads, 0, &m);
-}
-
-static void correlate(const void *args, rbm_worker *me) {
-    const rbm_correlate_args a = *(const rbm_correlate_args *)args;
-    const rbm_maps *maps = &a.maps;
-    const rbm_side side = a.sides[0];
-    size_t filters = maps->filters, positions = maps->hidden_height * maps->hidden_width;
-    size_t chunks = gradient_chunks(side.rows);
-    scaled_memory m;
-    lay_out_scaled(&a, me->threads, me->thread, &m);
-    size_t width = m.width, sums_size = taps(maps) * width;
-    EACH(me, 1, chunks, chunk) {
-        float *sums = m.all_sums + chunk * sums_size;
-        memset(sums, 0, sums_size * sizeof *sums);
-        size_t r = chunk * GRADIENT_CHUNK, end = at_most_of(side.rows, r + GRADIENT_CHUNK);
-        for (; r < end; r++) {
-            scale_runs(side.hidden + r * a.ld_hidden, side.scale, positions, filters, filters,
-                       m.scaled, width);
-            correlate_image(side.values + r * side.ld_values, maps, m.scaled, width, sums);
-        }
-    }
-    rbm_meet(me);
-    EACH(me, 16, taps(maps), tap)
-    for (size_t chunk = 0; chunk < chunks; chunk++)
-        for (size_t k = 0; k < filters; k++)
-            a.gradient[tap * a.ld + k] += m.all_sums[chunk * sums_size + tap * width + k];
+    scale_runs(side->hidden + r * a->ld_hidden, side->scale,
+               maps->hidden_height * maps->hidden_width, maps->filters, maps->filters, m->scaled,
+               m->width);
+    correlate_image(side->values + r * a->ld_values, maps, m->scaled, m->width, sums);
 }

@@ -213,14 +213,14 @@ static void dot_phase(const rbm_learn_args *a, const rbm_phase *phase, float *hi
 static void refresh_penalties(const rbm_learn_args *a, rbm_worker *me) {
     const rbm_dense *link = &a->link;
     EACH(me, 16, link->visible, i)
-    a->penalty_visible[i] = (float)(a->decay * dot_row(link->weights + i * link->ld_hidden,
-                                                       a->offset_hidden, link->ld_hidden));
+    a->penalty_visible[i] = (float)(a->how.decay * dot_row(link->weights + i * link->ld_hidden,
+                                                           a->offset_hidden, link->ld_hidden));
     EACH(me, 1, (link->hidden + RBM_PAD - 1) / RBM_PAD, part) {
         size_t c = part * RBM_PAD, end = at_most_of(link->hidden, c + RBM_PAD);
         double sum[RBM_PAD];
         dot_part(link->weights + c, link->visible, link->ld_hidden, a->offset_visible, sum);
         for (size_t j = c; j < end; j++)
-            a->penalty_hidden[j] = (float)(a->decay * sum[j - c]);
+            a->penalty_hidden[j] = (float)(a->how.decay * sum[j - c]);
     }
 }
 
@@ -258,7 +258,7 @@ static void learn_deviations(const rbm_learn_args *a, const learn_memory *m, rbm
         for (size_t g = 0; g < sums; g++)
             product += m->products[u * ld + g];
         step_deviation(&a->visible, u, m->squares[0][u] - m->squares[1][u] - (float)product,
-                       &a->rule, a->finite);
+                       &a->how.rule, a->how.finite);
     }
 }
 
@@ -293,9 +293,9 @@ static void learn(const void *args, rbm_worker *me) {
     /* The differences of the means are the gradient of plain biases. Of hidden units, and of their
      * offsets, the correction has the negatives. */
     if (me->thread == 0) {
-        follow(m.visible[0], m.visible[1], link->visible, a.slide, a.offset_visible, below);
-        follow(m.hidden[0], m.hidden[1], link->hidden, a.slide,
-               a.follow_hidden ? a.offset_hidden : NULL, m.right);
+        follow(m.visible[0], m.visible[1], link->visible, a.how.slide, a.offset_visible, below);
+        follow(m.hidden[0], m.hidden[1], link->hidden, a.how.slide,
+               a.how.follow_hidden ? a.offset_hidden : NULL, m.right);
         for (size_t u = 0; u < lh; u++) {
             m.right[u] = u < link->hidden ? -m.right[u] : 0;
             m.right[lh + u] = centred ? -a.offset_hidden[u] : 0;
@@ -314,7 +314,7 @@ static void learn(const void *args, rbm_worker *me) {
     if (centred) {
         dot_phase(&a, positive, m.hidden_dot[0], m.visible_dot[0], me);
         dot_phase(&a, negative, m.hidden_dot[1], m.visible_dot[1], me);
-        if (a.refresh)
+        if (a.how.refresh)
             refresh_penalties(&a, me);
         rbm_meet(me);
     }
@@ -324,7 +324,7 @@ static void learn(const void *args, rbm_worker *me) {
         float centring[64] = {0};
         if (centred)
             center_visible(&a, &m, w, here, centring);
-        step_biases(&a.visible, w * 64, here, below + w * 64, centring, &a.rule, a.finite);
+        step_biases(&a.visible, w * 64, here, below + w * 64, centring, &a.how.rule, a.how.finite);
     }
     EACH(me, 1, tiles, t) {
         size_t v = t * MAX_TILE, count = at_most_of(vectors - v, MAX_TILE);
@@ -334,20 +334,20 @@ static void learn(const void *args, rbm_worker *me) {
             gradient[i] = -m.right[unit + i];
         if (centred)
             center_hidden(&a, &m, v, count, centring);
-        step_biases(&a.hidden, unit, here, gradient, centring, &a.rule, a.finite);
+        step_biases(&a.hidden, unit, here, gradient, centring, &a.how.rule, a.how.finite);
         /* Hidden states are averaged, given their total inputs: 1 - m x. */
         for (size_t i = 0; a.hidden.log_sigma && i < here; i++)
-            step_deviation(&a.hidden, unit + i, -a.hidden.natural[unit + i] * gradient[i], &a.rule,
-                           a.finite);
+            step_deviation(&a.hidden, unit + i, -a.hidden.natural[unit + i] * gradient[i],
+                           &a.how.rule, a.how.finite);
     }
     const rbm_low_rank correction = {m.left, m.right, centred ? 2 : 0};
     if (real) {
-        const value_update x = {link,      {positive, negative}, &correction, &a.rule, a.scaled,
+        const value_update x = {link,      {positive, negative}, &correction, &a.how.rule, a.scaled,
                                 m.products};
-        update_by_values(&x, there, a.finite, me);
+        update_by_values(&x, there, a.how.finite, me);
     } else
-        update_by_lists(link, positive->rows, negative->rows, &correction, &a.rule, a.lists,
-                        a.lists + link->visible, a.scaled, a.finite, me);
+        update_by_lists(link, positive->rows, negative->rows, &correction, &a.how.rule, a.lists,
+                        a.lists + link->visible, a.scaled, a.how.finite, me);
     if (m.products) {
         rbm_meet(me);
         learn_deviations(&a, &m, me);

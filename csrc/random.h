@@ -165,7 +165,7 @@ INLINE void prefetch(const void *from, size_t bytes) {
         const type *images = a.images;                                                             \
         const int64_t *index = a.index;                                                            \
         size_t units = a.units, words = (units + 63) / 64;                                         \
-        EACH(me, 8, a.rows, r) {                                                                   \
+        EACH_ROW(me, 8, a.rows, r) {                                                               \
             const type *image = images + (size_t)index[r] * units;                                 \
             uint64_t *row = a.bits + r * a.words;                                                  \
             if (r + 1 < a.rows) /* images in shuffled order are not foreseen by the hardware */    \

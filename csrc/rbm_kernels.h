@@ -26,6 +26,7 @@
 #endif
 
 #define RBM_PAD 16 /* floats in the widest vector: one 64-byte cache line */
+#define RBM_ROWS 4 /* rows that a chain of kernels is at, at a time */
 
 /* Names one family of Philox 4x32-10 draws. The random word of unit u in row r is word u % 4 of
  * the block with counter (u / 4, row0 + r, substep, step) under this key. */
@@ -317,10 +318,21 @@ static inline size_t rbm_lists_length(size_t visible, size_t rows0, size_t rows1
     return listed > there ? listed : there;
 }
 
+/* How a step learns: the rule, `decay` being the rule's in float64; and where states are counted
+ * from offsets, how fast these follow the data, whether hidden ones do, and whether the products of
+ * the rule's penalties with them are to be made anew. *finite becomes 0 if something is no longer
+ * finite; else it stays as it is. */
+typedef struct {
+    rbm_rule rule;
+    double decay;
+    float slide;
+    int follow_hidden, refresh;
+    int *finite;
+} rbm_learning;
+
 /* A whole step: means of both phases, offsets that follow the data's, the centred gradient
  * (Melchior, Fischer and Wiskott 2016), `update`, and the rule without decay on biases and
- * logarithms of deviations. Where offset_visible is null nothing is centred. `decay` is the rule's
- * in float64; with `refresh` the penalties become its products with the offsets. Workspace: as of
+ * logarithms of deviations. Where offset_visible is null nothing is centred. Workspace: as of
  * `update`; vectors, RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows of both, whether visible units
  * learn deviations). */
 #define RBM_LEARN_FLOATS(ld_visible, ld_hidden, rows, deviations)                                  \
@@ -333,16 +345,12 @@ static inline size_t rbm_lists_length(size_t visible, size_t rows0, size_t rows1
 typedef struct {
     rbm_dense link;
     rbm_phase positive, negative;
-    rbm_rule rule;
+    rbm_learning how;
     float *offset_visible, *offset_hidden;   /* ld_visible, ld_hidden */
     float *penalty_visible, *penalty_hidden; /* visible, hidden */
-    float slide;
-    double decay;
-    int follow_hidden, refresh;
     rbm_layer visible, hidden;
     uint32_t *lists;
     float *scaled, *vectors;
-    int *finite;
 } rbm_learn_args;
 
 /* States (rows x ld) = images[index[r]] / scale, and / sigma (units) where it is not null. */
@@ -365,15 +373,17 @@ typedef struct {
 } rbm_exponentials_args;
 
 /* Total inputs of one layer of a convolutional link: out (rows x ld) = bias (ld) + the sum over the
- * units of the other layer of state times weight, from on-lists or from real-valued states. Terms
- * are added to the bias one by one in ascending order of the units. Columns beyond the units become
- * 0. `memory` is to work in: as many bytes as the kernel's `_memory` says. */
+ * units of the other layer of state times weight, from bits (rows x words) or from real-valued
+ * states. Terms are added to the bias one by one in ascending order of the units. Columns beyond
+ * the units become 0. `memory` is to work in: as many bytes as the kernel's `_memory` says; before,
+ * an `arrange` kernel lays the filters out there, which serves while they stay the same. */
 typedef struct {
     const float *weights;
     rbm_maps maps;
     size_t ld_weights;
-    const uint32_t *start, *index; /* on-lists, */
-    const float *values;           /* or states, rows x ld_values */
+    const uint64_t *bits;
+    size_t words;
+    const float *values; /* rows x ld_values, where bits is null */
     size_t ld_values;
     size_t rows;
     const float *bias;
@@ -382,28 +392,69 @@ typedef struct {
     void *memory;
 } rbm_inputs_args;
 
-/* One side of the gradient of a convolutional link: visible states as on-lists or as floats (rows x
- * ld_values), and hidden ones (rows x ld_hidden). */
+/* One side of the gradient of a convolutional link: visible states, as bits (rows x words) or,
+ * where these are null, as values (rows x ld_values), and hidden ones (rows x ld_hidden). */
 typedef struct {
-    const uint32_t *start, *index;
+    const uint64_t *bits;
     const float *values;
-    size_t ld_values;
     const float *hidden;
     size_t rows;
     float scale;
 } rbm_side;
 
-/* gradient (taps x ld) += scale * the sum over rows and positions of visible times hidden states.
- * From lists, those of two sides at once, of which the second may have no rows: where row r of both
- * has a visible unit on, the sum of their scaled hidden rows is added once. `memory` as above. */
+/* The sums over rows and positions of visible times hidden states, times their side's scale, of two
+ * sides of one form, of which the second may have no rows: `correlate` makes those of RBM_ROWS rows
+ * each, in `memory`; `sum_gradient` adds them up, gradient (taps x ld) = or, where `add` says so,
+ * += these. Where row r of both sides has a bit on, the sum of their scaled hidden rows is added
+ * once. Before, `arrange_gradient` prepares the memory, which serves for any states. */
 typedef struct {
     rbm_maps maps;
     rbm_side sides[2];
-    size_t ld_hidden;
+    size_t words, ld_values, ld_hidden;
     float *gradient;
     size_t ld;
+    int add;
     void *memory;
 } rbm_correlate_args;
+
+/* out (rows x ld_out) = the sums over `positions` of maps, which lie side by side: of bits (rows x
+ * words), or where these are null, of values (rows x ld). */
+typedef struct {
+    const uint64_t *bits;
+    const float *values;
+    size_t rows, words, ld;
+    size_t positions, maps;
+    float *out;
+    size_t ld_out;
+} rbm_map_sums_args;
+
+/* What a layer of maps learns: the bias of each map, which all its units have as `natural`. */
+typedef struct {
+    float *bias, *bias_velocity, *natural;
+} rbm_map_layer;
+
+/* A whole step of a convolutional link and its layers, given the statistics of both phases:
+ * gradient (taps x ld), the mean of positive minus that of negative correlations, divided by the
+ * positions of a filter, and the sums of maps (rows x ld_channels, rows x ld). Gradients of biases
+ * are divided by the positions too. Visible states are counted from offsets, which all units of a
+ * channel share, unless `offset` (visible units) is null; penalty (hidden units): the products of
+ * the rule's penalties with them. Where `activity` (hidden units) is not null, it follows the means
+ * of the data, and biases are pulled by cost (target - activity). Workspace: vectors, 3 ld + 2
+ * ld_channels. */
+typedef struct {
+    rbm_maps maps;
+    float *weights, *velocity;
+    const float *gradient;
+    size_t ld, ld_channels;
+    const float *visible_sums[2], *hidden_sums[2];
+    size_t rows[2];
+    rbm_learning how;
+    float *offset, *penalty;
+    rbm_map_layer visible, hidden;
+    float *activity;
+    float follow_activity, target, cost;
+    float *vectors;
+} rbm_learn_maps_args;
 
 /* Means and draws of probabilistic max pooling (units/pooled.h), as of units above: one draw a
  * block, with the word of the pooled unit's number. */
@@ -469,16 +520,14 @@ typedef struct {
     rbm_kernel *temper;
     const rbm_kind *kinds; /* the same ones in the same order in each table */
     size_t kind_count;
-    /* Of the hidden units, and of the visible ones (convolution.h, convolution_dense.h). */
-    rbm_kernel *convolve_listed, *deconvolve_listed, *convolve, *deconvolve;
-    rbm_kernel *correlate_listed, *correlate;
+    /* Of the hidden units, and of the visible ones (convolution.h). */
+    rbm_kernel *arrange_up, *convolve, *arrange_down, *deconvolve;
+    rbm_kernel *arrange_gradient, *correlate, *sum_gradient, *map_sums, *learn_maps;
     rbm_kernel *pooled, *pooled_cumulant, *pooled_means;
 
     /* Bytes of memory that a kernel of the same name takes with so many threads. */
-    size_t (*convolve_listed_memory)(const rbm_inputs_args *args, int threads);
-    size_t (*deconvolve_listed_memory)(const rbm_inputs_args *args, int threads);
+    size_t (*convolve_memory)(const rbm_inputs_args *args, int threads);
     size_t (*deconvolve_memory)(const rbm_inputs_args *args, int threads);
-    size_t (*correlate_listed_memory)(const rbm_correlate_args *args, int threads);
     size_t (*correlate_memory)(const rbm_correlate_args *args, int threads);
 } rbm_kernels;
 
@@ -500,10 +549,13 @@ int rbm_openmp(void);
  * could be. OpenMP by itself ends the process where it cannot make them. */
 int rbm_make_threads(int count, size_t stack);
 
-/* A plan: kernels, one after the other (plan.c). All threads meet after each of them. */
+/* A plan: kernels, one after the other (plan.c). All threads meet after each of them, but that
+ * neighbours that go by rows (team.h), through as many `rows`, are run together, RBM_ROWS rows at a
+ * time; of other kernels, `rows` is 0. */
 typedef struct {
     rbm_kernel *kernel;
     const void *args;
+    size_t rows;
 } rbm_operation;
 
 typedef struct {
@@ -525,14 +577,14 @@ rbm_kernel rbm_walk_timed;
 
 /* A plan of one training step, for `count` of them from number `step` on. `walk` walks the plan,
  * timed or not. Before each step the plan's draws (some of `operations` are null) get its number,
- * `learn` among its arguments whether to refresh, and `own`, from which it reads what images it is
- * of, the next `batch` of `rows`. A step after which something is not finite is the last; *done
+ * `how` it learns whether to refresh, and `own`, from which it reads what images it is of, the next
+ * `batch` of `rows`. A step after which something is not finite is the last; *done
  * becomes how many were taken. */
 typedef struct {
     rbm_operation walk;
     rbm_draw *const *draws;
     size_t operations;
-    rbm_learn_args *learn;
+    rbm_learning *how;
     uint32_t step;
     size_t count, batch;
     const int64_t *rows;

@@ -44,7 +44,7 @@ int rbm_bits_fit(const uint64_t *bits, size_t rows, size_t words, size_t units) 
 
 void rbm_bits_to_floats(const void *args, rbm_worker *me) {
     const rbm_bits_and_floats_args a = *(const rbm_bits_and_floats_args *)args;
-    EACH(me, 8, a.rows, r) {
+    EACH_ROW(me, 8, a.rows, r) {
         float *to = a.floats + r * a.ld;
         for (size_t u = 0; u < a.units; u++)
             to[u] = (float)(a.bits[r * a.words + u / 64] >> u % 64 & 1);
@@ -54,7 +54,7 @@ void rbm_bits_to_floats(const void *args, rbm_worker *me) {
 
 void rbm_floats_to_bits(const void *args, rbm_worker *me) {
     const rbm_bits_and_floats_args a = *(const rbm_bits_and_floats_args *)args;
-    EACH(me, 8, a.rows, r) {
+    EACH_ROW(me, 8, a.rows, r) {
         uint64_t *to = a.bits + r * a.words;
         memset(to, 0, a.words * sizeof *to);
         for (size_t u = 0; u < a.units; u++)
@@ -112,7 +112,7 @@ void rbm_pooled_bits(const void *args, rbm_worker *me) {
     const rbm_pool *maps = &a.maps;
     size_t words = a.words, pool = maps->pool, filters = maps->filters, wide = maps->width / pool;
     size_t positions = maps->height / pool * wide;
-    EACH(me, 8, a.rows, r) {
+    EACH_ROW(me, 8, a.rows, r) {
         const uint64_t *from = a.bits + r * words;
         uint64_t *to = a.out + r * a.out_words;
         memset(to, 0, a.out_words * sizeof *to);

@@ -4,7 +4,7 @@
     static void take_##suffix(const void *args, rbm_worker *me) {                                  \
         const rbm_take_args a = *(const rbm_take_args *)args;                                      \
         const type *images = a.images;                                                             \
-        EACH(me, 8, a.rows, r) {                                                                   \
+        EACH_ROW(me, 8, a.rows, r) {                                                               \
             const type *image = images + (size_t)a.index[r] * a.units;                             \
             float *to = a.states + r * a.ld;                                                       \
             if (r + 1 < a.rows)                                                                    \

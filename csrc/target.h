@@ -13,8 +13,10 @@
 #include "take.h"
 #include "update.h"
 #include "learn.h"
-#include "convolution.h"
+#include "convolution_runs.h"
 #include "convolution_dense.h"
+#include "convolution.h"
+#include "learn_maps.h"
 
 static const rbm_kernels table = {
     .name = TARGET_NAME,
@@ -40,19 +42,20 @@ static const rbm_kernels table = {
     .update = update,
     .learn = learn,
     .bit_inputs = bit_inputs,
-    .convolve_listed = convolve_listed,
+    .arrange_up = arrange_up,
     .convolve = convolve,
-    .deconvolve_listed = deconvolve_listed,
+    .arrange_down = arrange_down,
     .deconvolve = deconvolve,
-    .correlate_listed = correlate_listed,
+    .arrange_gradient = arrange_gradient,
     .correlate = correlate,
+    .sum_gradient = sum_gradient,
+    .map_sums = map_sums,
+    .learn_maps = learn_maps,
     .pooled = pooled,
     .pooled_cumulant = pooled_cumulant,
     .pooled_means = pooled_means,
-    .convolve_listed_memory = convolve_listed_memory,
-    .deconvolve_listed_memory = deconvolve_listed_memory,
+    .convolve_memory = convolve_memory,
     .deconvolve_memory = deconvolve_memory,
-    .correlate_listed_memory = correlate_listed_memory,
     .correlate_memory = correlate_memory,
 };
 

@@ -104,6 +104,22 @@ int rbm_next(rbm_worker *me, rbm_span *span) {
     return 0;
 }
 
+void rbm_begin_rows(rbm_worker *me, size_t count, size_t chunk) {
+    if (me->rows.end)
+        me->begun = 1;
+    else
+        rbm_begin(me, count, chunk);
+}
+
+int rbm_next_rows(rbm_worker *me, rbm_span *span) {
+    if (!me->rows.end)
+        return rbm_next(me, span);
+    int begun = me->begun;
+    *span = me->rows;
+    me->begun = 0;
+    return begun;
+}
+
 static void run_alone(rbm_kernel *kernel, const void *args) {
     rbm_worker me = {.thread = 0, .threads = 1};
     kernel(args, &me);

@@ -20,15 +20,23 @@ typedef struct {
     size_t count, items[RBM_MOST_LOOPS];
 } rbm_loops;
 
-/* A thread of a team: number `thread` of `threads`. The rest is for team.c. */
+/* Items from `first` to before `end`. */
+typedef struct {
+    size_t first, end;
+} rbm_span;
+
+/* A thread of a team: number `thread` of `threads`. Where `rows` is not empty, a walk is at these
+ * rows (plan.c). The rest is for team.c. */
 typedef struct {
     int thread, threads;
+    rbm_span rows;
     rbm_team *team;
     unsigned phase, loops;
     struct {
         size_t count, chunk, chunks;
         int helped, slot;
     } loop;
+    int begun;       /* whether the rows that a walk is at are to be gone through */
     rbm_loops *seen; /* where loops are noted, if at all */
 } rbm_worker;
 
@@ -41,10 +49,6 @@ void rbm_run(rbm_kernel *kernel, const void *args, int threads);
 /* Wait until all have come here. */
 void rbm_meet(rbm_worker *me);
 
-typedef struct {
-    size_t first, end;
-} rbm_span;
-
 /* Begin to share out `count` items, `chunk` at a time; the next ones of this thread, if any. All
  * threads of a team begin the same loops in the same order. */
 void rbm_begin(rbm_worker *me, size_t count, size_t chunk);
@@ -55,5 +59,16 @@ int rbm_next(rbm_worker *me, rbm_span *span);
     rbm_begin(me, count, chunk);                                                                   \
     for (rbm_span item##s; rbm_next(me, &item##s);)                                                \
         for (size_t item = item##s.first; item < item##s.end; item++)
+
+/* for (each row) of those that fall to this thread, or of those that a walk is at. A kernel goes by
+ * rows if all its loops are of this kind, its threads do not meet, and what it makes of a row
+ * depends on the same row of what others have made. */
+#define EACH_ROW(me, chunk, count, item)                                                           \
+    rbm_begin_rows(me, count, chunk);                                                              \
+    for (rbm_span item##s; rbm_next_rows(me, &item##s);)                                           \
+        for (size_t item = item##s.first; item < item##s.end; item++)
+
+void rbm_begin_rows(rbm_worker *me, size_t count, size_t chunk);
+int rbm_next_rows(rbm_worker *me, rbm_span *span);
 
 #endif

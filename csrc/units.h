@@ -13,7 +13,7 @@
         float *mean = a.mean, *states = a.states;                                                  \
         size_t units = a.units, ld = a.ld, n = a.n;                                                \
         (void)n;                                                                                   \
-        EACH(me, 8, a.rows, r) {                                                                   \
+        EACH_ROW(me, 8, a.rows, r) {                                                               \
             size_t row = r * ld;                                                                   \
             for (size_t u = 0; u < units; u += DRAWN) {                                            \
                 vword words[2];                                                                    \
@@ -39,7 +39,7 @@
 #define CUMULANT(name, VALUE)                                                                      \
     static void name(const void *args, rbm_worker *me) {                                           \
         const rbm_cumulant_args a = *(const rbm_cumulant_args *)args;                              \
-        EACH(me, 8, a.rows, r) {                                                                   \
+        EACH_ROW(me, 8, a.rows, r) {                                                               \
             double sum = 0;                                                                        \
             for (size_t u = 0; u < a.units; u += LANES) {                                          \
                 float values[LANES];                                                               \
@@ -55,7 +55,7 @@
 static void sum_tabulated(const void *args, rbm_worker *me) {
     const rbm_sum_tabulated_args a = *(const rbm_sum_tabulated_args *)args;
     const double *table = a.table;
-    EACH(me, 8, a.rows, r) {
+    EACH_ROW(me, 8, a.rows, r) {
         double sum = 0, last = (double)(a.size - 1);
         for (size_t u = 0; u < a.units; u++) {
             double s = (double)a.states[r * a.ld + u];

@@ -121,7 +121,7 @@ INLINE void give_sum(double sum, const double *weight, double *out) {
 
 static void dot_rows(const void *args, rbm_worker *me) {
     const rbm_dot_rows_args a = *(const rbm_dot_rows_args *)args;
-    EACH(me, 16, a.rows, r)
+    EACH_ROW(me, 16, a.rows, r)
     give_sum(dot_row(a.matrix + r * a.ld, a.vector, a.ld), a.weight, a.out + r);
 }
 
@@ -137,7 +137,7 @@ static void dot_columns(const void *args, rbm_worker *me) {
 
 static void dot_bits(const void *args, rbm_worker *me) {
     const rbm_dot_bits_args a = *(const rbm_dot_bits_args *)args;
-    EACH(me, 16, a.rows, r) {
+    EACH_ROW(me, 16, a.rows, r) {
         const uint64_t *bits = a.bits + r * a.words;
         double part[RBM_PAD] = {0}, sum = 0;
         for (size_t u = 0; u < a.units; u += RBM_PAD) {

@@ -22,6 +22,11 @@ _Phase = tuple[NDArray[Any], _Floats]
 _Layer = tuple[
     _Floats, _Floats, _Floats | None, _Floats | None, _Floats | None, _Floats | None, float
 ]
+#: Rate, momentum, decay, l1, whether nesterov.
+_Rule = tuple[float, float, float, float, bool]
+#: Offsets of visible and hidden units, products of the penalties with them, how fast they follow,
+#: whether hidden ones do, whether the products are made anew.
+_Centering = tuple[_Floats, _Floats, _Floats, _Floats, float, bool, bool]
 
 PAD: int
 MOST_POOL: int
@@ -41,7 +46,7 @@ class Plan:
         self,
         step: int,
         rows: NDArray[np.int64],
-        rule: tuple[float, float, float, float, bool],
+        rule: _Rule,
         refresh: NDArray[np.uint8],
     ) -> tuple[int, bool]: ...
     def anneal(
@@ -56,7 +61,7 @@ class Plan:
         self,
         step: int,
         rows: NDArray[np.int64],
-        rule: tuple[float, float, float, float, bool],
+        rule: _Rule,
         refresh: NDArray[np.uint8],
         nanoseconds: NDArray[np.int64],
     ) -> tuple[int, bool]: ...
@@ -129,7 +134,7 @@ def apply(
     velocity: _Floats,
     hidden: int,
     gradient: _Floats,
-    rule: tuple[float, float, float, float, bool],
+    rule: _Rule,
 ) -> bool: ...
 def lists_of(visible: int, rows0: int, rows1: int) -> int: ...
 def update(
@@ -140,7 +145,7 @@ def update(
     negative: _Phase,
     left: _Floats,
     right: _Floats,
-    rule: tuple[float, float, float, float, bool],
+    rule: _Rule,
     lists: _Indices,
     scaled: _Floats,
 ) -> bool: ...
@@ -151,10 +156,10 @@ def learn(
     hidden: int,
     positive: _Phase,
     negative: _Phase,
-    rule: tuple[float, float, float, float, bool],
+    rule: _Rule,
     below: _Layer,
     above: _Layer,
-    centering: tuple[_Floats, _Floats, _Floats, _Floats, float, bool, bool] | None,
+    centering: _Centering | None,
     lists: _Indices,
     scaled: _Floats,
     vectors: _Floats,
@@ -215,41 +220,38 @@ def weigh_listed(start: _Indices, index: _Indices, weight: _Floats, out: _Floats
 def column_sums(
     matrix: _Floats, width: int, out: _Floats, weight: _Floats | None = None
 ) -> None: ...
-def convolve_listed(
-    weights: _Floats, maps: _Maps, start: _Indices, index: _Indices, bias: _Floats, out: _Floats
-) -> None: ...
 def convolve(
-    weights: _Floats, maps: _Maps, values: _Floats, bias: _Floats, out: _Floats
-) -> None: ...
-def deconvolve_listed(
-    weights: _Floats, maps: _Maps, start: _Indices, index: _Indices, bias: _Floats, out: _Floats
+    weights: _Floats, maps: _Maps, states: _Words | _Floats, bias: _Floats, out: _Floats
 ) -> None: ...
 def deconvolve(
-    weights: _Floats, maps: _Maps, values: _Floats, bias: _Floats, out: _Floats
+    weights: _Floats, maps: _Maps, states: _Words | _Floats, bias: _Floats, out: _Floats
 ) -> None: ...
-def correlate_listed(
+def correlate(
     maps: _Maps,
-    count: _Indices,
-    index: _Indices,
-    hidden: _Floats,
-    scale: float,
-    gradient: _Floats,
-) -> None: ...
-def correlate_both(
-    maps: _Maps,
-    start0: _Indices,
-    index0: _Indices,
+    visible0: _Words | _Floats,
     hidden0: _Floats,
-    start1: _Indices,
-    index1: _Indices,
+    visible1: _Words | _Floats,
     hidden1: _Floats,
     scale0: float,
     scale1: float,
     gradient: _Floats,
+    add: bool = False,
 ) -> None: ...
-def correlate(
-    maps: _Maps, values: _Floats, hidden: _Floats, scale: float, gradient: _Floats
-) -> None: ...
+def map_sums(states: _Words | _Floats, positions: int, maps: int, out: _Floats) -> None: ...
+def learn_maps(
+    weights: _Floats,
+    velocity: _Floats,
+    maps: _Maps,
+    gradient: _Floats,
+    visible_sums: tuple[_Floats, _Floats],
+    hidden_sums: tuple[_Floats, _Floats],
+    rule: _Rule,
+    below: tuple[_Floats, _Floats, _Floats],
+    above: tuple[_Floats, _Floats, _Floats],
+    centering: _Centering | None,
+    sparsity: tuple[_Floats, float, float, float] | None,
+    vectors: _Floats,
+) -> bool: ...
 def pooled(
     total: _Floats,
     maps: _Pool,

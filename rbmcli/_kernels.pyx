@@ -14,7 +14,7 @@ from threading import get_ident
 import numpy as np
 
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from rbmcli._core cimport *  # what csrc/rbm_kernels.h declares (tools/declarations.py)
@@ -129,7 +129,12 @@ cdef _run(rbm_kernel *kernel, const void *args, size_t work):
 
 
 cdef _run_now(rbm_kernel *kernel, const void *args, size_t work):
-    cdef int threads = _threads if work >= _worth_sharing else 1
+    _run_plan(kernel, args, work, _threads)
+
+
+cdef _run_plan(rbm_kernel *kernel, const void *args, size_t work, int most):
+    """Run a kernel on at most so many threads."""
+    cdef int threads = min(_threads, most) if work >= _worth_sharing else 1
     with nogil:
         rbm_run(kernel, args, threads)
 
@@ -147,16 +152,18 @@ cdef class Plan:
 
     Recorded are kernels that know how to be; any other makes the plan one that is not
     `replayable`, and so does a state that no kernel of the plan has made from the images in `rows`
-    and the states in `memory`, or a draw of another step. Replayed, they work in the same memory, which the plan keeps: the
-    images are those in `rows` then.
+    and the states in `memory`, or a draw of another step. Replayed, they work in the same memory,
+    which the plan keeps, and on no more threads: the images are those in `rows` then.
     """
 
     cdef rbm_operation *_operations
     cdef rbm_draw **_draws
     cdef rbm_loops *_loops
     cdef size_t _count
+    cdef size_t _early
     cdef size_t _work
-    cdef rbm_learn_args *_learn
+    cdef int _threads
+    cdef rbm_learning *_how
     cdef uint32_t _step
     cdef int64_t[::1] _rows
     cdef Py_ssize_t _images
@@ -166,7 +173,7 @@ cdef class Plan:
 
     def __cinit__(self, uint32_t step, int64_t[::1] rows, tuple memory):
         self._step = step
-        self._rows, self._images = rows, -1
+        self._rows, self._images, self._threads = rows, -1, _threads
         self._made = {array.ctypes.data for array in memory}
         self._kept = []
         self.replayable = True
@@ -180,44 +187,59 @@ cdef class Plan:
         free(self._loops)
 
     cdef _add(self, rbm_kernel *kernel, const void *args, size_t size, size_t work,
-              Py_ssize_t draw, tuple read, tuple made, tuple kept):
-        """Take a kernel with its arguments. draw: where in them the draw is, or -1.
+              Py_ssize_t draw, tuple read, tuple made, tuple kept, size_t rows=0,
+              Py_ssize_t how=-1):
+        """Take a kernel with its arguments. draw, how: where in them these are, or -1.
 
-        read, made: addresses of states. kept: what has the memory that it works in.
+        read, made: addresses of states. kept: what has the memory that it works in. rows: through
+        how many it goes, where it goes by rows.
         """
-        cdef rbm_operation *operations = <rbm_operation *>realloc(
-            self._operations, (self._count + 1) * sizeof(rbm_operation))
-        if operations == NULL:
+        cdef rbm_operation *added = self._insert(self._count, kernel, args, size, draw)
+        added.rows = rows
+        if how >= 0:
+            if self._how != NULL:
+                self.replayable = False
+            self._how = <rbm_learning *>(<char *>added.args + how)
+        cdef bint of_another = draw >= 0 and self._draws[self._count - 1].step != self._step
+        if of_another or not self._made.issuperset(read):
+            self.replayable = False
+        self._work += work
+        self._made.update(made)
+        self._kept.append(kept)
+
+    cdef _add_early(self, rbm_kernel *kernel, const void *args, size_t size, tuple kept):
+        """Take a kernel that reads parameters alone: it is to run before all that read states."""
+        self._insert(self._early, kernel, args, size, -1)
+        self._early += 1
+        self._kept.append(kept)
+
+    cdef rbm_operation *_insert(self, size_t place, rbm_kernel *kernel, const void *args,
+                                size_t size, Py_ssize_t draw) except NULL:
+        cdef size_t count = self._count + 1, beyond = self._count - place
+        cdef void *grown = realloc(self._operations, count * sizeof(rbm_operation))
+        if grown == NULL:
             raise MemoryError()
-        self._operations = operations
-        cdef rbm_draw **draws = <rbm_draw **>realloc(
-            self._draws, (self._count + 1) * sizeof(rbm_draw *))
-        if draws == NULL:
+        self._operations = <rbm_operation *>grown
+        grown = realloc(self._draws, count * sizeof(rbm_draw *))
+        if grown == NULL:
             raise MemoryError()
-        self._draws = draws
-        cdef rbm_loops *loops = <rbm_loops *>realloc(
-            self._loops, (self._count + 1) * sizeof(rbm_loops))
-        if loops == NULL:
+        self._draws = <rbm_draw **>grown
+        grown = realloc(self._loops, count * sizeof(rbm_loops))
+        if grown == NULL:
             raise MemoryError()
-        self._loops = loops
-        loops[self._count].count = 0
+        self._loops = <rbm_loops *>grown
         cdef char *copy = <char *>malloc(size)
         if copy == NULL:
             raise MemoryError()
         memcpy(copy, args, size)
-        operations[self._count].kernel = kernel
-        operations[self._count].args = copy
-        draws[self._count] = <rbm_draw *>(copy + draw) if draw >= 0 else NULL
-        if kernel == _table.learn:
-            if self._learn != NULL:
-                self.replayable = False
-            self._learn = <rbm_learn_args *>copy
-        if (draw >= 0 and draws[self._count].step != self._step) or not self._made.issuperset(read):
-            self.replayable = False
-        self._count += 1
-        self._work += work
-        self._made.update(made)
-        self._kept.append(kept)
+        memmove(&self._operations[place + 1], &self._operations[place],
+                beyond * sizeof(rbm_operation))
+        memmove(&self._draws[place + 1], &self._draws[place], beyond * sizeof(rbm_draw *))
+        self._operations[place] = rbm_operation(kernel, copy, 0)
+        self._draws[place] = <rbm_draw *>(copy + draw) if draw >= 0 else NULL
+        self._loops[self._count].count = 0
+        self._count = count
+        return &self._operations[place]
 
     cdef _take_images(self, const int64_t[::1] index, Py_ssize_t images):
         """Take note of a kernel that reads the rows `index` of so many images."""
@@ -233,7 +255,7 @@ cdef class Plan:
         `update` takes it. refresh: (steps,), as in the centering of `learn`.
         """
         cdef rbm_plan_args plan = rbm_plan_args(self._operations, self._count)
-        return self._run(rbm_operation(rbm_walk, &plan), step, rows, rule, refresh)
+        return self._run(rbm_operation(rbm_walk, &plan, 0), step, rows, rule, refresh)
 
     def run_timed(self, uint32_t step, const int64_t[:, ::1] rows, tuple rule,
                   const uint8_t[::1] refresh, long long[::1] nanoseconds):
@@ -242,27 +264,27 @@ cdef class Plan:
         cdef rbm_timed_plan_args plan
         plan.plan = rbm_plan_args(self._operations, self._count)
         plan.nanoseconds, plan.loops = &nanoseconds[0], self._loops
-        return self._run(rbm_operation(rbm_walk_timed, &plan), step, rows, rule, refresh)
+        return self._run(rbm_operation(rbm_walk_timed, &plan, 0), step, rows, rule, refresh)
 
     cdef _run(self, rbm_operation walk, uint32_t step, const int64_t[:, ::1] rows, tuple rule,
               const uint8_t[::1] refresh):
         cdef int finite = 1
         cdef size_t done = 0
         cdef rbm_steps_args args
-        if not self.replayable or self._learn == NULL:
+        if not self.replayable or self._how == NULL:
             raise ValueError("the plan is not of a whole step")
         _require(rows.shape[0] == refresh.shape[0] and rows.shape[0] >= 1
                  and rows.shape[1] == self._rows.shape[0], "images do not fit the plan")
         _require(self._images < 0
                  or rbm_rows_fit(&rows[0, 0], rows.shape[0] * rows.shape[1], self._images),
                  "there are no such images")
-        self._learn.rule, self._learn.decay = _rule(rule), rule[2]
-        self._learn.finite = &finite
+        self._how.rule, self._how.decay = _rule(rule), rule[2]
+        self._how.finite = &finite
         args.walk, args.draws, args.operations = walk, self._draws, self._count
-        args.learn, args.step, args.count = self._learn, step, rows.shape[0]
+        args.how, args.step, args.count = self._how, step, rows.shape[0]
         args.rows, args.own, args.batch = &rows[0, 0], &self._rows[0], rows.shape[1]
         args.refresh, args.done = &refresh[0], &done
-        _run_now(rbm_take_steps, &args, self._work)
+        _run_plan(rbm_take_steps, &args, self._work, self._threads)
         return done, finite != 0
 
     def operations(self):
@@ -287,13 +309,13 @@ cdef class Plan:
         change: (1,), their difference.
         """
         cdef rbm_anneal_args args
-        _require(self.replayable and self._learn == NULL, "the plan is not of a temperature")
+        _require(self.replayable and self._how == NULL, "the plan is not of a temperature")
         _require(first >= 1 and first + count <= <size_t>betas.shape[0] and beta.shape[0] == 2
                  and change.shape[0] == 1, "there are no such temperatures")
         args.plan.operations, args.plan.count = self._operations, self._count
         args.draws, args.betas, args.first, args.count = self._draws, &betas[0], first, count
         args.beta, args.change = &beta[0], &change[0]
-        _run_now(rbm_anneal, &args, self._work)
+        _run_plan(rbm_anneal, &args, self._work, self._threads)
 
 
 cdef size_t _matrix_size(const rbm_matrix *matrix, size_t units, size_t width):
@@ -308,6 +330,11 @@ cdef tuple _described(const rbm_operation *operation):
     cdef const rbm_learn_args *learned
     cdef const rbm_take_args *taken
     cdef const rbm_multiply_args *product
+    cdef const rbm_inputs_args *maps
+    cdef const rbm_pooled_args *pooled
+    cdef const rbm_correlate_args *correlated
+    cdef const rbm_map_sums_args *summed
+    cdef const rbm_learn_maps_args *filters
     cdef size_t weights, phases
     if operation.kernel in (_table.binarize_u8, _table.binarize_f32):
         small = operation.kernel == _table.binarize_u8
@@ -341,6 +368,53 @@ cdef tuple _described(const rbm_operation *operation):
                 (product.rows * product.inner + product.ld
                  + _matrix_size(&product.b, product.inner, product.width)) * sizeof(float),
                 product.rows * product.ld * sizeof(float))
+    if operation.kernel in (_table.arrange_up, _table.arrange_down):
+        maps = <const rbm_inputs_args *>operation.args
+        weights = _taps(&maps.maps) * maps.ld_weights * sizeof(float)
+        return ("arrange", f"{_taps(&maps.maps)} x {maps.maps.filters}", weights, weights)
+    if operation.kernel in (_table.convolve, _table.deconvolve):
+        maps = <const rbm_inputs_args *>operation.args
+        up = operation.kernel == _table.convolve
+        seen, given = _visible(&maps.maps), _hidden(&maps.maps)
+        if not up:
+            seen, given = given, seen
+        return ("inputs", f"{maps.rows} x {seen} to {given}",
+                maps.rows * (maps.words * 8 if maps.bits != NULL else seen * sizeof(float))
+                + (_taps(&maps.maps) * maps.ld_weights + maps.ld) * sizeof(float),
+                maps.rows * maps.ld * sizeof(float))
+    if operation.kernel == _table.pooled:
+        pooled = <const rbm_pooled_args *>operation.args
+        what = " and ".join(name for name, there in (("means", pooled.mean != NULL),
+                                                     ("draws", pooled.bits != NULL)) if there)
+        return (f"pooled {what}", f"{pooled.rows} x {pooled.ld}",
+                pooled.rows * pooled.ld * sizeof(float),
+                (pooled.rows * pooled.ld * sizeof(float) if pooled.mean != NULL else 0)
+                + (pooled.rows * pooled.words * 8 if pooled.bits != NULL else 0))
+    if operation.kernel == _table.map_sums:
+        summed = <const rbm_map_sums_args *>operation.args
+        return ("sums of maps", f"{summed.rows} x {summed.maps}",
+                summed.rows * (summed.words * 8 if summed.bits != NULL
+                               else summed.ld * sizeof(float)),
+                summed.rows * summed.ld_out * sizeof(float))
+    if operation.kernel in (_table.arrange_gradient, _table.correlate, _table.sum_gradient):
+        correlated = <const rbm_correlate_args *>operation.args
+        what = {<size_t>_table.arrange_gradient: "arrange gradient",
+                <size_t>_table.correlate: "correlate",
+                <size_t>_table.sum_gradient: "sum gradient"}[<size_t>operation.kernel]
+        sums = _taps(&correlated.maps) * correlated.ld * sizeof(float)
+        parts = (max(correlated.sides[0].rows, correlated.sides[1].rows) + RBM_ROWS - 1) // RBM_ROWS
+        states = ((correlated.sides[0].rows + correlated.sides[1].rows)
+                  * (correlated.ld_hidden * sizeof(float) + correlated.words * 8
+                     + correlated.ld_values * sizeof(float)))
+        read, made = {"arrange gradient": (0, 0), "correlate": (states, parts * sums),
+                      "sum gradient": (parts * sums, sums)}[what]
+        return (what, f"{_taps(&correlated.maps)} x {correlated.maps.filters}", read, made)
+    if operation.kernel == _table.learn_maps:
+        filters = <const rbm_learn_maps_args *>operation.args
+        weights = _taps(&filters.maps) * filters.ld * sizeof(float)
+        biases = (_visible(&filters.maps) + _hidden(&filters.maps)) * sizeof(float)
+        return ("learn", f"{_taps(&filters.maps)} x {filters.maps.filters}", 3 * weights,
+                2 * weights + biases)
     units = <const rbm_units_args *>operation.args
     what = " and ".join(name for name, there in (("means", units.mean != NULL),
                                                  ("draws", units.states != NULL)) if there)
@@ -365,7 +439,7 @@ def recorded(bint learns=True):
     """
     global _recorded
     plan, _recorded = _recorded, None
-    return plan if plan.replayable and learns == ((<Plan>plan)._learn != NULL) else None
+    return plan if plan.replayable and learns == ((<Plan>plan)._how != NULL) else None
 
 
 cdef rbm_draw _draw(tuple draw):
@@ -422,7 +496,7 @@ def binarize(images, const int64_t[::1] index, float scale, threshold, tuple dra
         _recorded._take_images(index, images.shape[0])
         _recorded._add(kernel, &args, sizeof(args), rows * units,
                        <char *>&args.draw - <char *>&args, (), (<size_t>&bits[0, 0],),
-                       (images, index, bits))
+                       (images, index, bits), rows)
     _run_now(kernel, &args, rows * units)
 
 
@@ -451,7 +525,7 @@ def take(images, const int64_t[::1] index, float scale, sigma, float[:, ::1] sta
     if _is_recording():
         _recorded._take_images(index, images.shape[0])
         _recorded._add(kernel, &args, sizeof(args), rows * units, -1, (),
-                       (<size_t>&states[0, 0],), (images, index, sigma, states))
+                       (<size_t>&states[0, 0],), (images, index, sigma, states), rows)
     _run_now(kernel, &args, rows * units)
 
 
@@ -815,12 +889,10 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, size_t hidden, tuple po
     cdef int finite = 1
     args.positive, args.negative = _phase(&link, positive), _phase(&link, negative)
     args.visible, args.hidden = _layer(below, link.visible), _layer(above, hidden)
-    args.link, args.rule, args.finite = link, _rule(rule), &finite
+    args.link, args.how = link, _how(rule, centering, &finite)
     args.offset_visible = args.offset_hidden = args.penalty_visible = args.penalty_hidden = NULL
-    args.slide, args.follow_hidden, args.refresh, args.decay = 0, 0, 0, rule[2]
     if centering is not None:
         offset_visible, offset_hidden, penalty_visible, penalty_hidden = centering[:4]
-        args.slide, args.follow_hidden, args.refresh = centering[4:]
         _require(<size_t>offset_visible.shape[0] == link.ld_visible
                  and <size_t>offset_hidden.shape[0] == lh
                  and <size_t>penalty_visible.shape[0] >= link.visible
@@ -841,9 +913,17 @@ def learn(float[:, ::1] weights, float[:, ::1] velocity, size_t hidden, tuple po
             (_state_at(&args.positive), <size_t>args.positive.hidden, _state_at(&args.negative),
              <size_t>args.negative.hidden), (),
             (weights, velocity, positive, negative, below, above, centering, lists,
-             scaled, vectors))
+             scaled, vectors), 0, <char *>&args.how - <char *>&args)
     _run_now(_table.learn, &args, work)
     return finite != 0
+
+
+cdef rbm_learning _how(tuple rule, centering, int *finite):
+    """How a step learns; centering: as of `learn`."""
+    cdef rbm_learning how
+    how.rule, how.decay, how.finite = _rule(rule), rule[2], finite
+    how.slide, how.follow_hidden, how.refresh = (0, 0, 0) if centering is None else centering[4:]
+    return how
 
 
 cdef size_t _state_at(const rbm_phase *phase):
@@ -941,15 +1021,15 @@ def units(Kind kind not None, const float[:, ::1] total, size_t units, size_t n,
         _recorded._add(kernel, &args, sizeof(args), work,
                        <char *>&args.draw - <char *>&args if args.states != NULL else -1,
                        (<size_t>total_at,), (<size_t>args.mean, <size_t>args.states),
-                       (total, mean, states))
+                       (total, mean, states), args.rows)
     _run_now(kernel, &args, work)
 
 
 cdef _replay(rbm_kernel *kernel, const void *args, size_t size, size_t work, tuple read,
-             tuple kept):
-    """Run a kernel that makes no states, and record it."""
+             tuple kept, size_t rows):
+    """Run a kernel that goes by rows and makes no states, and record it."""
     if _is_recording():
-        _recorded._add(kernel, args, size, work, -1, read, (), kept)
+        _recorded._add(kernel, args, size, work, -1, read, (), kept, rows)
     _run_now(kernel, args, work)
 
 
@@ -965,7 +1045,7 @@ def cumulant(Kind kind not None, const float[:, ::1] total, size_t units, size_t
         args = rbm_cumulant_args(total_at, total.shape[0], units, total.shape[1], n, &scales[0],
                                  weight, &out[0])
         _replay(_kind(kind).cumulant, &args, sizeof(args), args.rows * units, (<size_t>total_at,),
-                (total, scales, out))
+                (total, scales, out), args.rows)
 
 
 cdef float[::1] _scales(scale):
@@ -989,7 +1069,7 @@ def cumulant_change(Kind kind not None, const float[:, ::1] total, size_t units,
         args = rbm_cumulant_change_args(total_at, total.shape[0], units, total.shape[1], n,
                                         &beta[0], weight, &out[0])
         _replay(_kind(kind).cumulant_change, &args, sizeof(args), args.rows * units,
-                (<size_t>total_at,), (total, beta, out))
+                (<size_t>total_at,), (total, beta, out), args.rows)
 
 
 def temper(float[:, ::1] total, const float[::1] beta, const float[::1] reference=None):
@@ -1009,7 +1089,7 @@ def temper(float[:, ::1] total, const float[::1] beta, const float[::1] referenc
         _require(reference.shape[0] == total.shape[1], "the reference does not fit")
         args.reference = &reference[0]
     _replay(_table.temper, &args, sizeof(args), rows * args.ld // _table.lanes,
-            (<size_t>&total[0, 0],), (total, beta, reference))
+            (<size_t>&total[0, 0],), (total, beta, reference), rows)
 
 
 def sum_tabulated(const float[:, ::1] states, size_t units, const double[::1] table,
@@ -1038,7 +1118,7 @@ def dot_rows(const float[:, ::1] matrix, const float[::1] vector, double[::1] ou
         args = rbm_dot_rows_args(&matrix[0, 0], matrix.shape[0], matrix.shape[1], &vector[0],
                                  _weight(weight), &out[0])
         _replay(_table.dot_rows, &args, sizeof(args), args.rows * args.ld * 2 // _table.lanes,
-                (<size_t>&matrix[0, 0],), (matrix, vector, out, weight))
+                (<size_t>&matrix[0, 0],), (matrix, vector, out, weight), args.rows)
 
 
 def dot_columns(const float[:, ::1] matrix, size_t width, const float[::1] vector,
@@ -1072,7 +1152,7 @@ def dot_bits(const uint64_t[:, ::1] bits, size_t units, const float[::1] vector,
         args = rbm_dot_bits_args(&bits[0, 0], bits.shape[0], bits.shape[1], units, &vector[0],
                                  _weight(weight), &out[0])
         _replay(_table.dot_bits, &args, sizeof(args), args.rows * units * 3 // _table.lanes,
-                (<size_t>&bits[0, 0],), (bits, vector, out, weight))
+                (<size_t>&bits[0, 0],), (bits, vector, out, weight), args.rows)
 
 
 def weigh_listed(const uint32_t[::1] start, const uint32_t[::1] index, const float[::1] weight,
@@ -1129,14 +1209,6 @@ cdef size_t _taps(const rbm_maps *maps):
     return maps.filter_height * maps.filter_width * maps.channels
 
 
-cdef _require_inputs(const float[:, ::1] weights, const rbm_maps *maps, const float[::1] bias,
-                     float[:, ::1] out, size_t units):
-    _require(<size_t>weights.shape[0] == _taps(maps) and <size_t>weights.shape[1] >= maps.filters
-             and weights.shape[1] % RBM_PAD == 0, "weights do not fit the maps")
-    _require(<size_t>out.shape[1] >= units and out.shape[1] % RBM_PAD == 0
-             and bias.shape[0] == out.shape[1], "total inputs do not fit the maps")
-
-
 cdef _memory(size_t size):
     """Memory for a kernel to work in, from the start of a cache line on.
 
@@ -1151,161 +1223,234 @@ cdef _memory(size_t size):
 ctypedef size_t (*_inputs_memory)(const rbm_inputs_args *, int) noexcept nogil
 
 
-cdef rbm_inputs_args _inputs(const float[:, ::1] weights, const rbm_maps *maps,
-                             const float[::1] bias, float[:, ::1] out):
-    """What both ways have in common; there is no memory yet."""
-    cdef rbm_inputs_args args
-    args.weights, args.maps, args.ld_weights = &weights[0, 0], maps[0], weights.shape[1]
-    args.start, args.index, args.values, args.ld_values = NULL, NULL, NULL, 0
-    args.rows, args.bias, args.out, args.ld = out.shape[0], &bias[0], &out[0, 0], out.shape[1]
-    args.memory = NULL
-    return args
+cdef size_t _state_of(states, size_t rows, size_t units, const uint64_t **bits, size_t *words,
+                      const float **values, size_t *ld) except 0:
+    """Where states of so many rows (at least 1) and units are: bits, or float32 (rows, ld)."""
+    cdef const uint64_t[:, ::1] as_bits
+    cdef const float[:, ::1] as_values
+    bits[0], words[0], values[0], ld[0] = NULL, 0, NULL, 0
+    _require(<size_t>states.shape[0] == rows, "states differ in rows from what they go with")
+    if states.dtype == np.uint64:
+        as_bits = states
+        bits[0], words[0] = &as_bits[0, 0], as_bits.shape[1]
+        _require(words[0] * 64 >= units, "states do not fit the maps")
+        _require(rbm_bits_fit(bits[0], rows, words[0], units), "bits beyond the last unit are on")
+        return <size_t>bits[0]
+    as_values = states
+    values[0], ld[0] = &as_values[0, 0], as_values.shape[1]
+    _require(ld[0] >= units, "states do not fit the maps")
+    return <size_t>values[0]
 
 
-cdef _listed_inputs(rbm_kernel *kernel, _inputs_memory memory_of, const float[:, ::1] weights,
-                    const rbm_maps *maps, const uint32_t[::1] start, const uint32_t[::1] index,
-                    size_t units, const float[::1] bias, float[:, ::1] out):
-    """units: how many there are of those that are listed."""
+cdef _run_all(rbm_operation *operations, size_t count, size_t work):
+    """Run some kernels, one after the other."""
+    cdef rbm_plan_args plan = rbm_plan_args(operations, count)
+    _run_now(rbm_walk, &plan, work)
+
+
+cdef _inputs(rbm_kernel *arrange, rbm_kernel *kernel, _inputs_memory memory_of,
+             const float[:, ::1] weights, const rbm_maps *maps, states, size_t seen,
+             const float[::1] bias, float[:, ::1] out, size_t units):
+    """Total inputs of so many units, given states of others, `seen`."""
     cdef rbm_inputs_args args
-    cdef uint8_t[::1] memory
     cdef size_t rows = out.shape[0]
+    cdef uint8_t[::1] memory
+    _require(<size_t>weights.shape[0] == _taps(maps) and <size_t>weights.shape[1] >= maps.filters
+             and weights.shape[1] % RBM_PAD == 0, "weights do not fit the maps")
+    _require(<size_t>out.shape[1] >= units and out.shape[1] % RBM_PAD == 0
+             and bias.shape[0] == out.shape[1], "total inputs do not fit the maps")
+    _require(<size_t>states.shape[0] == rows, "states and total inputs differ in rows")
     if rows == 0:
         return
-    _require_lists(start, index, rows, units)
-    args = _inputs(weights, maps, bias, out)
-    args.start, args.index = &start[0], &index[0]
+    cdef size_t read = _state_of(states, rows, seen, &args.bits, &args.words, &args.values,
+                                 &args.ld_values)
+    args.weights, args.maps, args.ld_weights = &weights[0, 0], maps[0], weights.shape[1]
+    args.rows, args.bias, args.out, args.ld = rows, &bias[0], &out[0, 0], out.shape[1]
+    args.memory = NULL
     memory = _memory(memory_of(&args, _threads))
     args.memory = &memory[0]
-    _run(kernel, &args, start[rows] * _taps(maps) * maps.filters // _table.lanes)
+    cdef size_t work = rows * _hidden(maps) * _taps(maps) // _table.lanes // 4
+    if _is_recording():
+        kept = (weights, states, bias, out, memory)
+        _recorded._add_early(arrange, &args, sizeof(args), kept)
+        _recorded._add(kernel, &args, sizeof(args), work, -1, (read,), (<size_t>&out[0, 0],),
+                       kept, rows)
+    cdef rbm_operation[2] both = [rbm_operation(arrange, &args, 0), rbm_operation(kernel, &args, 0)]
+    _run_all(both, 2, work)
 
 
-cdef _float_inputs(rbm_kernel *kernel, _inputs_memory memory_of, const float[:, ::1] weights,
-                   const rbm_maps *maps, const float[:, ::1] values, const float[::1] bias,
-                   float[:, ::1] out):
-    cdef rbm_inputs_args args
-    cdef uint8_t[::1] memory
-    cdef size_t rows = out.shape[0]
-    _require(values.shape[0] == out.shape[0], "states and total inputs differ in rows")
-    if rows == 0:
-        return
-    args = _inputs(weights, maps, bias, out)
-    args.values, args.ld_values = &values[0, 0], values.shape[1]
-    if memory_of != NULL:
-        memory = _memory(memory_of(&args, _threads))
-        args.memory = &memory[0]
-    _run(kernel, &args, rows * _hidden(maps) * _taps(maps) // _table.lanes)
+def convolve(const float[:, ::1] weights, tuple maps, states, const float[::1] bias,
+             float[:, ::1] out):
+    """out (rows, ld) = total inputs of the hidden units, given visible states.
 
-
-def convolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::1] start,
-                    const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
-    """out (rows, ld) = total inputs of the hidden units, from on-lists of visible ones.
-
-    bias: (ld,), that of each hidden unit.
+    states: bits, or float32 (rows, ld of visible states). bias: (ld,), that of each hidden unit.
     """
     cdef rbm_maps m = _maps(maps)
-    _require_inputs(weights, &m, bias, out, _hidden(&m))
-    _listed_inputs(_table.convolve_listed, _table.convolve_listed_memory, weights, &m, start, index,
-                   _visible(&m), bias, out)
+    _inputs(_table.arrange_up, _table.convolve, _table.convolve_memory, weights, &m, states,
+            _visible(&m), bias, out, _hidden(&m))
 
 
-def convolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] values,
-             const float[::1] bias, float[:, ::1] out):
-    """out (rows, ld) = total inputs of the hidden units; values: (rows, ld of visible states)."""
-    cdef rbm_maps m = _maps(maps)
-    _require_inputs(weights, &m, bias, out, _hidden(&m))
-    _require(<size_t>values.shape[1] >= _visible(&m), "states do not fit the maps")
-    _float_inputs(_table.convolve, NULL, weights, &m, values, bias, out)
+def deconvolve(const float[:, ::1] weights, tuple maps, states, const float[::1] bias,
+               float[:, ::1] out):
+    """out (rows, ld) = total inputs of the visible units, given hidden states.
 
-
-def deconvolve_listed(const float[:, ::1] weights, tuple maps, const uint32_t[::1] start,
-                      const uint32_t[::1] index, const float[::1] bias, float[:, ::1] out):
-    """out (rows, ld) = total inputs of the visible units, from on-lists of hidden ones.
-
-    bias: (ld,), that of each visible unit.
+    states: bits, or float32 (rows, ld of hidden states). bias: (ld,), that of each visible unit.
     """
     cdef rbm_maps m = _maps(maps)
-    _require_inputs(weights, &m, bias, out, _visible(&m))
-    _listed_inputs(_table.deconvolve_listed, _table.deconvolve_listed_memory, weights, &m, start,
-                   index, _hidden(&m), bias, out)
+    _inputs(_table.arrange_down, _table.deconvolve, _table.deconvolve_memory, weights, &m, states,
+            _hidden(&m), bias, out, _visible(&m))
 
 
-def deconvolve(const float[:, ::1] weights, tuple maps, const float[:, ::1] values,
-               const float[::1] bias, float[:, ::1] out):
-    """out (rows, ld) = total inputs of the visible units; values: (rows, ld of hidden states)."""
+def correlate(tuple maps, visible0, const float[:, ::1] hidden0, visible1,
+              const float[:, ::1] hidden1, float scale0, float scale1, float[:, ::1] gradient,
+              bint add=False):
+    """gradient (taps, ld) = the sums over rows and positions of v h, times their side's scale.
+
+    visible0, visible1: bits, or float32 (rows, ld of visible states), both alike; hidden0, hidden1:
+    (rows, ld). The sides may differ in rows, or have none. add: to what is there.
+    """
     cdef rbm_maps m = _maps(maps)
-    _require_inputs(weights, &m, bias, out, _visible(&m))
-    _require(<size_t>values.shape[1] >= _hidden(&m), "states do not fit the maps")
-    _float_inputs(_table.deconvolve, _table.deconvolve_memory, weights, &m, values, bias, out)
-
-
-cdef _require_gradient(const float[:, ::1] hidden, const rbm_maps *maps, float[:, ::1] gradient):
-    _require(<size_t>hidden.shape[1] >= _hidden(maps) and hidden.shape[1] % RBM_PAD == 0,
-             "hidden states do not fit the maps")
-    _require(<size_t>gradient.shape[0] == _taps(maps)
-             and <size_t>gradient.shape[1] >= maps.filters and gradient.shape[1] % RBM_PAD == 0,
+    cdef rbm_correlate_args args
+    cdef size_t rows0 = hidden0.shape[0], rows1 = hidden1.shape[0], words, ld, read0, read1 = 0
+    _require(<size_t>hidden0.shape[1] >= _hidden(&m) and hidden0.shape[1] % RBM_PAD == 0
+             and hidden0.shape[1] == hidden1.shape[1], "hidden states do not fit the maps")
+    _require(<size_t>gradient.shape[0] == _taps(&m)
+             and <size_t>gradient.shape[1] >= m.filters and gradient.shape[1] % RBM_PAD == 0,
              "the gradient does not fit the maps")
-
-
-def correlate_listed(tuple maps, const uint32_t[::1] start, const uint32_t[::1] index,
-                     const float[:, ::1] hidden, float scale, float[:, ::1] gradient):
-    """gradient (taps, ld) += scale times the sum over rows and positions of v h.
-
-    The visible states are on-lists, the hidden ones (rows, ld).
-    """
-    correlate_both(maps, start, index, hidden, start, index, hidden[:0], scale, 0.0, gradient)
-
-
-def correlate_both(tuple maps, const uint32_t[::1] start0, const uint32_t[::1] index0,
-                   const float[:, ::1] hidden0, const uint32_t[::1] start1,
-                   const uint32_t[::1] index1, const float[:, ::1] hidden1, float scale0,
-                   float scale1, float[:, ::1] gradient):
-    """correlate_listed for two phases at once, which may differ in rows.
-
-    Where row r of both has a visible unit on, the sum of their scaled hidden rows is added once.
-    """
-    cdef rbm_maps m = _maps(maps)
-    cdef size_t rows0 = hidden0.shape[0], rows1 = hidden1.shape[0]
-    _require_gradient(hidden0, &m, gradient)
-    _require(hidden0.shape[1] == hidden1.shape[1], "the hidden states of the phases do not fit")
+    _require(visible0.dtype == visible1.dtype and visible0.shape[1] == visible1.shape[1],
+             "the sides differ in form")
+    _require(<size_t>visible0.shape[0] == rows0 and <size_t>visible1.shape[0] == rows1,
+             "visible and hidden states differ in rows")
     if rows0 == 0:
         if rows1:
-            correlate_both(maps, start1, index1, hidden1, start0, index0, hidden0, scale1, scale0,
-                           gradient)
+            correlate(maps, visible1, hidden1, visible0, hidden0, scale1, scale0, gradient, add)
+        elif not add:
+            np.asarray(gradient)[:] = 0
         return
-    _require_lists(start0, index0, rows0, _visible(&m))
-    _require_lists(start1, index1, rows1, _visible(&m))
-    cdef const float *second = &hidden1[0, 0] if rows1 else NULL
-    cdef rbm_correlate_args args
-    args.maps = m
-    args.sides[0] = rbm_side(&start0[0], &index0[0], NULL, 0, &hidden0[0, 0], rows0, scale0)
-    args.sides[1] = rbm_side(&start1[0], &index1[0], NULL, 0, second, rows1, scale1)
-    args.ld_hidden, args.ld = hidden0.shape[1], gradient.shape[1]
-    args.gradient, args.memory = &gradient[0, 0], NULL
-    cdef uint8_t[::1] memory = _memory(_table.correlate_listed_memory(&args, _threads))
-    args.memory = &memory[0]
-    _run(_table.correlate_listed, &args,
-         (start0[rows0] + start1[rows1]) * _taps(&m) * m.filters // _table.lanes)
-
-
-def correlate(tuple maps, const float[:, ::1] values, const float[:, ::1] hidden, float scale,
-              float[:, ::1] gradient):
-    """correlate_listed for real-valued visible states; values: (rows, ld of visible states)."""
-    cdef rbm_maps m = _maps(maps)
-    _require_gradient(hidden, &m, gradient)
-    _require(<size_t>values.shape[1] >= _visible(&m) and values.shape[0] == hidden.shape[0],
-             "visible states do not fit")
-    cdef size_t rows = hidden.shape[0]
-    if rows == 0:
-        return
-    cdef rbm_correlate_args args
-    args.maps = m
-    args.sides[0] = rbm_side(NULL, NULL, &values[0, 0], values.shape[1], &hidden[0, 0], rows, scale)
-    args.sides[1] = rbm_side(NULL, NULL, NULL, 0, NULL, 0, 0)
-    args.ld_hidden, args.ld = hidden.shape[1], gradient.shape[1]
-    args.gradient, args.memory = &gradient[0, 0], NULL
+    args.maps, args.memory = m, NULL
+    args.sides[1] = rbm_side(NULL, NULL, NULL, 0, 0)
+    read0 = _state_of(visible0, rows0, _visible(&m), &args.sides[0].bits, &args.words,
+                      &args.sides[0].values, &args.ld_values)
+    args.sides[0].hidden, args.sides[0].rows, args.sides[0].scale = &hidden0[0, 0], rows0, scale0
+    if rows1:
+        read1 = _state_of(visible1, rows1, _visible(&m), &args.sides[1].bits, &words,
+                          &args.sides[1].values, &ld)
+        args.sides[1].hidden, args.sides[1].rows = &hidden1[0, 0], rows1
+        args.sides[1].scale = scale1
+    args.ld_hidden, args.gradient, args.ld = hidden0.shape[1], &gradient[0, 0], gradient.shape[1]
+    args.add = add
     cdef uint8_t[::1] memory = _memory(_table.correlate_memory(&args, _threads))
     args.memory = &memory[0]
-    _run(_table.correlate, &args, rows * _hidden(&m) * _taps(&m) // _table.lanes)
+    cdef size_t work = (rows0 + rows1) * _hidden(&m) * _taps(&m) // _table.lanes // 4
+    cdef size_t made = <size_t>&gradient[0, 0]
+    if _is_recording():
+        kept = (visible0, hidden0, visible1, hidden1, gradient, memory)
+        read = {read0, <size_t>&hidden0[0, 0]} | ({read1, <size_t>args.sides[1].hidden}
+                                                  if rows1 else set())
+        _recorded._add_early(_table.arrange_gradient, &args, sizeof(args), kept)
+        _recorded._add(_table.correlate, &args, sizeof(args), work, -1, tuple(read), (), kept,
+                       max(rows0, rows1))
+        _recorded._add(_table.sum_gradient, &args, sizeof(args), 0, -1, (made,) if add else (),
+                       (made,), kept)
+    cdef rbm_operation[3] all = [rbm_operation(_table.arrange_gradient, &args, 0),
+                                 rbm_operation(_table.correlate, &args, 0),
+                                 rbm_operation(_table.sum_gradient, &args, 0)]
+    _run_all(all, 3, work)
+
+
+def map_sums(states, size_t positions, size_t maps, float[:, ::1] out):
+    """out (rows, ld) = the sums of states over the positions of each of the maps, side by side.
+
+    states: bits, or float32 (rows, ld of states); unit i is of map i % maps.
+    """
+    cdef rbm_map_sums_args args
+    cdef size_t rows = out.shape[0]
+    _require(1 <= maps <= <size_t>out.shape[1] and out.shape[1] % RBM_PAD == 0,
+             "sums do not fit the maps")
+    _require(<size_t>states.shape[0] == rows, "states and sums differ in rows")
+    if rows == 0:
+        return
+    cdef size_t read = _state_of(states, rows, positions * maps, &args.bits, &args.words,
+                                 &args.values, &args.ld)
+    args.rows, args.positions, args.maps = rows, positions, maps
+    args.out, args.ld_out = &out[0, 0], out.shape[1]
+    cdef size_t work = rows * positions * maps // _table.lanes
+    if _is_recording():
+        _recorded._add(_table.map_sums, &args, sizeof(args), work, -1, (read,),
+                       (<size_t>&out[0, 0],), (states, out), rows)
+    _run_now(_table.map_sums, &args, work)
+
+
+cdef rbm_map_layer _map_layer(layer, size_t maps, size_t units) except *:
+    """(biases, their velocities, of whole vectors, biases of units)."""
+    cdef rbm_map_layer l
+    bias, velocity, natural = layer
+    l.bias, l.bias_velocity = _units(bias, maps), _units(velocity, maps)
+    l.natural = _units(natural, units)
+    _require(l.bias != NULL and l.bias_velocity != NULL and l.natural != NULL,
+             "parameters of maps are missing")
+    return l
+
+
+def learn_maps(float[:, ::1] weights, float[:, ::1] velocity, tuple maps,
+               const float[:, ::1] gradient, tuple visible_sums, tuple hidden_sums, tuple rule,
+               below, above, centering, sparsity, float[::1] vectors):
+    """A whole step of a convolutional link and its layers; True if all is finite.
+
+    gradient: (taps, ld), mean correlations of the data minus those of the model, divided by the
+    positions of a filter. visible_sums, hidden_sums: of both phases, `map_sums`. rule: as `apply`
+    takes it, without l1 on biases. below, above: (biases, their velocities, those of each unit).
+    centering: as of `learn`; the hidden offsets are 0. sparsity: None, or (activity of each hidden
+    unit, how fast it follows, target, cost). All are changed in place.
+    Workspace: vectors, 3 ld + 2 ld of channels.
+    """
+    cdef rbm_maps m = _maps(maps)
+    cdef rbm_learn_maps_args args
+    cdef int finite = 1
+    cdef size_t ld = weights.shape[1]
+    cdef const float[:, ::1] visible, hidden
+    cdef float[::1] activity
+    _require(<size_t>weights.shape[0] == _taps(&m) and ld >= m.filters and ld % RBM_PAD == 0
+             and velocity.shape[0] == weights.shape[0] and velocity.shape[1] == weights.shape[1]
+             and gradient.shape[0] == weights.shape[0] and gradient.shape[1] == weights.shape[1],
+             "weights do not fit the maps")
+    args.maps, args.weights, args.velocity = m, &weights[0, 0], &velocity[0, 0]
+    args.gradient, args.ld, args.how = &gradient[0, 0], ld, _how(rule, centering, &finite)
+    args.ld_channels = _whole(m.channels)
+    read = [<size_t>args.gradient]
+    for p in range(2):
+        visible, hidden = visible_sums[p], hidden_sums[p]
+        _require(visible.shape[0] >= 1 and visible.shape[0] == hidden.shape[0]
+                 and <size_t>visible.shape[1] == args.ld_channels
+                 and <size_t>hidden.shape[1] == ld, "sums do not fit the maps")
+        args.visible_sums[p], args.hidden_sums[p] = &visible[0, 0], &hidden[0, 0]
+        args.rows[p] = visible.shape[0]
+        read += [<size_t>args.visible_sums[p], <size_t>args.hidden_sums[p]]
+    args.visible = _map_layer(below, m.channels, _visible(&m))
+    args.hidden = _map_layer(above, m.filters, _hidden(&m))
+    args.offset, args.penalty, args.activity = NULL, NULL, NULL
+    args.follow_activity, args.target, args.cost = 0, 0, 0
+    if centering is not None:
+        args.offset = _units(centering[0], _visible(&m))
+        args.penalty = _first(centering[3], _hidden(&m))
+    if sparsity is not None:
+        args.activity = _first(sparsity[0], _hidden(&m))
+        args.follow_activity, args.target, args.cost = sparsity[1:]
+    _require(<size_t>vectors.shape[0] >= 3 * ld + 2 * args.ld_channels, "workspace is too small")
+    args.vectors = &vectors[0]
+    cdef size_t work = (_taps(&m) * ld * 4 + _visible(&m) + _hidden(&m)) // _table.lanes
+    if _is_recording():
+        _recorded._add(_table.learn_maps, &args, sizeof(args), work, -1, tuple(read), (),
+                       (weights, velocity, gradient, visible_sums, hidden_sums, below, above,
+                        centering, sparsity, vectors), 0, <char *>&args.how - <char *>&args)
+    _run_now(_table.learn_maps, &args, work)
+    return finite != 0
+
+
+cdef float *_first(float[::1] values, size_t units) except NULL:
+    """The values of so many units."""
+    _require(<size_t>values.shape[0] >= units, "values do not fit the units")
+    return &values[0]
 
 
 # Probabilistic max pooling. `maps` = (hidden height, hidden width, filters, pool); the pooled unit of
@@ -1348,7 +1493,12 @@ def pooled(const float[:, ::1] total, tuple maps, mean, bits, draw):
     cdef rbm_pooled_args args
     args.total, args.rows, args.maps, args.ld = total_at, total.shape[0], m, total.shape[1]
     args.mean, args.bits, args.words, args.draw = mean_at, bits_at, words, d
-    _run(_table.pooled, &args, args.rows * units)
+    if _is_recording():
+        _recorded._add(_table.pooled, &args, sizeof(args), args.rows * units,
+                       <char *>&args.draw - <char *>&args if bits_at != NULL else -1,
+                       (<size_t>total_at,), (<size_t>mean_at, <size_t>bits_at),
+                       (total, mean, bits), args.rows)
+    _run_now(_table.pooled, &args, args.rows * units)
 
 
 def pooled_cumulant(const float[:, ::1] total, tuple maps, double[::1] out, scale=1.0,
@@ -1363,7 +1513,7 @@ def pooled_cumulant(const float[:, ::1] total, tuple maps, double[::1] out, scal
         args.total, args.rows, args.maps, args.ld = total_at, total.shape[0], m, total.shape[1]
         args.scale, args.weight, args.out = &scales[0], weight, &out[0]
         _replay(_table.pooled_cumulant, &args, sizeof(args), args.rows * args.ld,
-                (<size_t>total_at,), (total, scales, out))
+                (<size_t>total_at,), (total, scales, out), args.rows)
 
 
 def pooled_means(const float[:, ::1] means, tuple maps, float[:, ::1] out):

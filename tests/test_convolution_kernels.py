@@ -180,11 +180,9 @@ def some_states(
     return states
 
 
-def lists(memory: Memory, states: NDArray[np.bool_]) -> Arrays:
-    """(start, index) of the units that are on."""
-    start = np.concatenate([[0], np.cumsum(states.sum(axis=1))])
-    index = np.nonzero(states)[1]
-    return memory.input(start, np.uint32), memory.input(index if index.size else [0], np.uint32)
+def bits(memory: Memory, states: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """States as bits; of none, rows of a word."""
+    return memory.input(to_bits(states), np.uint64)
 
 
 def on_any_threads(run: Callable[..., Arrays], *arguments: Any) -> Arrays:
@@ -207,56 +205,52 @@ def assert_within(actual: NDArray[Any], exact: NDArray[Any], bound: NDArray[Any]
 # Total inputs ------------------------------------------------------------------------------------
 
 
+Inputs = Callable[..., None]
+
+
 def inputs(
-    memory: Memory, kernel: Callable[..., None], units: int, maps: Maps, *arguments: Any
+    memory: Memory, kernel: Inputs, units: int, maps: Maps, *arguments: NDArray[Any]
 ) -> Arrays:
-    """(out,) of a kernel of total inputs; arguments: weights, what stands for the states, bias."""
+    """(out,) of a kernel of total inputs; arguments: weights, states, bias."""
     weights, states, bias = arguments
-    rows = len(states[0]) - 1 if len(states) == 2 else len(states[0])
-    out = memory.output((rows, padded(units)), np.float32, np.nan)
-    kernel(weights, maps.link, *states, bias, out)
+    out = memory.output((len(states), padded(units)), np.float32, np.nan)
+    kernel(weights, maps.link, states, bias, out)
     return (out,)
 
 
 def check_inputs(
     memory: Memory,
     rng: np.random.Generator,
-    way: tuple[Callable[..., None], Callable[..., None]],
+    kernel: Inputs,
     units: Callable[[Maps], tuple[int, int]],
     define: Callable[[Maps, NDArray[Any], NDArray[Any]], NDArray[np.float64]],
 ) -> None:
-    listed_kernel, float_kernel = way
     for maps, rows, density in cases():
         near, far = units(maps)
         states = some_states(rng, rows, near, density)
         weights = magnitudes(rng, maps.taps, maps.filters)
         bias = magnitudes(rng, far)
         given = memory.padded_input(weights), memory.padded_input(bias)
-        listed = on_any_threads(
-            inputs, memory, listed_kernel, far, maps, given[0], lists(memory, states), given[1]
-        )[0]
+
+        def sums(
+            states: NDArray[Any],
+            maps: Maps = maps,
+            far: int = far,
+            given: tuple[NDArray[Any], NDArray[Any]] = given,
+        ) -> NDArray[Any]:
+            return on_any_threads(inputs, memory, kernel, far, maps, given[0], states, given[1])[0]
+
+        of_bits = sums(bits(memory, states))
         exact = bias + define(maps, states, weights)
         size = np.abs(bias) + define(maps, states, np.abs(weights))
-        assert_within(listed[:, :far], exact, near * ROUNDOFF * size)
-        assert not listed[:, far:].any()
+        assert_within(of_bits[:, :far], exact, near * ROUNDOFF * size)
+        assert not of_bits[:, far:].any()
 
-        floats = (memory.padded_input(states.astype(np.float32)),)
-        of_floats = on_any_threads(
-            inputs, memory, float_kernel, far, maps, given[0], floats, given[1]
-        )[0]
-        assert of_floats.tobytes() == listed.tobytes(), "lists and floats give different bits"
+        of_floats = sums(memory.padded_input(states.astype(np.float32)))
+        assert of_floats.tobytes() == of_bits.tobytes(), "bits and floats give different results"
 
         values = magnitudes(rng, rows, near)
-        (out,) = on_any_threads(
-            inputs,
-            memory,
-            float_kernel,
-            far,
-            maps,
-            given[0],
-            (memory.padded_input(values),),
-            given[1],
-        )
+        out = sums(memory.padded_input(values))
         exact = bias + define(maps, values, weights)
         size = np.abs(bias) + define(maps, np.abs(values), np.abs(weights))
         assert_within(out[:, :far], exact, (near + 1) * ROUNDOFF * size)
@@ -265,24 +259,29 @@ def check_inputs(
 
 
 def test_convolve(memory: Memory, rng: np.random.Generator) -> None:
-    way = _kernels.convolve_listed, _kernels.convolve
-    check_inputs(memory, rng, way, lambda maps: (maps.visible, maps.hidden), Maps.up)
+    units = lambda maps: (maps.visible, maps.hidden)  # noqa: E731
+    check_inputs(memory, rng, _kernels.convolve, units, Maps.up)
 
 
 def test_deconvolve(memory: Memory, rng: np.random.Generator) -> None:
-    way = _kernels.deconvolve_listed, _kernels.deconvolve
-    check_inputs(memory, rng, way, lambda maps: (maps.hidden, maps.visible), Maps.down)
+    units = lambda maps: (maps.hidden, maps.visible)  # noqa: E731
+    check_inputs(memory, rng, _kernels.deconvolve, units, Maps.down)
 
 
 # Gradients ---------------------------------------------------------------------------------------
 
 
-def correlated(
-    memory: Memory, maps: Maps, before: NDArray[Any], kernel: Callable[..., None], *arguments: Any
-) -> Arrays:
-    gradient = memory.padded_output(maps.taps, maps.filters, before)
-    kernel(maps.link, *arguments, gradient)
+def correlated(memory: Memory, maps: Maps, before: NDArray[Any] | None, *arguments: Any) -> Arrays:
+    """(gradient,): added to `before`, or of nothing but the states."""
+    start = np.full((maps.taps, maps.filters), np.nan) if before is None else before
+    gradient = memory.padded_output(maps.taps, maps.filters, start)
+    _kernels.correlate(maps.link, *arguments, gradient, before is not None)
     return (gradient,)
+
+
+def forms(memory: Memory, states: NDArray[np.bool_]) -> Arrays:
+    """The same states as bits and as floats."""
+    return bits(memory, states), memory.padded_input(states.astype(np.float32))
 
 
 def test_correlate(memory: Memory, rng: np.random.Generator) -> None:
@@ -292,35 +291,44 @@ def test_correlate(memory: Memory, rng: np.random.Generator) -> None:
         before = magnitudes(rng, maps.taps, maps.filters)
         given = memory.padded_input(hidden)
         scale = np.float32(0.37)
-        arguments = memory, maps, before
-        (listed,) = on_any_threads(
-            correlated, *arguments, _kernels.correlate_listed, *lists(memory, states), given, scale
-        )
+
+        def gradient(
+            visible: NDArray[Any],
+            before: NDArray[Any] | None,
+            maps: Maps = maps,
+            given: NDArray[Any] = given,
+            scale: np.float32 = scale,
+        ) -> NDArray[Any]:
+            none = visible[:0], given[:0]
+            arguments = visible, given, *none, scale, 0.0
+            return on_any_threads(correlated, memory, maps, before, *arguments)[0]
+
         terms = rows * maps.hidden_height * maps.hidden_width
+        as_bits, as_floats = forms(memory, states)
+        of_bits = gradient(as_bits, before)
         exact = before + float(scale) * maps.statistics(states, hidden)
         size = np.abs(before) + maps.statistics(states, np.abs(hidden))
-        assert_within(listed[:, : maps.filters], exact, (terms + 3) * ROUNDOFF * size)
-        assert not listed[:, maps.filters :].any()
-
-        floats = memory.padded_input(states.astype(np.float32))
-        (of_floats,) = on_any_threads(
-            correlated, *arguments, _kernels.correlate, floats, given, scale
-        )
-        assert of_floats.tobytes() == listed.tobytes(), "lists and floats give different bits"
+        assert_within(of_bits[:, : maps.filters], exact, (terms + 3) * ROUNDOFF * size)
+        assert not of_bits[:, maps.filters :].any()
+        assert gradient(as_floats, before).tobytes() == of_bits.tobytes()
+        alone = gradient(as_bits, None)
+        assert_within(alone[:, : maps.filters], exact - before, (terms + 3) * ROUNDOFF * size)
+        assert not alone[:, maps.filters :].any()
 
         values = magnitudes(rng, rows, maps.visible)
-        (gradient,) = on_any_threads(
-            correlated, *arguments, _kernels.correlate, memory.padded_input(values), given, scale
-        )
+        of_values = gradient(memory.padded_input(values), before)
         exact = before + float(scale) * maps.statistics(values, hidden)
         size = np.abs(before) + maps.statistics(np.abs(values), np.abs(hidden))
-        assert_within(gradient[:, : maps.filters], exact, (terms + 3) * ROUNDOFF * size)
-        assert not gradient[:, maps.filters :].any()
+        assert_within(of_values[:, : maps.filters], exact, (terms + 3) * ROUNDOFF * size)
+        assert not of_values[:, maps.filters :].any()
         memory.check()
 
 
-@pytest.mark.parametrize(("rows", "other"), [(3, 3), (12, 2), (2, 11), (0, 3), (3, 0)])
-def test_correlate_both(rows: int, other: int, memory: Memory, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("form", [0, 1], ids=["bits", "floats"])
+@pytest.mark.parametrize(("rows", "other"), [(3, 3), (12, 2), (2, 11), (0, 3), (3, 0), (0, 0)])
+def test_correlate_both(
+    rows: int, other: int, form: int, memory: Memory, rng: np.random.Generator
+) -> None:
     for maps in MAPS[:8]:  # the first is worked on a few rows at a time
         before = magnitudes(rng, maps.taps, maps.filters)
         exact, size = before.astype(np.float64), np.abs(before).astype(np.float64)
@@ -328,15 +336,37 @@ def test_correlate_both(rows: int, other: int, memory: Memory, rng: np.random.Ge
         for count, scale, density in ((rows, 0.5, 0.3), (other, -0.3, 0.7)):
             states = some_states(rng, count, maps.visible, density)
             hidden = magnitudes(rng, count, maps.hidden)
-            phases += [*lists(memory, states), memory.padded_input(hidden)]
+            phases += [forms(memory, states)[form], memory.padded_input(hidden)]
             exact = exact + scale * maps.statistics(states, hidden)
             size = size + abs(scale) * maps.statistics(states, np.abs(hidden))
-        (gradient,) = on_any_threads(
-            correlated, memory, maps, before, _kernels.correlate_both, *phases, 0.5, -0.3
-        )
+        arguments = memory, maps, before, *phases, 0.5, -0.3
+        (gradient,) = on_any_threads(correlated, *arguments)
         terms = (rows + other) * maps.hidden_height * maps.hidden_width
         assert_within(gradient[:, : maps.filters], exact, (terms + 5) * ROUNDOFF * size)
         assert not gradient[:, maps.filters :].any()
+        memory.check()
+
+
+def summed(memory: Memory, maps: Maps, states: NDArray[Any]) -> Arrays:
+    out = memory.output((len(states), padded(maps.filters)), np.float32, np.nan)
+    _kernels.map_sums(states, maps.hidden_height * maps.hidden_width, maps.filters, out)
+    return (out,)
+
+
+def test_map_sums(memory: Memory, rng: np.random.Generator) -> None:
+    for maps, rows, density in cases():
+        positions = maps.hidden_height * maps.hidden_width
+        states = some_states(rng, rows, maps.hidden, density)
+        exact = states.reshape(rows, positions, maps.filters).sum(axis=1)
+        for given in forms(memory, states):
+            (out,) = on_any_threads(summed, memory, maps, given)
+            np.testing.assert_array_equal(out[:, : maps.filters], exact)
+            assert not out[:, maps.filters :].any()
+        values = magnitudes(rng, rows, maps.hidden)
+        (out,) = on_any_threads(summed, memory, maps, memory.padded_input(values))
+        terms = values.reshape(rows, positions, maps.filters).astype(np.float64)
+        size = np.abs(terms).sum(axis=1)
+        assert_within(out[:, : maps.filters], terms.sum(axis=1), positions * ROUNDOFF * size)
         memory.check()
 
 
@@ -345,9 +375,9 @@ def test_correlate_both(rows: int, other: int, memory: Memory, rng: np.random.Ge
 
 def drawn(memory: Memory, maps: Maps, total: NDArray[Any]) -> Arrays:
     mean = memory.output(total.shape, np.float32, np.nan)
-    bits = memory.output((len(total), words_for(maps.hidden) + 1), np.uint64, 2**64 - 1)
-    _kernels.pooled(total, maps.blocks, mean, bits, DRAW)
-    return mean, bits
+    on = memory.output((len(total), words_for(maps.hidden) + 1), np.uint64, 2**64 - 1)
+    _kernels.pooled(total, maps.blocks, mean, on, DRAW)
+    return mean, on
 
 
 def weigh(maps: Maps, total: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -469,49 +499,13 @@ def test_pooled_means_and_bits(memory: Memory, rng: np.random.Generator) -> None
 
 
 def test_more_memory_than_offsets_reach_is_refused() -> None:
-    """Gradients of so many chunks take 16 GiB; nothing of what is given is touched before."""
-    filters, rows = padded(28_000), 2_000
+    """Gradients of so many parts take 16 GiB; nothing of what is given is touched before."""
+    filters, rows = padded(28_000), 800
     maps = (28, 28, 1, 28, 28, filters, 1, 1)
     gradient, hidden = np.zeros((784, filters), np.float32), np.zeros((rows, filters), np.float32)
-    start, index = np.zeros(rows + 1, np.uint32), np.zeros(1, np.uint32)
+    visible = np.zeros((rows, 13), np.uint64)
     with pytest.raises(MemoryError, match="the maps are too large"):
-        _kernels.correlate_listed(maps, start, index, hidden, 1.0, gradient)
-
-
-@pytest.mark.parametrize(
-    ("start", "index", "words"),
-    [
-        ([0, 1, 2], [0, 10**6], "name no units"),
-        ([0, 1, 2], [2**32 - 1, 0], "name no units"),
-        ([0, 2, 3], [3, 3, 4], "do not ascend"),
-        ([0, 2, 3], [4, 3, 4], "do not ascend"),
-        ([0, 3, 2], [0, 1, 2], "do not ascend"),
-        ([0, 2**32 - 1, 2], [0, 1, 2], "do not ascend"),
-        ([0, 2, 4], [0, 1, 2], "index is too short"),
-        ([0, 2], [0, 1, 2], "start is too short"),
-    ],
-)
-def test_foreign_lists_are_refused(start: list[int], index: list[int], words: str) -> None:
-    maps = Maps(6, 7, 3, 3, 2, 5, 2)
-    weights = np.zeros((18, 16), np.float32)
-    visible = np.zeros((2, padded(maps.visible)), np.float32)
-    hidden = np.zeros((2, padded(maps.hidden)), np.float32)
-    below, above, link = visible[0].copy(), hidden[0].copy(), maps.link
-    wrong = np.array(start, np.uint32), np.array(index, np.uint32)
-    right = np.array([0, 1, 1], np.uint32), np.array([maps.visible - 1], np.uint32)
-    k = _kernels
-    k.convolve_listed(weights, link, *right, above, hidden)
-    k.correlate_both(link, *right, hidden, *right, hidden, 1.0, 1.0, weights)
-    calls: list[Callable[[], object]] = [
-        lambda: k.convolve_listed(weights, link, *wrong, above, hidden),
-        lambda: k.deconvolve_listed(weights, link, *wrong, below, visible),
-        lambda: k.correlate_listed(link, *wrong, hidden, 1.0, weights),
-        lambda: k.correlate_both(link, *right, hidden, *wrong, hidden, 1.0, 1.0, weights),
-        lambda: k.correlate_both(link, *wrong, hidden, *right, hidden, 1.0, 1.0, weights),
-    ]
-    for number, call in enumerate(calls):
-        with pytest.raises(ValueError, match=words):
-            raise AssertionError(f"call {number} was accepted: {call()}")
+        _kernels.correlate(maps, visible, hidden, visible[:0], hidden[:0], 1.0, 0.0, gradient)
 
 
 def test_maps_that_no_memory_holds_are_refused() -> None:
@@ -526,41 +520,56 @@ def test_maps_that_no_memory_holds_are_refused() -> None:
 
 def test_wrong_shapes_are_refused() -> None:
     maps = Maps(6, 7, 3, 3, 2, 5, 2)
-    start, index = np.zeros(3, np.uint32), np.zeros(9, np.uint32)
     weights = np.zeros((18, 16), np.float32)
     visible = np.zeros((2, padded(maps.visible)), np.float32)
     hidden = np.zeros((2, padded(maps.hidden)), np.float32)
     below, above = visible[0].copy(), hidden[0].copy()
     short, odd = hidden[:1].copy(), np.zeros((2, 130), np.float32)
     bits = np.zeros((2, words_for(maps.hidden)), np.uint64)
+    seen = np.zeros((2, words_for(maps.visible)), np.uint64)
+    beyond = np.full_like(seen, 2**64 - 1)
+    few = seen[:, :-1].copy()
     link, blocks = maps.link, maps.blocks
     too_wide = (6, 7, 3, 3, 2, 5, 4, 7)
-    full = np.array([0, 4, 10], np.uint32)
+    none, no_hidden, scales = seen[:0], hidden[:0], (1.0, 1.0)
     k = _kernels
+    k.convolve(weights, link, seen, above, hidden)
+    k.correlate(link, seen, hidden, none, no_hidden, *scales, weights)
     calls: list[Callable[[], object]] = [
-        lambda: k.convolve_listed(weights, too_wide, start, index, above, hidden),
-        lambda: k.convolve_listed(weights, (*link[:7], 0), start, index, above, hidden),
-        lambda: k.convolve_listed(weights[1:], link, start, index, above, hidden),
-        lambda: k.convolve_listed(weights, link, start[1:], index, above, hidden),
-        lambda: k.convolve_listed(weights, link, full, index, above, hidden),
-        lambda: k.convolve_listed(weights, link, start, index, above[1:], hidden),
-        lambda: k.convolve_listed(weights, link, start, index, odd[0], odd),
+        lambda: k.convolve(weights, too_wide, seen, above, hidden),
+        lambda: k.convolve(weights, (*link[:7], 0), seen, above, hidden),
+        lambda: k.convolve(weights[1:], link, seen, above, hidden),
+        lambda: k.convolve(weights, link, few, above, hidden),
+        lambda: k.convolve(weights, link, beyond, above, hidden),
+        lambda: k.convolve(weights, link, seen[:1], above, hidden),
+        lambda: k.convolve(weights, link, seen, above[1:], hidden),
+        lambda: k.convolve(weights, link, seen, odd[0], odd),
         lambda: k.convolve(weights, link, visible[:1], above, hidden),
         lambda: k.convolve(weights, link, odd[:, :125].copy(), above, hidden),
-        lambda: k.deconvolve_listed(weights, link, start, index, odd[0], odd),
-        lambda: k.deconvolve_listed(weights, link, start[1:], index, below, visible),
+        lambda: k.convolve(weights, link, seen.astype(np.int64), above, hidden),
+        lambda: k.deconvolve(weights, link, bits, odd[0], odd),
+        lambda: k.deconvolve(weights, link, bits[:1], below, visible),
         lambda: k.deconvolve(weights, link, odd[:, :99].copy(), below, visible),
         lambda: k.deconvolve(weights, link, short, below, visible),
-        lambda: k.correlate_listed(link, start[1:], index, hidden, 1.0, weights),
-        lambda: k.correlate_listed(link, start, index, odd[:, :99].copy(), 1.0, weights),
-        lambda: k.correlate_listed(link, start, index, hidden, 1.0, weights[1:]),
-        lambda: k.correlate_listed(link, start, index, hidden, 1.0, weights[:, :4].copy()),
-        lambda: k.correlate_both(
-            link, start, index, hidden, start[1:], index, hidden, 1.0, 1.0, weights
+        lambda: k.correlate(link, few, hidden, few[:0], no_hidden, *scales, weights),
+        lambda: k.correlate(link, beyond, hidden, none, no_hidden, *scales, weights),
+        lambda: k.correlate(link, seen, hidden, beyond, hidden, *scales, weights),
+        lambda: k.correlate(
+            link, seen, odd[:, :99].copy(), none, odd[:0, :99].copy(), *scales, weights
         ),
-        lambda: k.correlate_both(link, start, index, hidden, start, index, odd, 1.0, 1.0, weights),
-        lambda: k.correlate(link, odd[:, :125].copy(), hidden, 1.0, weights),
-        lambda: k.correlate(link, visible[:1], hidden, 1.0, weights),
+        lambda: k.correlate(link, seen, hidden, none, no_hidden, *scales, weights[1:]),
+        lambda: k.correlate(link, seen, hidden, none, no_hidden, *scales, weights[:, :4].copy()),
+        lambda: k.correlate(link, seen, hidden, seen[1:], hidden, *scales, weights),
+        lambda: k.correlate(link, seen, hidden, visible, hidden, *scales, weights),
+        lambda: k.correlate(link, seen, hidden, seen, odd, *scales, weights),
+        lambda: k.correlate(
+            link, odd[:, :125].copy(), hidden, odd[:0, :125].copy(), no_hidden, *scales, weights
+        ),
+        lambda: k.map_sums(bits, 20, 5, np.zeros((1, 16), np.float32)),
+        lambda: k.map_sums(bits, 20, 5, np.zeros((2, 15), np.float32)),
+        lambda: k.map_sums(bits, 20, 17, np.zeros((2, 16), np.float32)),
+        lambda: k.map_sums(bits[:, :1].copy(), 20, 5, np.zeros((2, 16), np.float32)),
+        lambda: k.map_sums(odd[:, :99].copy(), 20, 5, np.zeros((2, 16), np.float32)),
         lambda: k.pooled(odd, blocks, odd, None, None),
         lambda: k.pooled(hidden, (4, 6, 50, 2), hidden, None, None),
         lambda: k.pooled(hidden, (4, 5, 5, 2), hidden, None, None),
@@ -591,32 +600,24 @@ def test_every_instruction_set_gives_the_same_bits(isa: str, rng: np.random.Gene
     floats = memory.padded_input(magnitudes(rng, 4, maps.visible))
 
     def results() -> list[NDArray[Any]]:
-        total = inputs(
-            memory, _kernels.convolve_listed, maps.hidden, maps, weights, lists(memory, states),
-            above,
-        )[0]  # fmt: skip
-        mean, bits = drawn(memory, maps, total)
+        seen = bits(memory, states)
+        total = inputs(memory, _kernels.convolve, maps.hidden, maps, weights, seen, above)[0]
+        mean, on = drawn(memory, maps, total)
         cumulant = memory.output(4, np.float64, 0)
         _kernels.pooled_cumulant(total, maps.blocks, cumulant)
-        on = from_bits(bits, maps.hidden)
-        zero = np.zeros((maps.taps, maps.filters), np.float32)
+        other = bits(memory, states[::-1].copy())
         return [
             total,
             mean,
-            bits,
+            on,
             cumulant,
-            *inputs(
-                memory, _kernels.deconvolve_listed, maps.visible, maps, weights,
-                lists(memory, on), below,
-            ),
-            *inputs(memory, _kernels.deconvolve, maps.visible, maps, weights, (mean,), below),
-            *inputs(memory, _kernels.convolve, maps.hidden, maps, weights, (floats,), above),
-            *correlated(memory, maps, zero, _kernels.correlate, floats, mean, 0.7),
-            *correlated(
-                memory, maps, zero, _kernels.correlate_both, *lists(memory, states), mean,
-                *lists(memory, states[::-1].copy()), mean, 0.5, -0.3,
-            ),
-        ]  # fmt: skip
+            *inputs(memory, _kernels.deconvolve, maps.visible, maps, weights, on, below),
+            *inputs(memory, _kernels.deconvolve, maps.visible, maps, weights, mean, below),
+            *inputs(memory, _kernels.convolve, maps.hidden, maps, weights, floats, above),
+            *correlated(memory, maps, None, floats, mean, floats[:0], mean[:0], 0.7, 0.0),
+            *correlated(memory, maps, None, seen, mean, other, mean, 0.5, -0.3),
+            *summed(memory, maps, mean),
+        ]
 
     here = results()
     _kernels.use_isa("baseline")

@@ -12,7 +12,8 @@ from rbmcli import _kernels
 from rbmcli.arrays import padded, to_padded, zeros
 from rbmcli.cli.main import run as rbm
 from rbmcli.learning.centering import REFRESH, Centering
-from rbmcli.learning.update import Update
+from rbmcli.learning.sparsity import SparsityTarget
+from rbmcli.learning.update import Regularization, Update
 from rbmcli.model.links import Phase, Rule
 from rbmcli.model.rbm import Rbm
 from rbmcli.model.states import BitStates, FloatStates
@@ -123,6 +124,50 @@ def test_so_they_do_with_real_values(isa, threads, kinds, centred, rule):
                 layer.refresh()
                 assert kept[0].tobytes() == layer.bias.tobytes()
                 assert kept[1].tobytes() == layer.sigma.tobytes()
+
+
+#: What filters see, their number and sides, what is pooled, the kind of the visible units.
+FILTERS = [
+    ((8, 9, 1), (5, 3, 2), 1, "bernoulli"),
+    ((9, 8, 3), (17, 3, 3), 2, "bernoulli"),
+    ((6, 6, 20), (40, 2, 3), 1, "bernoulli"),
+    ((9, 7, 1), (16, 2, 2), 2, "gaussian"),
+    ((5, 5, 2), (3, 5, 5), 1, "gaussian"),
+]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("sparse", [None, SparsityTarget(0.1, 0.7)])
+def test_so_they_do_with_filters(isa, threads, sparse, centred, rule):
+    for number, (shape, filters, pool, kind) in enumerate(FILTERS):
+        rng = np.random.default_rng(number)
+        machines = []
+        for _ in range(2):
+            values = np.random.default_rng(number + 100)
+            model = Rbm.convolutional(shape, filters, pool, kind, planar=False)
+            for array in (model.parameters() | model.velocities()).values():
+                array[:] = values.normal(0, 0.2, array.shape)
+            model.visible.refresh()
+            model.hidden.refresh()
+            centering = Centering(model, values.random(model.visible.units)) if centred else None
+            machines.append((model, Update(model, centering, Regularization(sparsity=sparse))))
+        (whole, one), (parts, many) = machines
+        units = whole.visible.units, whole.hidden.units
+        for _ in range(REFRESH + 2 if number == 0 else 3):
+            positive = phase(rng, 9, *units, 0.2, kind == "gaussian")
+            negative = phase(rng, 6, *units, 0.3, kind == "gaussian")
+            assert one._whole_step(positive, negative, rule) is True
+            assert many._step_by_step(positive, negative, rule) is True
+            found, wanted = everything(whole, one), everything(parts, many)
+            assert found.keys() == wanted.keys()
+            for name, values in wanted.items():
+                scale = np.abs(values).max() + 1
+                np.testing.assert_allclose(found[name], values, 0, 1e-5 * scale, err_msg=name)
+            for layer in (whole.visible, whole.hidden):  # what is kept beside the parameters
+                kept = layer.bias.copy()
+                layer.refresh()
+                assert kept.tobytes() == layer.bias.tobytes()
 
 
 @pytest.mark.parametrize("kinds", KINDS[1:])
@@ -251,9 +296,21 @@ def test_which_steps_are_replayed(tmp_path, monkeypatch):
         ["--crop", "6x6"],
         ["--visible-kind", "binomial:3"],
         ["--sparsity-target", "0.1"],
-        ["--conv", "2x3x3"],
     ):
         assert plans(*options) == [False, False], options
+    for options in (
+        [],
+        ["--pool", "2", "--sparsity-target", "0.1"],
+        ["--visible-kind", "gaussian", "--lr", "0.001"],
+        ["--algorithm", "pcd", "--no-centering"],
+    ):
+        assert plans("--conv", "2x3x3", *options) == [True, True], options
+    for options in (
+        ["--sparsity-target", "0.1", "--sparsity-on", "both"],
+        ["--visible-kind", "gaussian:0.5", "--lr", "0.001"],
+        ["--reconstruction", "mean"],
+    ):
+        assert plans("--conv", "2x3x3", *options) == [False, False], options
     for options in (["--l1", "0.001"], ["--algorithm", "fpcd"], ["--algorithm", "pt"]):
         assert plans(*options) == [], options
 

@@ -38,7 +38,7 @@ KERNELS = (
         "convolve",
         "deconvolve",
     ),
-    *("correlate", "reals", "loops", "told"),
+    *("correlate", "reals", "filters", "loops", "told"),
 )
 #: What a program built with the sanitizer ends with where it has something to say.
 RED = 66

@@ -42,7 +42,7 @@ static void bernoulli(const void *args, rbm_worker *me) {
     const rbm_units_args a = *(const rbm_units_args *)args;
     const stream s = open_stream(&a.draw);
     uint64_t *bits = a.states;
-    EACH(me, 8, a.rows, r) {
+    EACH_ROW(me, 8, a.rows, r) {
         float *mean = a.mean ? a.mean + r * a.ld : NULL;
         for (size_t w = 0; w * 64 < a.units; w++) {
             vfloat p[64 / LANES];
@@ -91,7 +91,7 @@ INLINE vfloat softplus_change(float after, float before, vfloat x) {
 static void bernoulli_cumulant_change(const void *args, rbm_worker *me) {
     const rbm_cumulant_change_args a = *(const rbm_cumulant_change_args *)args;
     const float before = a.beta[0], after = a.beta[1];
-    EACH(me, 8, a.rows, r) {
+    EACH_ROW(me, 8, a.rows, r) {
         /* As many sums on every instruction set. Columns beyond the units are 0: no change. */
         double sums[RBM_PAD] = {0}, sum = 0;
         for (size_t u = 0; u < a.units; u += RBM_PAD) {

@@ -119,7 +119,7 @@ static void pooled(const void *args, rbm_worker *me) {
     const rbm_pool *maps = &a.maps;
     const stream s = open_stream(&a.draw);
     size_t units = maps->height * maps->width * maps->filters, ld = a.ld, words = a.words;
-    EACH(me, 1, a.rows, r) {
+    EACH_ROW(me, 1, a.rows, r) {
         const float *from = a.total + r * ld;
         float *to = a.mean ? a.mean + r * ld : NULL;
         uint64_t *row = a.bits ? a.bits + r * words : NULL;
@@ -144,7 +144,7 @@ static void pooled_cumulant(const void *args, rbm_worker *me) {
     const rbm_pooled_cumulant_args a = *(const rbm_pooled_cumulant_args *)args;
     const rbm_pool *maps = &a.maps;
     size_t pool = maps->pool, tall = maps->height / pool, wide = maps->width / pool;
-    EACH(me, 1, a.rows, r) {
+    EACH_ROW(me, 1, a.rows, r) {
         double sum = 0;
         for (size_t position = 0; position < tall * wide; position++) {
             size_t py = position / wide, px = position % wide;
@@ -171,7 +171,7 @@ static void pooled_means(const void *args, rbm_worker *me) {
     size_t ld_out = a.ld_out, pool = maps->pool, tall = maps->height / pool,
            wide = maps->width / pool;
     size_t units = tall * wide * maps->filters;
-    EACH(me, 1, a.rows, r) {
+    EACH_ROW(me, 1, a.rows, r) {
         for (size_t position = 0; position < tall * wide; position++) {
             size_t py = position / wide, px = position % wide;
             const float *from =

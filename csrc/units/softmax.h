@@ -48,7 +48,7 @@ static void softmax(const void *args, rbm_worker *me) {
     float *mean = a.mean;
     uint64_t *bits = a.states;
     size_t units = a.units, ld = a.ld, n = a.n, words = a.words;
-    EACH(me, 8, a.rows, r) {
+    EACH_ROW(me, 8, a.rows, r) {
         uint64_t *row = bits ? bits + r * words : NULL;
         uint32_t drawn[DRAWN];
         size_t drawn_from = units; /* unit of drawn[0]; none yet */
@@ -85,7 +85,7 @@ static void softmax(const void *args, rbm_worker *me) {
 static void softmax_cumulant(const void *args, rbm_worker *me) {
     const rbm_cumulant_args a = *(const rbm_cumulant_args *)args;
     size_t units = a.units, n = a.n;
-    EACH(me, 8, a.rows, r) {
+    EACH_ROW(me, 8, a.rows, r) {
         double sum = 0;
         for (size_t first = 0; first < units; first += CHUNK(n)) {
             float values[MOST_GROUP + LANES] = {0}, greatest[MOST_GROUP];

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rbmcli.arrays import Floats
+from rbmcli.model.links import SparsityTerms
 
 #: q becomes DECAY q + (1 - DECAY) mean of the batch.
 DECAY = np.float32(0.9)
@@ -40,3 +41,10 @@ class Sparsity:
         self.activity *= DECAY
         self.activity += (1 - DECAY) * hidden_mean
         return np.float32(self.wanted.cost) * (np.float32(self.wanted.target) - self.activity)
+
+    def terms(self) -> SparsityTerms | None:
+        """What a kernel needs to pull biases; None where weights are pulled too."""
+        if self.wanted.on != "bias":
+            return None
+        follow = float(1 - DECAY)
+        return SparsityTerms(self.activity, follow, self.wanted.target, self.wanted.cost)

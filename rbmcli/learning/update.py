@@ -71,11 +71,14 @@ class Update:
         """The step in one kernel; None where none does all that is asked for."""
         model = self._model
         below, above = model.visible.terms(), model.hidden.terms()
-        special = self._sparsity is not None or self._limits.any or rule.l1
+        sparsity = None if self._sparsity is None else self._sparsity.terms()
+        special = self._limits.any or rule.l1 or (self._sparsity and not sparsity)
         if special or below is None or above is None:
             return None
-        terms = None if self._centering is None else self._centering.terms(rule)
-        finite = model.link.learn(positive, negative, rule, below, above, terms, self._scratch)
+        centering = None if self._centering is None else self._centering.terms(rule)
+        finite = model.link.learn(
+            positive, negative, rule, below, above, centering, sparsity, self._scratch
+        )
         if finite is not None:
             self.count_steps(1)
         return finite

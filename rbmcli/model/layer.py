@@ -285,10 +285,10 @@ class Layer:
         return values if self.sharing is None else values[self.sharing.parameter]
 
     def terms(self) -> LayerTerms | None:
-        """What a kernel needs to learn the parameters; None where units share them."""
-        if self.sharing is not None:
-            return None
+        """What a kernel needs to learn the parameters; None where units share deviations."""
         terms = LayerTerms(self.parameters["bias"], self.velocities["bias"])
+        if self.sharing is not None:
+            return None if self.kind.has_sigma else terms._replace(natural=self.bias)
         if not self.kind.has_sigma:
             return terms
         terms = terms._replace(natural=self.bias, sigma=self._sigma)

@@ -22,8 +22,11 @@ enum {
     FILTERS = 5,
     MAP = SIDE - FILTER + 1,
     TAPS = FILTER * FILTER,
+    MAPPED = MAP * MAP * FILTERS,
     LM = 336, /* padded units of the hidden maps */
     LS = 112, /* and of the visible ones */
+    WM = 5,
+    WS = 2,
 };
 
 /* All that kernels read and write; what they wrote is compared as a whole. */
@@ -38,7 +41,12 @@ typedef struct {
     float up[ROWS * LH], down[ROWS * LV], real[ROWS * LV], again[ROWS * LH];
     float natural[LV], sigma[LV], log_sigma[LV], log_sigma_velocity[LV];
     float filters[TAPS * RBM_PAD], maps[ROWS * LM], pixels[ROWS * LS], map_bias[LM], pixel_bias[LS];
-    float filter_gradient[TAPS * RBM_PAD];
+    float again_maps[ROWS * LM];
+    uint64_t map_bits[ROWS * WM], pixel_bits[ROWS * WS], again_bits[ROWS * WS];
+    float filter_gradient[TAPS * RBM_PAD], filter_velocity[TAPS * RBM_PAD];
+    float pixel_sums[2][ROWS * RBM_PAD], map_sums[2][ROWS * RBM_PAD];
+    float of_filters[2][RBM_PAD], of_channels[2][RBM_PAD]; /* biases and their velocities */
+    float offset_pixels[LS], penalty_maps[LM], activity[LM];
     uint64_t dots[2 * ROWS]; /* float64 */
     int finite;
 } world;
@@ -101,6 +109,11 @@ static void begin(world *w) {
     fill(w->filters, TAPS, RBM_PAD, FILTERS);
     fill(w->maps, ROWS, LM, MAP * MAP * FILTERS);
     fill(w->pixels, ROWS, LS, SIDE * SIDE);
+    fill_bits(w->pixel_bits, ROWS, WS, SIDE * SIDE, 13);
+    fill_bits(w->again_bits, ROWS, WS, SIDE * SIDE, 40); /* some rows go as floats */
+    fill_bits(w->map_bits, ROWS, WM, MAPPED, 40);
+    for (size_t p = 0; p < LS; p++)
+        w->offset_pixels[p] = 0.5f;
     w->finite = 1;
 }
 
@@ -150,26 +163,25 @@ static rbm_bit_inputs_args inputs_down(world *w, const uint64_t *bits, size_t wo
     };
 }
 
+static rbm_learning how(world *w) {
+    return (rbm_learning){rule, 0.01, 0.01f, 1, 1, &w->finite};
+}
+
 static rbm_learn_args learning(world *w, size_t others) {
     return (rbm_learn_args){
         .link = dense(w),
         .positive = {w->visible, NULL, w->up, ROWS, WV},
         .negative = {w->reconstructed, NULL, w->again, others, WV},
-        .rule = rule,
+        .how = how(w),
         .offset_visible = w->offset_visible,
         .offset_hidden = w->offset_hidden,
         .penalty_visible = w->penalty_visible,
         .penalty_hidden = w->penalty_hidden,
-        .slide = 0.01f,
-        .decay = 0.01,
-        .follow_hidden = 1,
-        .refresh = 1,
         .visible = {.bias = w->visible_bias, .bias_velocity = w->visible_velocity},
         .hidden = {.bias = w->hidden_bias, .bias_velocity = w->hidden_velocity},
         .lists = space.lists,
         .scaled = space.scaled,
         .vectors = space.vectors,
-        .finite = &w->finite,
     };
 }
 
@@ -211,7 +223,7 @@ static void run_update(world *w, int threads) {
 static void run_learn(world *w, int threads) {
     rbm_learn_args args = learning(w, OTHERS);
     rbm_run(table->learn, &args, threads);
-    args.refresh = 0; /* fewer loops: one meeting less that comes of their number */
+    args.how.refresh = 0; /* fewer loops: one meeting less that comes of their number */
     rbm_run(table->learn, &args, threads);
 }
 
@@ -223,6 +235,11 @@ static void run_values(world *w, int threads) {
     args.visible = (rbm_layer){w->visible_bias, w->visible_velocity,   w->natural, w->sigma,
                                w->log_sigma,    w->log_sigma_velocity, 3};
     rbm_run(table->learn, &args, threads);
+}
+
+static void run_all(const rbm_operation *operations, size_t count, int threads) {
+    const rbm_plan_args plan = {operations, count};
+    rbm_run(rbm_walk, &plan, threads);
 }
 
 /* A step of CD-1: each kernel reads what the one before has written. */
@@ -246,96 +263,168 @@ static void run_plan(world *w, int threads) {
     const rbm_learn_args learn = learning(w, ROWS);
     rbm_kernel *const bernoulli = table->kinds[rbm_find_kind("bernoulli")].units;
     const rbm_operation operations[] = {
-        {table->binarize_u8, &images}, {table->bit_inputs, &up}, {bernoulli, &hidden},
-        {table->bit_inputs, &down},    {bernoulli, &visible},    {table->bit_inputs, &again},
-        {bernoulli, &means},           {table->learn, &learn},
+        {table->binarize_u8, &images, ROWS}, {table->bit_inputs, &up, 0},
+        {bernoulli, &hidden, ROWS},          {table->bit_inputs, &down, 0},
+        {bernoulli, &visible, ROWS},         {table->bit_inputs, &again, 0},
+        {bernoulli, &means, ROWS},           {table->learn, &learn, 0},
     };
-    const rbm_plan_args plan = {operations, sizeof operations / sizeof *operations};
-    rbm_run(rbm_walk, &plan, threads);
+    run_all(operations, sizeof operations / sizeof *operations, threads);
 }
 
-static void *memory_of(size_t bytes) {
-    if (bytes > sizeof space.memory)
+/* Memory of so many bytes, from a place in the workspace on. */
+static void *memory_of(size_t place, size_t bytes) {
+    if (place + bytes > sizeof space.memory)
         abort();
-    return space.memory;
+    return space.memory + place;
 }
+
+enum { UP = 0, DOWN = 1 << 20, GRADIENT = 2 << 20 };
 
 static const rbm_maps maps = {SIDE, SIDE, 1, FILTER, FILTER, FILTERS, MAP, MAP};
 
-/* Lists of every third unit or so, made by hand. */
-static void list(uint32_t *start, uint32_t *index, uint32_t units) {
-    start[0] = 0;
-    for (size_t r = 0; r < ROWS; r++) {
-        uint32_t at = start[r];
-        for (uint32_t u = (uint32_t)r % 3; u < units; u += 2 + (u + (uint32_t)r) % 3)
-            index[at++] = u;
-        start[r + 1] = at;
-    }
-}
-
-static void run_convolve(world *w, int threads) {
-    list(space.start, space.index, SIDE * SIDE);
+static rbm_inputs_args to_maps(world *w, const uint64_t *bits, float *out, int threads) {
     rbm_inputs_args args = {.weights = w->filters,
                             .maps = maps,
                             .ld_weights = RBM_PAD,
-                            .start = space.start,
-                            .index = space.index,
+                            .bits = bits,
+                            .words = WS,
                             .rows = ROWS,
                             .bias = w->map_bias,
-                            .out = w->maps,
+                            .out = out,
                             .ld = LM};
-    args.memory = memory_of(table->convolve_listed_memory(&args, threads));
-    rbm_run(table->convolve_listed, &args, threads);
+    args.memory = memory_of(UP, table->convolve_memory(&args, threads));
+    return args;
 }
 
-static void run_deconvolve(world *w, int threads) {
-    list(space.start, space.index, MAP * MAP * FILTERS);
+/* From bits, or from values where these are null. */
+static rbm_inputs_args to_pixels(world *w, const uint64_t *bits, int threads) {
     rbm_inputs_args args = {.weights = w->filters,
                             .maps = maps,
                             .ld_weights = RBM_PAD,
-                            .start = space.start,
-                            .index = space.index,
-                            .rows = ROWS,
-                            .bias = w->pixel_bias,
-                            .out = w->pixels,
-                            .ld = LS};
-    args.memory = memory_of(table->deconvolve_listed_memory(&args, threads));
-    rbm_run(table->deconvolve_listed, &args, threads);
-}
-
-static void run_correlate(world *w, int threads) {
-    list(space.start, space.index, SIDE * SIDE);
-    rbm_correlate_args args = {
-        .maps = maps,
-        .sides = {{space.start, space.index, NULL, 0, w->maps, ROWS, 0.5f},
-                  {space.start, space.index, NULL, 0, w->maps, OTHERS, -0.3f}},
-        .ld_hidden = LM,
-        .gradient = w->filter_gradient,
-        .ld = RBM_PAD};
-    args.memory = memory_of(table->correlate_listed_memory(&args, threads));
-    rbm_run(table->correlate_listed, &args, threads);
-}
-
-/* The same of real-valued states. */
-static void run_reals(world *w, int threads) {
-    rbm_inputs_args args = {.weights = w->filters,
-                            .maps = maps,
-                            .ld_weights = RBM_PAD,
+                            .bits = bits,
+                            .words = WM,
                             .values = w->maps,
                             .ld_values = LM,
                             .rows = ROWS,
                             .bias = w->pixel_bias,
                             .out = w->pixels,
                             .ld = LS};
-    args.memory = memory_of(table->deconvolve_memory(&args, threads));
-    rbm_run(table->deconvolve, &args, threads);
-    rbm_correlate_args both = {.maps = maps,
-                               .sides = {{NULL, NULL, w->pixels, LS, w->maps, ROWS, 0.5f}},
+    args.memory = memory_of(DOWN, table->deconvolve_memory(&args, threads));
+    return args;
+}
+
+static rbm_correlate_args correlating(world *w, size_t others, int threads) {
+    rbm_correlate_args args = {.maps = maps,
+                               .sides = {{w->pixel_bits, NULL, w->maps, ROWS, 0.5f},
+                                         {w->again_bits, NULL, w->again_maps, others, -0.3f}},
+                               .words = WS,
                                .ld_hidden = LM,
                                .gradient = w->filter_gradient,
                                .ld = RBM_PAD};
-    both.memory = memory_of(table->correlate_memory(&both, threads));
-    rbm_run(table->correlate, &both, threads);
+    args.memory = memory_of(GRADIENT, table->correlate_memory(&args, threads));
+    return args;
+}
+
+static void run_convolve(world *w, int threads) {
+    const rbm_inputs_args args = to_maps(w, w->again_bits, w->maps, threads);
+    const rbm_operation operations[] = {{table->arrange_up, &args, 0},
+                                        {table->convolve, &args, ROWS}};
+    run_all(operations, 2, threads);
+}
+
+static void run_deconvolve(world *w, int threads) {
+    const rbm_inputs_args args = to_pixels(w, w->map_bits, threads);
+    const rbm_operation operations[] = {{table->arrange_down, &args, 0},
+                                        {table->deconvolve, &args, ROWS}};
+    run_all(operations, 2, threads);
+}
+
+static void run_correlation(const rbm_correlate_args *args, int threads) {
+    const rbm_operation operations[] = {{table->arrange_gradient, args, 0},
+                                        {table->correlate, args, ROWS},
+                                        {table->sum_gradient, args, 0}};
+    run_all(operations, 3, threads);
+}
+
+static void run_correlate(world *w, int threads) {
+    const rbm_correlate_args args = correlating(w, OTHERS, threads);
+    run_correlation(&args, threads);
+}
+
+/* The same of real-valued states. */
+static void run_reals(world *w, int threads) {
+    const rbm_inputs_args args = to_pixels(w, NULL, threads);
+    const rbm_operation operations[] = {{table->arrange_down, &args, 0},
+                                        {table->deconvolve, &args, ROWS}};
+    run_all(operations, 2, threads);
+    rbm_correlate_args both = correlating(w, OTHERS, threads);
+    both.sides[0] = (rbm_side){NULL, w->pixels, w->maps, ROWS, 0.5f};
+    both.sides[1] = (rbm_side){NULL, w->pixels, w->again_maps, OTHERS, -0.3f};
+    both.ld_values = LS;
+    run_correlation(&both, threads);
+}
+
+/* A step of CD-1: kernels that go by rows run one after the other, and do not meet. */
+static void run_filters(world *w, int threads) {
+    const rbm_inputs_args up = to_maps(w, w->pixel_bits, w->maps, threads);
+    const rbm_inputs_args down = to_pixels(w, w->map_bits, threads);
+    const rbm_inputs_args again = to_maps(w, w->again_bits, w->again_maps, threads);
+    const rbm_pool pool = {MAP, MAP, FILTERS, 2};
+    const rbm_pooled_args hidden = {w->maps, ROWS, pool, LM, w->maps, w->map_bits, WM, draw(1)};
+    const rbm_units_args visible = {w->pixels, ROWS,          SIDE * SIDE, LS,     1,
+                                    NULL,      w->again_bits, WS,          draw(2)};
+    const rbm_pooled_args means = {w->again_maps, ROWS, pool, LM, w->again_maps, NULL, 0, draw(3)};
+    rbm_map_sums_args sums[4];
+    for (size_t p = 0; p < 2; p++) {
+        sums[p] = (rbm_map_sums_args){.bits = p ? w->again_bits : w->pixel_bits,
+                                      .rows = ROWS,
+                                      .words = WS,
+                                      .positions = SIDE * SIDE,
+                                      .maps = 1,
+                                      .out = w->pixel_sums[p],
+                                      .ld_out = RBM_PAD};
+        sums[2 + p] = (rbm_map_sums_args){.values = p ? w->again_maps : w->maps,
+                                          .rows = ROWS,
+                                          .ld = LM,
+                                          .positions = MAP * MAP,
+                                          .maps = FILTERS,
+                                          .out = w->map_sums[p],
+                                          .ld_out = RBM_PAD};
+    }
+    const rbm_correlate_args correlated = correlating(w, ROWS, threads);
+    const rbm_learn_maps_args learn = {
+        .maps = maps,
+        .weights = w->filters,
+        .velocity = w->filter_velocity,
+        .gradient = w->filter_gradient,
+        .ld = RBM_PAD,
+        .ld_channels = RBM_PAD,
+        .visible_sums = {w->pixel_sums[0], w->pixel_sums[1]},
+        .hidden_sums = {w->map_sums[0], w->map_sums[1]},
+        .rows = {ROWS, ROWS},
+        .how = how(w),
+        .offset = w->offset_pixels,
+        .penalty = w->penalty_maps,
+        .visible = {w->of_channels[0], w->of_channels[1], w->pixel_bias},
+        .hidden = {w->of_filters[0], w->of_filters[1], w->map_bias},
+        .activity = w->activity,
+        .follow_activity = 0.1f,
+        .target = 0.1f,
+        .cost = 0.1f,
+        .vectors = space.vectors};
+    rbm_kernel *const bernoulli = table->kinds[rbm_find_kind("bernoulli")].units;
+    const rbm_operation operations[] = {
+        {table->arrange_up, &up, 0},           {table->arrange_down, &down, 0},
+        {table->arrange_up, &again, 0},        {table->arrange_gradient, &correlated, 0},
+        {table->convolve, &up, ROWS},          {table->pooled, &hidden, ROWS},
+        {table->deconvolve, &down, ROWS},      {bernoulli, &visible, ROWS},
+        {table->convolve, &again, ROWS},       {table->pooled, &means, ROWS},
+        {table->map_sums, &sums[0], ROWS},     {table->map_sums, &sums[1], ROWS},
+        {table->map_sums, &sums[2], ROWS},     {table->map_sums, &sums[3], ROWS},
+        {table->correlate, &correlated, ROWS}, {table->sum_gradient, &correlated, 0},
+        {table->learn_maps, &learn, 0},
+    };
+    run_all(operations, sizeof operations / sizeof *operations, threads);
 }
 
 /* Loops one after another, more than there are counters for between two meetings. */
@@ -388,7 +477,7 @@ static const struct {
     {"update", run_update},       {"learn", run_learn},       {"values", run_values},
     {"plan", run_plan},           {"convolve", run_convolve}, {"deconvolve", run_deconvolve},
     {"correlate", run_correlate}, {"reals", run_reals},       {"loops", run_loops},
-    {"told", run_told},           {"untold", run_untold},
+    {"told", run_told},           {"untold", run_untold},     {"filters", run_filters},
 };
 
 /* What threads made by number has no part in the comparison. */

@@ -2,7 +2,15 @@
 
 from rbmcli.model.links.convolutional import ConvolutionalLink, Maps
 from rbmcli.model.links.dense import DenseLink
-from rbmcli.model.links.link import CenteringTerms, Correction, LayerTerms, Link, Phase, Rule
+from rbmcli.model.links.link import (
+    CenteringTerms,
+    Correction,
+    LayerTerms,
+    Link,
+    Phase,
+    Rule,
+    SparsityTerms,
+)
 
 __all__ = [
     "CenteringTerms",
@@ -14,4 +22,5 @@ __all__ = [
     "Maps",
     "Phase",
     "Rule",
+    "SparsityTerms",
 ]

@@ -18,11 +18,17 @@ from numpy.typing import NDArray
 from rbmcli import _kernels
 from rbmcli.arrays import Doubles, Floats, Scratch, padded, to_padded, words_for, zeros
 from rbmcli.errors import RbmError
-from rbmcli.model.links.link import Correction, Link, Phase, Products, Rule
-from rbmcli.model.states import BitStates, FloatStates, States
-
-#: Bits denser than this are convolved as floats (benchmarks/convolution.py).
-DENSE_ABOVE = 0.4
+from rbmcli.model.links.link import (
+    CenteringTerms,
+    Correction,
+    LayerTerms,
+    Link,
+    Phase,
+    Products,
+    Rule,
+    SparsityTerms,
+)
+from rbmcli.model.states import BitStates, FloatStates, States, array_of
 
 
 @dataclass(frozen=True)
@@ -206,21 +212,14 @@ class ConvolutionalLink(Link[Floats]):
         return self.maps.filter_height, self.maps.filter_width
 
     def up(self, visible: States, bias: Floats, out: Floats) -> Floats:  # noqa: D102
-        states = self._channels_last(visible)
-        if isinstance(states, BitStates) and states.density <= DENSE_ABOVE:
-            _kernels.convolve_listed(self.padded_weights, self._maps, *states.lists, bias, out)
-        else:
-            _kernels.convolve(self.padded_weights, self._maps, states.floats(), bias, out)
+        states = array_of(self._channels_last(visible))
+        _kernels.convolve(self.padded_weights, self._maps, states, bias, out)
         return out
 
     def down(self, hidden: States, bias: Floats, out: Floats) -> Floats:  # noqa: D102
         channels_last = self._reordered(bias[np.newaxis], back=False)[0]
-        if isinstance(hidden, BitStates) and hidden.density <= DENSE_ABOVE:
-            lists = hidden.lists
-            _kernels.deconvolve_listed(self.padded_weights, self._maps, *lists, channels_last, out)
-        else:
-            values = hidden.floats()
-            _kernels.deconvolve(self.padded_weights, self._maps, values, channels_last, out)
+        states = array_of(hidden)
+        _kernels.deconvolve(self.padded_weights, self._maps, states, channels_last, out)
         if self.maps.planar:
             out[:] = self._reordered(out, back=True)
         return out
@@ -246,23 +245,61 @@ class ConvolutionalLink(Link[Floats]):
         correction: Correction | None = None,
     ) -> Floats:
         total = scratch.rows("gradient", *self.padded_weights.shape)
-        total[:] = 0
         first, second = map(self._channels_last, (positive.visible, negative.visible))
         share = 1 / self.maps.positions
-        scale0, scale1 = share / first.rows, -share / second.rows
-        if isinstance(first, BitStates) and isinstance(second, BitStates):
-            lists0, lists1 = first.lists, second.lists
-            hidden0, hidden1 = positive.hidden, negative.hidden
-            _kernels.correlate_both(
-                self._maps, *lists0, hidden0, *lists1, hidden1, scale0, scale1, total
-            )
-        else:
-            self._correlate(first, positive.hidden, scale0, total)
-            self._correlate(second, negative.hidden, scale1, total)
+        scales = share / first.rows, -share / second.rows
+        sides = array_of(first), array_of(second)
+        if type(first) is not type(second):
+            sides = first.floats(), second.floats()
+        hidden0, hidden1 = positive.hidden, negative.hidden
+        _kernels.correlate(self._maps, sides[0], hidden0, sides[1], hidden1, *scales, total)
         if correction is not None and len(correction.left):
-            left = self._channels_last(FloatStates(correction.left, self.visible))
-            self._correlate(left, correction.right, share, total)
+            left = self._channels_last(FloatStates(correction.left, self.visible)).floats()
+            right = correction.right
+            none = left[:0], right[:0]
+            _kernels.correlate(self._maps, left, right, *none, share, 0.0, total, add=True)
         return total
+
+    def learn(  # noqa: D102
+        self,
+        positive: Phase,
+        negative: Phase,
+        rule: Rule,
+        below: LayerTerms,
+        above: LayerTerms,
+        centering: CenteringTerms | None,
+        sparsity: SparsityTerms | None,
+        scratch: Scratch,
+    ) -> bool | None:
+        maps = self.maps
+        if maps.planar or below.sigma is not None or above.sigma is not None:
+            return None
+        assert below.natural is not None
+        assert above.natural is not None
+        width = self.padded_weights.shape[1]
+        below_width = -(-maps.channels // _kernels.PAD) * _kernels.PAD
+        visible_sums, hidden_sums = [], []
+        for name, phase in (("positive", positive), ("negative", negative)):
+            rows = phase.visible.rows
+            visible_sums.append(scratch.rows(f"{name} pixels", rows, below_width))
+            hidden_sums.append(scratch.rows(f"{name} maps", rows, width))
+            pixels = maps.height * maps.width
+            _kernels.map_sums(array_of(phase.visible), pixels, maps.channels, visible_sums[-1])
+            _kernels.map_sums(phase.hidden, maps.positions, maps.filters, hidden_sums[-1])
+        return _kernels.learn_maps(
+            self.padded_weights,
+            self.velocity,
+            self._maps,
+            self.gradient(positive, negative, scratch),
+            (visible_sums[0], visible_sums[1]),
+            (hidden_sums[0], hidden_sums[1]),
+            rule.as_tuple(),
+            (below.bias, below.bias_velocity, below.natural),
+            (above.bias, above.bias_velocity, above.natural),
+            centering,
+            sparsity,
+            scratch.flat("vectors", 3 * width + 2 * below_width),
+        )
 
     def step(self, gradient: Floats, rule: Rule, scratch: Scratch) -> bool:
         """One step of the rule; True if the weights are finite."""
@@ -358,12 +395,6 @@ class ConvolutionalLink(Link[Floats]):
         own = values[:, : self.visible].reshape(-1, *(swapped if back else shape))
         result[:, : self.visible] = own.swapaxes(1, 2).reshape(len(values), -1)
         return result
-
-    def _correlate(self, states: States, above: Floats, scale: float, gradient: Floats) -> None:
-        if isinstance(states, BitStates):
-            _kernels.correlate_listed(self._maps, *states.lists, above, scale, gradient)
-        else:
-            _kernels.correlate(self._maps, states.floats(), above, scale, gradient)
 
     def _by_channel(self, visible: Floats) -> Floats:
         """Visible values that are the same within a channel, (channels,)."""

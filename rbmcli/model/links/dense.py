@@ -18,6 +18,7 @@ from rbmcli.model.links.link import (
     Phase,
     Products,
     Rule,
+    SparsityTerms,
 )
 from rbmcli.model.states import BitStates, FloatStates, States, array_of
 
@@ -154,9 +155,10 @@ class DenseLink(Link[DenseGradient]):
         below: LayerTerms,
         above: LayerTerms,
         centering: CenteringTerms | None,
+        sparsity: SparsityTerms | None,
         scratch: Scratch,
     ) -> bool | None:
-        if type(positive.visible) is not type(negative.visible):
+        if sparsity is not None or type(positive.visible) is not type(negative.visible):
             return None
         rows0, rows1 = positive.visible.rows, negative.visible.rows
         size = _kernels.learn_floats(

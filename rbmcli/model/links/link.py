@@ -58,7 +58,8 @@ class Rule:
 class LayerTerms(NamedTuple):
     """What a kernel needs of a layer to learn its parameters, float32 (ld,), changed in place.
 
-    natural, sigma: of units with standard deviations, what `bias` is divided by and the quotient.
+    natural, sigma: of units with standard deviations, what `bias` is divided by and the quotient;
+    of units that share parameters, natural alone: the bias of each.
     log_sigma, log_sigma_velocity: of units that learn them. most_log_sigma: the largest magnitude
     that is learned. None where a layer has no such thing.
     """
@@ -87,6 +88,19 @@ class CenteringTerms(NamedTuple):
     slide: float
     follows: bool
     refresh: bool
+
+
+class SparsityTerms(NamedTuple):
+    """What a kernel needs to pull hidden biases by cost (target - activity).
+
+    activity: of each hidden unit, float32 (hidden units,), which follows the data's means by
+    `follow`; changed in place.
+    """
+
+    activity: Floats
+    follow: float
+    target: float
+    cost: float
 
 
 class Correction(NamedTuple):
@@ -199,12 +213,13 @@ class Link(ABC, Generic[Gradient]):
         below: LayerTerms,
         above: LayerTerms,
         centering: CenteringTerms | None,
+        sparsity: SparsityTerms | None,
         scratch: Scratch,
     ) -> bool | None:
         """A whole step along the gradient, of both layers' parameters as well, in one kernel.
 
-        below, above: of the visible and of the hidden layer. True if all is finite; None where
-        there is no such kernel for these states, and nothing was done.
+        below, above: of the visible and of the hidden layer. True if all is finite; None where no
+        kernel does all that is asked for, and nothing was done.
         """
         return None
 
