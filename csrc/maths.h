@@ -1,20 +1,30 @@
 /* Functions of vectors that unit kinds share. */
 
+/* p x + c, rounded once: a term of a polynomial. There are many, and a call where this takes many
+ * instructions. */
+#ifdef EMULATED_MULTIPLY_ADD
+static __attribute__((noinline)) vfloat term(vfloat p, vfloat x, vfloat c) {
+#else
+INLINE vfloat term(vfloat p, vfloat x, vfloat c) {
+#endif
+    return multiply_add(p, x, c);
+}
+
 /* exp(x) for x in [-87, 88], to about one unit in the last place: x = n ln 2 + r, a polynomial in
  * r, and n added to the exponent. */
 INLINE vfloat exponential(vfloat x) {
     const vfloat shift = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    vfloat shifted = x * splat(1.44269504f) + shift;
+    vfloat shifted = term(x, splat(1.44269504f), shift);
     vfloat n = shifted - shift;
-    vfloat r = x - n * splat(0.693359375f);
-    r = r + n * splat(2.12194440e-4f);
+    vfloat r = term(n, splat(-0.693359375f), x);
+    r = term(n, splat(2.12194440e-4f), r);
     vfloat p = splat(1.9875691500e-4f);
-    p = p * r + splat(1.3981999507e-3f);
-    p = p * r + splat(8.3334519073e-3f);
-    p = p * r + splat(4.1665795894e-2f);
-    p = p * r + splat(1.6666665459e-1f);
-    p = p * r + splat(5.0000001201e-1f);
-    p = p * r * r + r + splat(1.0f);
+    p = term(p, r, splat(1.3981999507e-3f));
+    p = term(p, r, splat(8.3334519073e-3f));
+    p = term(p, r, splat(4.1665795894e-2f));
+    p = term(p, r, splat(1.6666665459e-1f));
+    p = term(p, r, splat(5.0000001201e-1f));
+    p = term(p, r * r, r) + splat(1.0f);
     vint power = ((vint)shifted - (vint)shift) << 23;
     return (vfloat)((vint)p + power);
 }
@@ -38,13 +48,13 @@ INLINE vfloat sigmoid(vfloat x) {
 INLINE vfloat twice_artanh(vfloat s) {
     vfloat t = s * s;
     vfloat p = splat(1.0f / 15);
-    p = p * t + splat(1.0f / 13);
-    p = p * t + splat(1.0f / 11);
-    p = p * t + splat(1.0f / 9);
-    p = p * t + splat(1.0f / 7);
-    p = p * t + splat(1.0f / 5);
-    p = p * t + splat(1.0f / 3);
-    p = p * t + splat(1.0f);
+    p = term(p, t, splat(1.0f / 13));
+    p = term(p, t, splat(1.0f / 11));
+    p = term(p, t, splat(1.0f / 9));
+    p = term(p, t, splat(1.0f / 7));
+    p = term(p, t, splat(1.0f / 5));
+    p = term(p, t, splat(1.0f / 3));
+    p = term(p, t, splat(1.0f));
     return splat(2.0f) * s * p;
 }
 
@@ -78,22 +88,22 @@ INLINE vfloat normal(vword word) {
     vfloat w = -logarithm((splat(1.0f) - s) * (splat(1.0f) + s));
     vfloat near = w - splat(2.5f), far = square_root(at_least(w, 0.0f)) - splat(3.0f);
     vfloat p = splat(2.81022636e-08f);
-    p = p * near + splat(3.43273939e-07f);
-    p = p * near + splat(-3.5233877e-06f);
-    p = p * near + splat(-4.39150654e-06f);
-    p = p * near + splat(0.00021858087f);
-    p = p * near + splat(-0.00125372503f);
-    p = p * near + splat(-0.00417768164f);
-    p = p * near + splat(0.246640727f);
-    p = p * near + splat(1.50140941f);
+    p = term(p, near, splat(3.43273939e-07f));
+    p = term(p, near, splat(-3.5233877e-06f));
+    p = term(p, near, splat(-4.39150654e-06f));
+    p = term(p, near, splat(0.00021858087f));
+    p = term(p, near, splat(-0.00125372503f));
+    p = term(p, near, splat(-0.00417768164f));
+    p = term(p, near, splat(0.246640727f));
+    p = term(p, near, splat(1.50140941f));
     vfloat q = splat(-0.000200214257f);
-    q = q * far + splat(0.000100950558f);
-    q = q * far + splat(0.00134934322f);
-    q = q * far + splat(-0.00367342844f);
-    q = q * far + splat(0.00573950773f);
-    q = q * far + splat(-0.0076224613f);
-    q = q * far + splat(0.00943887047f);
-    q = q * far + splat(1.00167406f);
-    q = q * far + splat(2.83297682f);
+    q = term(q, far, splat(0.000100950558f));
+    q = term(q, far, splat(0.00134934322f));
+    q = term(q, far, splat(-0.00367342844f));
+    q = term(q, far, splat(0.00573950773f));
+    q = term(q, far, splat(-0.0076224613f));
+    q = term(q, far, splat(0.00943887047f));
+    q = term(q, far, splat(1.00167406f));
+    q = term(q, far, splat(2.83297682f));
     return splat(1.41421356f) * s * choose(w < splat(5.0f), p, q);
 }

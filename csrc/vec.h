@@ -170,6 +170,7 @@ INLINE vpair multiply_low(vpair a, vpair b) {
 INLINE uint32_t lane_bits(vint mask) {
     return (uint32_t)_mm_movemask_ps((__m128)mask);
 }
+#define EMULATED_MULTIPLY_ADD
 /* Two lanes of a b + c in float64: the product has all of its digits there. Where the sum does not,
  * and the digits that float32 drops are on the edge between two of its numbers, rounding twice
  * could go astray: there the last digit is made odd, so that it says on which side the rest lies

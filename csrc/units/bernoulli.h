@@ -70,15 +70,15 @@ INLINE vfloat softplus_change(float after, float before, vfloat x) {
     vfloat size = magnitude(x), d = -change * size, linear = change * at_least(x, 0.0f);
     vfloat z = decay(splat(-before) * size);
     vfloat series = splat(1.0f / 5040) * d + splat(1.0f / 720);
-    series = series * d + splat(1.0f / 120);
-    series = series * d + splat(1.0f / 24);
-    series = series * d + splat(1.0f / 6);
-    series = series * d + splat(1.0f / 2);
-    series = series * d + splat(1.0f);
+    series = term(series, d, splat(1.0f / 120));
+    series = term(series, d, splat(1.0f / 24));
+    series = term(series, d, splat(1.0f / 6));
+    series = term(series, d, splat(1.0f / 2));
+    series = term(series, d, splat(1.0f));
     vfloat less = z * (series * d), s = less / (splat(2.0f) + z + (z + less)), t = s * s;
     vfloat p = splat(1.0f / 7) * t + splat(1.0f / 5);
-    p = p * t + splat(1.0f / 3);
-    p = p * t + splat(1.0f);
+    p = term(p, t, splat(1.0f / 3));
+    p = term(p, t, splat(1.0f));
     vfloat near = splat(2.0f) * s * p;
     vint far = magnitude(d) > splat(0.25f);
     if (lane_bits(far)) {
