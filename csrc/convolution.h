@@ -153,8 +153,8 @@ static void arrange_gradient(const void *args, rbm_worker *me) {
     const rbm_correlate_args a = *(const rbm_correlate_args *)args;
     gradient_memory m;
     lay_out_gradient(&a, me->thread + 1, &m);
-    EACH(me, 1, 1, once)
-    place_gradient_runs(&a.maps + once, &m.runs);
+    if (me->thread == 0)
+        place_gradient_runs(&a.maps, &m.runs);
     memset(m.runs.matrix, 0, m.runs.matrix_size * sizeof *m.runs.matrix);
 }
 

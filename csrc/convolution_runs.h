@@ -236,8 +236,8 @@ static void arrange_up_runs(const rbm_inputs_args *a, const up_runs *m, rbm_work
     const rbm_maps *maps = &a->maps;
     const tiling *t = &m->t;
     size_t channels = maps->channels, filters = maps->filters, wide = maps->filter_width;
-    EACH(me, 1, 1, begin)
-    memset(m->matrix + begin, 0, matrix_begin(t) * sizeof *m->matrix);
+    if (me->thread == 0)
+        memset(m->matrix, 0, matrix_begin(t) * sizeof *m->matrix);
     EACH(me, 1, maps->filter_height * channels, row) {
         size_t fy = row / channels, c = row % channels;
         float *to = m->matrix + matrix_begin(t) + row * t->pitch;
@@ -337,8 +337,8 @@ static void arrange_down_runs(const rbm_inputs_args *a, const down_runs *m, rbm_
     const patches p = m->p;
     size_t channels = maps->channels, filters = maps->filters, tall = maps->filter_height;
     size_t row = maps->filter_width * channels, line = maps->width * channels;
-    EACH(me, 1, 1, begin) {
-        memset(m->matrix + begin, 0, m->margin * sizeof *m->matrix);
+    if (me->thread == 0) {
+        memset(m->matrix, 0, m->margin * sizeof *m->matrix);
         for (size_t i = 0; i < tall * p.vectors; i++)
             m->where[i] = (uint32_t)(i / p.vectors * line + i % p.vectors * LANES);
     }

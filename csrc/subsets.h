@@ -54,9 +54,8 @@ INLINE void sum_block(const rbm_bit_inputs_args *a, const uint16_t *where, size_
     const float *matrix = a->matrix.at;
     size_t ld = a->matrix.ld;
     float *out = (unit ? a->second : a->out) + first * a->ld + column;
-    memset(sums, 0, rows * RBM_PAD * sizeof *sums);
-    for (size_t r = 0; !unit && r < rows; r++)
-        memcpy(sums + r * RBM_PAD, a->bias + column, RBM_PAD * sizeof *sums);
+    for (size_t i = 0; i < rows * RBM_PAD; i += LANES)
+        store(sums + i, unit ? (vfloat){0} : load(a->bias + column + i % RBM_PAD));
     for (; unit < end; unit += TABLE_UNITS) {
         if (a->matrix.turned) {
             turn(matrix + column * ld + unit, ld, a->width - column,

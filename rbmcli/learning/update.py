@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rbmcli.arrays import Floats, Scratch, put, to_padded
 from rbmcli.learning.centering import Centering
 from rbmcli.learning.sparsity import Sparsity, SparsityTarget
+from rbmcli.learning.statistics import Statistics
 from rbmcli.model.layer import Layer
 from rbmcli.model.links import Correction, Phase, Rule
 from rbmcli.model.rbm import Rbm
@@ -95,15 +96,48 @@ class Update:
             self._centering.age += steps
 
     def _step_by_step(self, positive: Phase, negative: Phase, rule: Rule) -> bool:
+        return self.apply(self.statistics(positive, negative), rule)
+
+    def statistics(self, positive: Phase, negative: Phase) -> Statistics:
+        """What `apply` learns from, of a whole batch."""
+        gradient = self._model.link.gradient(positive, negative, self._scratch)
+        return self._statistics(positive, negative, gradient, (1.0, 1.0))
+
+    def share(self, positive: Phase, negative: Phase, whole: tuple[int, int]) -> Statistics:
+        """The same of a part of a batch that has so many rows of data and of the model.
+
+        Parts may be worked on apart, on several machines; their sum is that of the batch. Each has
+        a row of the data and one of the model at least.
+        """
+        gradient = self._model.link.share(positive, negative, whole)
+        shares = positive.visible.rows / whole[0], negative.visible.rows / whole[1]
+        return self._statistics(positive, negative, gradient, shares)
+
+    def _statistics(
+        self, positive: Phase, negative: Phase, gradient: Any, shares: tuple[float, float]
+    ) -> Statistics:
         model, units = self._model, self._model.hidden.units
-        means = [
-            (phase.visible.mean_by_unit(), FloatStates(phase.hidden, units).mean_by_unit())
-            for phase in (positive, negative)
+        weights = np.float32(shares[0]), np.float32(shares[1])
+        phases = positive, negative
+        visible = [w * p.visible.mean_by_unit() for w, p in zip(weights, phases, strict=True)]
+        hidden = [
+            w * FloatStates(p.hidden, units).mean_by_unit()
+            for w, p in zip(weights, phases, strict=True)
         ]
-        (visible0, hidden0), (visible1, hidden1) = means
-        below = self._own_gradients(model.visible, positive, negative)
-        above = self._own_gradients(model.hidden, positive, negative)
-        below["bias"], above["bias"] = visible0 - visible1, hidden0 - hidden1
+        return Statistics(
+            gradient,
+            (visible[0], visible[1]),
+            (hidden[0], hidden[1]),
+            self._own_gradients(model.visible, positive, negative, weights),
+            self._own_gradients(model.hidden, positive, negative, weights),
+        )
+
+    def apply(self, statistics: Statistics, rule: Rule) -> bool:
+        """Change the parameters in place; True if all of them are finite."""
+        model = self._model
+        (visible0, visible1), (hidden0, hidden1) = statistics.visible, statistics.hidden
+        below = {**statistics.below, "bias": visible0 - visible1}
+        above = {**statistics.above, "bias": hidden0 - hidden1}
         correction = None
         if self._centering is not None:
             self._centering.follow(visible0, hidden0)
@@ -113,7 +147,9 @@ class Update:
             above["bias"] = above["bias"] + pull
             if self._sparsity.wanted.on == "both":
                 correction = self._with_pull(correction, visible0, pull)
-        gradient = model.link.gradient(positive, negative, self._scratch, correction)
+        gradient = statistics.gradient
+        if correction is not None:
+            gradient = model.link.corrected(gradient, correction)
         if self._centering is not None:
             self._add_bias_terms(below, above, self._centering.bias_terms(gradient, rule))
         finite = [
@@ -197,12 +233,18 @@ class Update:
         if self._sparsity is not None:
             put(self._sparsity.activity, state["activity"], "activity")
 
-    def _own_gradients(self, layer: Layer, positive: Phase, negative: Phase) -> dict[str, Floats]:
+    def _own_gradients(
+        self,
+        layer: Layer,
+        positive: Phase,
+        negative: Phase,
+        weights: tuple[np.float32, np.float32],
+    ) -> dict[str, Floats]:
         """Gradients of the layer's parameters other than its bias, by name, (units,)."""
         if not layer.learns_sigma:
             return {}
         statistics = [self._log_sigma(layer, phase) for phase in (positive, negative)]
-        return {"log_sigma": statistics[0] - statistics[1]}
+        return {"log_sigma": weights[0] * statistics[0] - weights[1] * statistics[1]}
 
     def _log_sigma(self, layer: Layer, phase: Phase) -> Floats:
         """Mean over a phase of -dE / d log sigma: (s - m)^2 - s x, x being the link's input.

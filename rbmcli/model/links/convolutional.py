@@ -237,28 +237,34 @@ class ConvolutionalLink(Link[Floats]):
 
     # Learning -----------------------------------------------------------------------------------
 
-    def gradient(  # noqa: D102
-        self,
-        positive: Phase,
-        negative: Phase,
-        scratch: Scratch,
-        correction: Correction | None = None,
-    ) -> Floats:
+    def gradient(self, positive: Phase, negative: Phase, scratch: Scratch) -> Floats:  # noqa: D102
         total = scratch.rows("gradient", *self.padded_weights.shape)
+        return self._mean(positive, negative, (positive.visible.rows, negative.visible.rows), total)
+
+    def share(  # noqa: D102
+        self, positive: Phase, negative: Phase, whole: tuple[int, int]
+    ) -> Floats:
+        return self._mean(positive, negative, whole, zeros(self.padded_weights.shape))
+
+    def _mean(
+        self, positive: Phase, negative: Phase, whole: tuple[int, int], total: Floats
+    ) -> Floats:
         first, second = map(self._channels_last, (positive.visible, negative.visible))
         share = 1 / self.maps.positions
-        scales = share / first.rows, -share / second.rows
+        scales = share / whole[0], -share / whole[1]
         sides = array_of(first), array_of(second)
         if type(first) is not type(second):
             sides = first.floats(), second.floats()
         hidden0, hidden1 = positive.hidden, negative.hidden
         _kernels.correlate(self._maps, sides[0], hidden0, sides[1], hidden1, *scales, total)
-        if correction is not None and len(correction.left):
-            left = self._channels_last(FloatStates(correction.left, self.visible)).floats()
-            right = correction.right
-            none = left[:0], right[:0]
-            _kernels.correlate(self._maps, left, right, *none, share, 0.0, total, add=True)
         return total
+
+    def corrected(self, gradient: Floats, correction: Correction) -> Floats:  # noqa: D102
+        left = self._channels_last(FloatStates(correction.left, self.visible)).floats()
+        right, share = correction.right, 1 / self.maps.positions
+        none = left[:0], right[:0]
+        _kernels.correlate(self._maps, left, right, *none, share, 0.0, gradient, add=True)
+        return gradient
 
     def learn(  # noqa: D102
         self,

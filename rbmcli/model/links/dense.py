@@ -31,7 +31,7 @@ class DenseGradient(NamedTuple):
     correction: Correction
 
 
-class DenseLink(Link[DenseGradient]):
+class DenseLink(Link[DenseGradient | Floats]):
     """Weights (visible, hidden).
 
     `padded_weights` and `velocity` are float32 (visible, ld of hidden); `weights` is the part that
@@ -115,16 +115,40 @@ class DenseLink(Link[DenseGradient]):
         )
 
     def gradient(  # noqa: D102
+        self, positive: Phase, negative: Phase, scratch: Scratch
+    ) -> DenseGradient:
+        return DenseGradient(positive, negative, self._no_correction)
+
+    def share(  # noqa: D102
+        self, positive: Phase, negative: Phase, whole: tuple[int, int]
+    ) -> Floats:
+        total: Floats = zeros(self.velocity.shape)
+        self._add_means(positive, negative, whole, total, Scratch())
+        return total
+
+    def _add_means(
         self,
         positive: Phase,
         negative: Phase,
+        whole: tuple[int, int],
+        total: Floats,
         scratch: Scratch,
-        correction: Correction | None = None,
-    ) -> DenseGradient:
-        return DenseGradient(positive, negative, correction or self._no_correction)
+    ) -> None:
+        self.accumulate(positive, 1 / whole[0], total, scratch)
+        self.accumulate(negative, -1 / whole[1], total, scratch)
 
-    def step(self, gradient: DenseGradient, rule: Rule, scratch: Scratch) -> bool:
+    def corrected(  # noqa: D102
+        self, gradient: DenseGradient | Floats, correction: Correction
+    ) -> DenseGradient | Floats:
+        if isinstance(gradient, DenseGradient):
+            return gradient._replace(correction=correction)
+        _kernels.accumulate_dense(correction.left, correction.right, self.hidden, 1.0, gradient)
+        return gradient
+
+    def step(self, gradient: DenseGradient | Floats, rule: Rule, scratch: Scratch) -> bool:
         """One step of the rule; True if all is finite. States of one form take the fused kernel."""
+        if not isinstance(gradient, DenseGradient):
+            return self.apply(gradient, rule)
         positive, negative, (left, right) = gradient
         rows0, rows1, ld = positive.visible.rows, negative.visible.rows, self.velocity.shape[1]
         if type(positive.visible) is type(negative.visible):
@@ -141,8 +165,7 @@ class DenseLink(Link[DenseGradient]):
             )
         total = scratch.rows("gradient", self.visible, ld)
         total[:] = 0
-        self.accumulate(positive, 1 / rows0, total, scratch)
-        self.accumulate(negative, -1 / rows1, total, scratch)
+        self._add_means(positive, negative, (rows0, rows1), total, scratch)
         if len(left):
             _kernels.accumulate_dense(left, right, self.hidden, 1.0, total)
         return self.apply(total, rule)
@@ -189,8 +212,13 @@ class DenseLink(Link[DenseGradient]):
         length = _kernels.lists_of(self.visible, rows0, rows1)
         return scratch.flat("lists", length, np.uint32), scratch.flat("scaled", stacked)
 
-    def products(self, gradient: DenseGradient, visible: Floats, hidden: Floats) -> Products:
+    def products(
+        self, gradient: DenseGradient | Floats, visible: Floats, hidden: Floats
+    ) -> Products:
         """From the phases' states: v (h . l) and h (v . m), averaged, and the correction's rows."""
+        if not isinstance(gradient, DenseGradient):
+            of_matrix = self._matrix_products(gradient, visible, hidden)
+            return [(_single(of_matrix[0]), _single(of_matrix[1]))]
         addends = []
         for phase, sign in (
             (gradient.positive, np.float32(1)),
@@ -225,15 +253,22 @@ class DenseLink(Link[DenseGradient]):
         """
         if not rule.decay and not rule.l1:
             return 0.0, 0.0
-        up, down = np.empty(self.visible), np.empty(self.hidden)
-        _kernels.dot_rows(self.padded_weights, hidden, up)
-        _kernels.dot_columns(self.padded_weights, self.hidden, visible, down)
+        up, down = self._matrix_products(self.padded_weights, visible, hidden)
         up *= rule.decay
         down *= rule.decay
         if rule.l1:
             sign = rule.l1 * np.sign(self.weights)
             up += np.einsum("vh,h->v", sign, hidden[: self.hidden])
             down += np.einsum("vh,v->h", sign, visible[: self.visible])
+        return up, down
+
+    def _matrix_products(
+        self, matrix: Floats, visible: Floats, hidden: Floats
+    ) -> tuple[Doubles, Doubles]:
+        """M hidden and M' visible of a matrix of the weights' form."""
+        up, down = np.empty(self.visible), np.empty(self.hidden)
+        _kernels.dot_rows(matrix, hidden, up)
+        _kernels.dot_columns(matrix, self.hidden, visible, down)
         return up, down
 
     def power_step(self, direction: Floats, most: float = np.inf) -> tuple[float, Floats]:

@@ -178,32 +178,30 @@ class Link(ABC, Generic[Gradient]):
     # Learning -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def gradient(
-        self,
-        positive: Phase,
-        negative: Phase,
-        scratch: Scratch,
-        correction: Correction | None = None,
-    ) -> Gradient:
-        """The mean of positive minus the mean of negative statistics, with the correction.
+    def gradient(self, positive: Phase, negative: Phase, scratch: Scratch) -> Gradient:
+        """The mean of positive minus the mean of negative statistics.
 
         What is returned lasts until `scratch` is used again.
         """
 
     @abstractmethod
+    def share(self, positive: Phase, negative: Phase, whole: tuple[int, int]) -> Floats:
+        """The same as an array: what these rows add, of `whole` rows of both phases.
+
+        The sum over all rows is a gradient that `corrected`, `step` and `products` take too.
+        """
+
+    @abstractmethod
+    def corrected(self, gradient: Gradient, correction: Correction) -> Gradient:
+        """A gradient with the correction, perhaps in place."""
+
+    @abstractmethod
     def step(self, gradient: Gradient, rule: Rule, scratch: Scratch) -> bool:
         """One step of the rule along a gradient; True if the weights are finite."""
 
-    def update(
-        self,
-        positive: Phase,
-        negative: Phase,
-        rule: Rule,
-        scratch: Scratch,
-        correction: Correction | None = None,
-    ) -> bool:
+    def update(self, positive: Phase, negative: Phase, rule: Rule, scratch: Scratch) -> bool:
         """One step of the rule along the gradient; True if the weights are finite."""
-        return self.step(self.gradient(positive, negative, scratch, correction), rule, scratch)
+        return self.step(self.gradient(positive, negative, scratch), rule, scratch)
 
     def learn(
         self,
