@@ -193,6 +193,18 @@ static void sum_gradient(const void *args, rbm_worker *me) {
     }
 }
 
+/* out[m] += how many of the units of map m are on. */
+static void count_maps(const uint64_t *bits, size_t words, size_t maps, float *out) {
+    size_t position = 0; /* the first unit of the one that the last bit was of */
+    for (size_t w = 0; w < words; w++)
+        for (uint64_t on = bits[w]; on; on &= on - 1) {
+            size_t unit = w * 64 + (size_t)__builtin_ctzll(on);
+            while (unit - position >= maps)
+                position += maps;
+            out[unit - position] += 1;
+        }
+}
+
 static void map_sums(const void *args, rbm_worker *me) {
     const rbm_map_sums_args a = *(const rbm_map_sums_args *)args;
     EACH_ROW(me, 8, a.rows, r) {
@@ -201,9 +213,7 @@ static void map_sums(const void *args, rbm_worker *me) {
         if (a.bits && a.maps == 1)
             out[0] = (float)count_bits(a.bits + r * a.words, (a.positions + 63) / 64);
         else if (a.bits)
-            for (size_t w = 0; w * 64 < a.positions * a.maps; w++)
-                for (uint64_t on = a.bits[r * a.words + w]; on; on &= on - 1)
-                    out[(w * 64 + (size_t)__builtin_ctzll(on)) % a.maps] += 1;
+            count_maps(a.bits + r * a.words, (a.positions * a.maps + 63) / 64, a.maps, out);
         else
             for (size_t k = 0; k < a.maps; k += LANES) {
                 size_t here = at_most_of(a.maps - k, LANES);
