@@ -10,6 +10,23 @@ INLINE void spread_bits(const uint64_t *bits, size_t units, float *values) {
         values[u] = (float)(bits[u / 64] >> u % 64 & 1);
 }
 
+/* Row r of so many states as values: those that there are, or bits, spread to `values`; or null for
+ * bits of which few are on, the units of which are listed in `index`, *on of them. */
+INLINE const float *values_of_row(const rbm_inputs_args *a, size_t r, size_t units, float *values,
+                                  uint32_t *index, size_t *on) {
+    if (!a->bits)
+        return a->values + r * a->ld_values;
+    const uint64_t *bits = a->bits + r * a->words;
+    size_t words = (units + 63) / 64;
+    *on = count_bits(bits, words);
+    if (FEW(*on, units)) {
+        list_words(bits, words, 0, index);
+        return NULL;
+    }
+    spread_bits(bits, units, values);
+    return values;
+}
+
 /* Memory of either way, of which a thread has its own part. Returns the bytes of so many threads.
  */
 typedef struct {
@@ -46,18 +63,13 @@ static void convolve(const void *args, rbm_worker *me) {
     up_memory m;
     lay_out_up(&a, me->thread + 1, &m);
     EACH_ROW(me, 1, a.rows, r) {
-        const uint64_t *bits = a.bits + r * a.words;
         float *out = a.out + r * a.ld;
-        size_t on = a.bits ? count_bits(bits, (seen + 63) / 64) : 0;
-        if (!a.bits)
-            convolve_values(&a, a.values + r * a.ld_values, out);
-        else if (FEW(on, seen)) {
-            list_words(bits, (seen + 63) / 64, 0, m.runs.index);
+        size_t on = 0;
+        const float *values = values_of_row(&a, r, seen, m.values, m.runs.index, &on);
+        if (values)
+            convolve_values(&a, values, out);
+        else
             convolve_runs(&a, &m.runs, on, out);
-        } else {
-            spread_bits(bits, seen, m.values);
-            convolve_values(&a, m.values, out);
-        }
         memset(out + units, 0, (a.ld - units) * sizeof *out);
     }
 }
@@ -99,18 +111,13 @@ static void deconvolve(const void *args, rbm_worker *me) {
     down_memory m;
     lay_out_down(&a, me->thread + 1, &m);
     EACH_ROW(me, 1, a.rows, r) {
-        const uint64_t *bits = a.bits + r * a.words;
         float *out = a.out + r * a.ld;
-        size_t on = a.bits ? count_bits(bits, (seen + 63) / 64) : 0;
-        if (!a.bits)
-            deconvolve_values(&a, &m.turned, a.values + r * a.ld_values, out);
-        else if (FEW(on, seen)) {
-            list_words(bits, (seen + 63) / 64, 0, m.runs.index);
+        size_t on = 0;
+        const float *values = values_of_row(&a, r, seen, m.values, m.runs.index, &on);
+        if (values)
+            deconvolve_values(&a, &m.turned, values, out);
+        else
             deconvolve_runs(&a, &m.runs, on, out);
-        } else {
-            spread_bits(bits, seen, m.values);
-            deconvolve_values(&a, &m.turned, m.values, out);
-        }
         memset(out + units, 0, (a.ld - units) * sizeof *out);
     }
 }
